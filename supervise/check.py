@@ -1,0 +1,48 @@
+"""`supervise --check`: what a configuration means, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+
+from supervise.config import parse, section_names
+from supervise.conffile import read_file
+
+OK, PROBLEMS = 0, 100
+
+
+def check(path: str, name: str | None) -> int:
+    """Print what `path` means for the service `name`, or for every section, and every problem as `FILE:LINE: ...`.
+
+    Returns 0, or 100 if there is a problem.
+    """
+    try:
+        data, cut, _ = read_file(path)
+    except OSError as why:
+        print(f"{_shown(path)}: cannot be read: {why.strerror}")
+        return PROBLEMS
+    names = [name] if name is not None else [section for section in section_names(data) if section != "global"]
+    found: dict[str, None] = {}
+    for service in names or [""]:
+        config, problems = parse(data, service, cut=cut, strict=True)
+        _describe(service, service in section_names(data))
+        for key, value in config.items():
+            print(f"  {key} : {value}".rstrip())
+        if not config.alarm_interval:
+            print("  (alarm_interval is 0: no alarms, no limit of restarts)")
+        found.update(dict.fromkeys(problems.lines(_shown(path))))
+    for line in found:
+        print(line)
+    return PROBLEMS if found else OK
+
+
+def _describe(service: str, has_section: bool) -> None:
+    if not service:
+        print("any service:")
+    elif has_section:
+        print(f"service {_shown(service)}:")
+    else:
+        print(f"service {_shown(service)}, which has no section of its own:")
+
+
+def _shown(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -1,0 +1,161 @@
+"""supervise: start a program, keep it running, say what happened, obey.
+
+Usage:
+  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--foreground]
+  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--foreground] -u STATUS_DIR COMMAND [ARG ...]
+  supervise --check [-F CONF] [NAME]
+  supervise -h | --help | -v | --version
+
+Options:
+  -p STATUS_DIR  where the service's files live; the path must hold status/NAME
+  -f COMMAND     the program and its arguments, split as a shell splits words
+  -u STATUS_DIR  like -p, with the command as separate arguments, taken verbatim
+  -F CONF        the configuration (default: supervise.conf in the current directory)
+  -r SCRIPT      run SCRIPT N before each restart, N = how often the service has exited
+  -t SECONDS     let N start again at 1 when the last exit is SECONDS or more ago
+  --foreground   do not become a daemon
+  --check        say what CONF means for the service NAME, and what is wrong with it
+  -h, --help     this text
+  -v, --version  the version
+
+Exit codes: 0 the service's program has been executed; 100 wrong usage; 111 the system refused.
+Commands go to STATUS_DIR/control, one letter each:
+  u up    d down    o once    x exit when down    R planned restart    p pause    c continue
+  t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
+  + what follows goes to the process group    = to the service alone
+  s alarms off    n alarms on    r read the configuration again
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise import __version__
+from supervise.helper import script
+from supervise.log import one_line
+from supervise.options import REPORT, SYSTEM, Options, environment
+from supervise.statusdir import BadPath, plain, service_name
+
+USAGE = 100  # the exit code for "you"
+DEFAULT_CONF = "supervise.conf"
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be; the message says what."""
+
+
+def main() -> int:
+    """The console script; the exit code."""
+    try:
+        return run(sys.argv[1:])
+    except UsageError as why:
+        print(f"supervise: fatal: {one_line(str(why))}", file=sys.stderr)
+        return USAGE
+    except OSError as why:
+        print(f"supervise: fatal: {one_line(str(why))}", file=sys.stderr)
+        return SYSTEM
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(argv: list[str]) -> int:
+    """Do what the command line says.  Raises UsageError and OSError."""
+    args = parse(argv)
+    if args["--help"]:
+        print(__doc__, end="")
+        return 0
+    if args["--version"]:
+        print(f"supervise {__version__}")
+        return 0
+    if args["--check"]:
+        from supervise.check import check
+
+        return check(args["-F"] or DEFAULT_CONF, args["NAME"])
+    options = read_options(args)
+    return execute(options) if options.foreground else daemonize(options)
+
+
+def parse(argv: list[str]) -> dict[str, str]:
+    """The command line as docopt reads it.  Raises UsageError."""
+    from docopt import DocoptExit, docopt
+
+    try:
+        args: dict[str, str] = docopt(str(__doc__), argv, help=False, options_first=True)
+        return args
+    except DocoptExit as why:
+        said = str(why).partition("\n")[0]
+        detail = "" if said.startswith("Usage:") or not said else f": {said}"
+        raise UsageError(f"wrong usage{detail}; see supervise --help") from None
+
+
+def read_options(args: dict[str, str]) -> Options:
+    """Check what was typed.  Raises UsageError."""
+    typed = args["-p"] or args["-u"]
+    path = plain(typed)
+    try:
+        service_name(path)
+    except BadPath as why:
+        raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
+    command = words("-f", args["-f"]) if args["-p"] else [args["COMMAND"], *args["ARG"]]
+    if not command[0]:
+        raise UsageError("the command is empty")
+    return Options(
+        path,
+        command,
+        conf=args["-F"] or DEFAULT_CONF,
+        conf_named=bool(args["-F"]),
+        script=words("-r", args["-r"]) if args["-r"] is not None else None,
+        reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
+        foreground=bool(args["--foreground"]),
+    )
+
+
+def words(option: str, text: str) -> list[str]:
+    """Split as a shell would.  Raises UsageError."""
+    import shlex
+
+    try:
+        found = shlex.split(text)
+    except ValueError as why:
+        raise UsageError(f"cannot split {option} {text!r} into words: {why}") from None
+    if not found or not found[0]:
+        raise UsageError(f"the command of {option} is empty")
+    return found
+
+
+def seconds(option: str, text: str) -> int:
+    """A whole number of seconds.  Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise UsageError(f"{option} takes a whole number of seconds, not {text!r}")
+    return int(text)
+
+
+def interpreter(*words: str) -> list[str]:
+    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's."""
+    return [sys.executable, "-S", "-E", script("daemon"), *words]
+
+
+def execute(options: Options) -> int:
+    """Become the supervise of the service.  Raises OSError."""
+    argv = interpreter(*options.to_words())
+    sys.stdout.flush()
+    os.execve(argv[0], argv, environment())
+
+
+def daemonize(options: Options) -> int:
+    """Start the supervise of the service, and return when it has started the service or has failed to."""
+    reading, writing = os.pipe()
+    argv = interpreter(f"{REPORT}{writing}", *options.to_words())
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+    ]
+    os.set_inheritable(writing, True)
+    pid = os.posix_spawn(argv[0], argv, environment(), file_actions=actions)
+    os.close(writing)
+    said = os.read(reading, 1)
+    if said:
+        return said[0]
+    _, status = os.waitpid(pid, 0)
+    raise ChildProcessError(f"cannot supervise {options.path}: the new supervise ended with wait status {status}")

@@ -1,0 +1,155 @@
+"""The configuration as a file: reading it, noticing that it changed, and what to watch for that.
+
+The path may lead through symlinks, any part of it may be missing, and any part of it may be replaced; so what
+is watched is not one file but a plan: every directory on the way, and the file at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from supervise.config import SIZE_LIMIT, Config, Problems, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Tuple
+
+    Watched = Tuple[str, str, int, int]  # path, kind, device, inode
+
+# What a watch is for.
+DIR = "dir"  # a directory on the way: is it moved or deleted?
+NAMES = "names"  # the same, and names in it matter: a symlink, the file itself, something missing
+FILE = "file"  # the file: is it written, is its mode changed?
+
+_MAX_LINKS = 40  # as the kernel's own limit
+
+
+class ConfFile:
+    """The configuration of one service: `path`, and whether the user `named` it."""
+
+    def __init__(self, path: str, name: str, named: bool) -> None:
+        self.path = path
+        self._name = name
+        self.named = named
+        self.present = False
+        self._seen: tuple[object, ...] | None = None
+
+    def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
+        """The configuration and every problem as `FILE:LINE: what is wrong`.  Never raises.
+
+        A file that is absent means no policy.  One that cannot be read leaves `previous` in force.
+        """
+        try:
+            data, cut = self._load()
+        except FileNotFoundError:
+            self.present, self._seen = False, None
+            return Config(), []
+        except OSError as why:
+            self.present, self._seen = True, self._look()
+            return previous or Config(), [f"{self.path}: cannot be read: {why.strerror}"]
+        self.present = True
+        config, problems = parse(data, self._name, previous, cut)
+        return config, problems.lines(self.path)
+
+    def _load(self) -> tuple[bytes, bool]:
+        data, cut, found = read_file(self.path)
+        self._seen = _signature(found)
+        return data, cut
+
+    def changed(self) -> bool:
+        """Whether the file is another one, or was written, since it was read."""
+        return self._look() != self._seen
+
+    def _look(self) -> tuple[object, ...] | None:
+        try:
+            return _signature(os.stat(self.path))
+        except OSError:
+            return None
+
+    def plan(self) -> tuple[Watched, ...]:
+        """What must be watched, as the path leads now.  Two equal plans need the same watches."""
+        try:
+            base = os.getcwd()
+        except OSError:
+            base = "/"
+        return watch_plan(os.path.join(base, self.path))
+
+
+def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
+    """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises OSError.
+
+    Nothing that is not a file is waited for: a FIFO or a terminal has nothing to read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(21, os.strerror(21))
+        chunks, size = [], 0
+        while size <= SIZE_LIMIT:
+            chunk = os.read(fd, SIZE_LIMIT + 1 - size)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        data = b"".join(chunks)
+        return data[:SIZE_LIMIT], len(data) > SIZE_LIMIT, found
+    finally:
+        os.close(fd)
+
+
+def _signature(found: os.stat_result) -> tuple[object, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def watch_plan(path: str) -> tuple[Watched, ...]:
+    """Follow an absolute path as the kernel does, noting what to watch at each step."""
+    plan: dict[str, tuple[str, int, int]] = {}
+
+    def note(where: str, kind: str, found: os.stat_result | None = None) -> None:
+        if kind == DIR and where in plan:
+            return
+        try:
+            found = found or os.lstat(where)
+            plan[where] = (kind, found.st_dev, found.st_ino)
+        except OSError:
+            pass
+
+    current, links = "/", 0
+    pending = path.split("/")
+    while pending:
+        part = pending.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            current = os.path.dirname(current)
+            continue
+        step = os.path.join(current, part)
+        try:
+            found = os.lstat(step)
+        except OSError:
+            note(current, NAMES)
+            break
+        if stat.S_ISLNK(found.st_mode):
+            note(current, NAMES)
+            links += 1
+            try:
+                target = os.readlink(step)
+            except OSError:
+                break
+            if links > _MAX_LINKS:
+                break
+            pending = target.split("/") + pending
+            current = "/" if target.startswith("/") else current
+        elif any(part not in ("", ".") for part in pending):
+            note(step, DIR, found)
+            current = step
+        else:
+            note(current, NAMES)
+            note(step, FILE, found)
+            break
+    return tuple((where, kind, dev, ino) for where, (kind, dev, ino) in sorted(plan.items()))
+
+
+__all__ = ["DIR", "FILE", "NAMES", "ConfFile", "Problems", "read_file", "watch_plan"]

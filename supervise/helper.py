@@ -1,0 +1,38 @@
+"""Helper processes: rare or heavy work that ends, kept out of the process that runs for months.
+
+A helper is a script of this package run by a fresh interpreter, with all of its site-packages, in a session of
+its own (so that it is not among the processes that `pgrep -s` lists), and with no descriptor but those it is given.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.service import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping, Sequence
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def script(name: str) -> str:
+    """The path of a module of this package that is run as a script."""
+    return os.path.join(_HERE, name + ".py")
+
+
+def start(
+    name: str,
+    args: Sequence[str],
+    env: Mapping[bytes, bytes],
+    ignored: Sequence[int],
+    stdin: int,
+    directory: int | None = None,
+) -> int:
+    """Run `supervise/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3.  Raises OSError."""
+    descriptors = [(stdin, 0)]
+    if directory is not None:
+        descriptors.append((directory, 3))
+    return spawn([sys.executable, script(name), *args], env, ignored, descriptors, session=True)

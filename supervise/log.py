@@ -1,0 +1,66 @@
+"""supervise.log and supervise.log.wf: one line for everything that happened.
+
+`[NOTICE] 2026-01-31 23:59:59 service exited with status 1`: notices in supervise.log, warnings and fatal errors
+in supervise.log.wf, in local time.  Lines are gathered and written when the loop has nothing more urgent to do.
+A log is opened for each batch, so that one that was moved away by a rotation is not written to any more.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from supervise.statusdir import LOG, LOG_WF, StatusDir, StatusDirError
+
+NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"
+_LONGEST = 4000  # characters of one line
+
+
+def one_line(text: str) -> str:
+    """The text without anything that could end a line or disturb a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+class Log:
+    """The two logs of one status directory; with `echo`, a copy of each line goes to that descriptor."""
+
+    def __init__(self, directory: StatusDir, echo: int | None = None) -> None:
+        self._directory = directory
+        self._echo = echo
+        self._waiting: dict[str, list[bytes]] = {LOG: [], LOG_WF: []}
+
+    def add(self, severity: str, text: str) -> None:
+        """Gather one line."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        line = f"[{severity}] {stamp} {one_line(text[:_LONGEST])}\n".encode("utf-8", "surrogateescape")
+        self._waiting[LOG if severity == NOTICE else LOG_WF].append(line)
+
+    def flush(self) -> None:
+        """Write what was gathered.  What cannot be written is lost: there is no better place to say so."""
+        for name, lines in self._waiting.items():
+            if not lines:
+                continue
+            data = b"".join(lines)
+            lines.clear()
+            try:
+                self._directory.append(name, data)
+            except (OSError, StatusDirError):
+                pass
+            for line in data.splitlines(True) if self._echo is not None else ():
+                self._say(line[:select.PIPE_BUF])
+
+    def _say(self, line: bytes) -> None:
+        """A copy for the terminal, or none where writing it would wait: a reader that stands still does not
+        stop supervise."""
+        if self._echo is None:
+            return
+        poller = select.poll()
+        poller.register(self._echo, select.POLLOUT)
+        try:
+            if poller.poll(0):
+                os.write(self._echo, line)
+        except OSError:
+            self._echo = None

@@ -1,0 +1,349 @@
+"""The state machine: what supervise does when something happens.
+
+What lives here: the states, the events, and one table that gives an answer to every event in every state.
+What does not: processes, files, clocks.  Events come in, with the monotonic time in seconds; actions go out,
+as a list that the loop carries out in order.  Two results of actions come back as events: of START
+(`started`, `failed`) and of SCRIPT (`script_done`).
+
+Theory of operation
+-------------------
+
+Rule 1.  There is one service process or none: START is only asked for in a state without one, and leads to
+         SPAWNING, in which it is not asked for again.
+Rule 2.  `want` says what is to become of the service: up, down, or once (run, but do not restart).  Letters
+         change it in every state; what follows from it is decided where a process ends.
+Rule 3.  Two starts are at least MIN_GAP seconds apart.  A start that would be earlier waits in DELAY for its
+         `deadline`; the loop says `timer` when that is past.
+Rule 4.  An exit in STOPPING, or after `x`, was asked for: planned.  Every other is counted and may raise an
+         alarm or be the last (policy.py), unless alarms are off.
+Rule 5.  A start that fails is an exit like any other.
+Rule 6.  After an exit that is to be followed by a restart, START comes before anything else in the list: the
+         next process first, then the log and the alarm.  The record needs no action: it is `visible`, which
+         the loop compares with what it last wrote.
+Rule 7.  ENDED is final.  A supervise that has given up never starts anything again.
+"""
+
+from __future__ import annotations
+
+from supervise.policy import Window
+from supervise.record import DOWN as WANT_DOWN
+from supervise.record import ONCE as WANT_ONCE
+from supervise.record import UP as WANT_UP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Tuple
+
+    from supervise.config import Config
+    from supervise.exitstatus import ExitStatus
+
+    Action = Tuple[Any, ...]
+    Handler = Callable[["Machine", str, float, Any], None]
+
+MIN_GAP = 1.0  # seconds between two starts
+
+# States.
+IDLE = "idle"  # no process, none wanted
+SPAWNING = "spawning"  # START was asked for; its result is the next thing to come
+RUNNING = "running"
+STOPPING = "stopping"  # the service runs and was told to end, by `d` or `R`
+DELAY = "delay"  # no process; the next start waits for its second
+SCRIPT_RUN = "script"  # no process; the restart script runs
+ENDED = "ended"  # supervise is to exit
+STATES = (IDLE, SPAWNING, RUNNING, STOPPING, DELAY, SCRIPT_RUN, ENDED)
+
+# Events that are not letters.
+BEGIN = "begin"  # supervise is ready: start the service
+STARTED = "started"  # value: the pid
+FAILED = "failed"  # value: an ExitStatus that says why
+EXITED = "exited"  # value: an ExitStatus
+TIMER = "timer"  # the deadline is past
+SCRIPT_DONE = "script_done"  # value: what went wrong, or None
+CONFIG = "config"  # value: a Config
+SIGNAL = "signal"  # value: the letter, of those that only pass a signal on
+
+# Actions.
+START = "start"
+KILL = "kill"  # a signal's name, and whether it goes to the process group
+SCRIPT = "run_script"  # how many times the service has exited
+END_SCRIPT = "end_script"
+RELOAD = "reload"
+ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
+NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log
+
+
+class Machine:
+    """The state of one supervise.  `handle` is the only way to change it."""
+
+    __slots__ = (
+        "state",
+        "want",
+        "pid",
+        "paused",
+        "alarms",
+        "leaving",
+        "gave_up",
+        "config",
+        "window",
+        "deadline",
+        "started_at",
+        "exited_at",
+        "exits",
+        "_script",
+        "_script_reset",
+        "_actions",
+    )
+
+    def __init__(self, config: Config, script: bool = False, script_reset: float | None = None) -> None:
+        """`script`: a restart script is to be run; its count starts again after `script_reset` seconds."""
+        self.state = IDLE
+        self.want = WANT_UP
+        self.pid = 0
+        self.paused = False
+        self.alarms = True
+        self.leaving = False
+        self.gave_up = False
+        self.config = config
+        self.window = Window()
+        self.deadline: float | None = None
+        self.started_at: float | None = None  # the last try to start, successful or not
+        self.exited_at: float | None = None
+        self.exits = 0  # what the restart script is told
+        self._script = script
+        self._script_reset = script_reset
+        self._actions: list[Action] = []
+
+    @property
+    def visible(self) -> tuple[bool, str, bool, int]:
+        """What the status record shows: paused, want, alarms, pid."""
+        return self.paused, self.want, self.alarms, self.pid
+
+    def handle(self, event: str, now: float, value: Any = None, group: bool = False) -> list[Action]:
+        """Answer one event.  `value` and `group` (for letters) are as the event says; `now` is monotonic."""
+        self._actions = []
+        handler = TABLE[event][STATES.index(self.state)]
+        handler(self, event, now, (value, group) if event in LETTERS else value)
+        return self._actions
+
+    # Small words for the handlers below.
+
+    def _do(self, *action: Any) -> None:
+        self._actions.append(action)
+
+    def _obeyed(self, letter: str, text: str) -> None:
+        self._do(NOTICE, f"command {letter}: {text}")
+
+    def _start(self) -> None:
+        self.state = SPAWNING
+        self.deadline = None
+        self._do(START)
+
+    def _start_when_due(self, now: float) -> None:
+        """Rule 3."""
+        due = now if self.started_at is None else self.started_at + MIN_GAP
+        if now >= due:
+            self._start()
+        else:
+            self.state, self.deadline = DELAY, due
+
+    def _end(self) -> None:
+        self.state, self.deadline, self.pid, self.paused = ENDED, None, 0, False
+
+    def _signal(self, name: str, group: bool) -> None:
+        self._do(KILL, name, group)
+
+    def _take_down(self, group: bool) -> None:
+        self._signal("TERM", group)
+        self._signal("CONT", group)
+        self.state, self.paused = STOPPING, False
+
+    # Letters.
+
+    def _up(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_UP
+        if self.state == IDLE:
+            self._start_when_due(now)
+        self._obeyed(letter, _UP_TEXT[self.state])
+
+    def _once(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_ONCE
+        if self.state == IDLE:
+            self._start_when_due(now)
+        self._obeyed(letter, "run the service once")
+
+    def _down(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_DOWN
+        self._obeyed(letter, "the service is down" if self.state == IDLE else "the service is to be down")
+
+    def _down_running(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_DOWN
+        self._take_down(value[1])
+        self._obeyed(letter, f"stop the service (pid {self.pid})")
+
+    def _down_waiting(self, letter: str, now: float, value: Any) -> None:
+        self.want, self.state, self.deadline = WANT_DOWN, IDLE, None
+        self._obeyed(letter, "do not restart the service")
+
+    def _down_script(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_DOWN
+        self._do(END_SCRIPT)
+        self._obeyed(letter, "do not restart the service, end the restart script")
+
+    def _restart_running(self, letter: str, now: float, value: Any) -> None:
+        self.want = WANT_UP
+        self._take_down(value[1])
+        self._obeyed(letter, f"restart the service (pid {self.pid})")
+
+    def _exit_down(self, letter: str, now: float, value: Any) -> None:
+        if self.state == SCRIPT_RUN:
+            self._do(END_SCRIPT)
+        self._obeyed(letter, "exit")
+        self._end()
+
+    def _exit_running(self, letter: str, now: float, value: Any) -> None:
+        self.leaving = True
+        self._obeyed(letter, "exit when the service is down")
+
+    def _pause(self, letter: str, now: float, value: Any) -> None:
+        self._signal("STOP", value[1])
+        self.paused = True
+        self._obeyed(letter, f"pause the service (pid {self.pid})")
+
+    def _resume(self, letter: str, now: float, value: Any) -> None:
+        self._signal("CONT", value[1])
+        self.paused = False
+        self._obeyed(letter, f"continue the service (pid {self.pid})")
+
+    def _pass_on(self, event: str, now: float, value: Any) -> None:
+        (letter, name), group = value
+        self._signal(name, group)
+        target = "process group" if group else "pid"
+        self._obeyed(letter, f"send {name} to the service ({target} {self.pid})")
+
+    def _no_service(self, event: str, now: float, value: Any) -> None:
+        letter = value[0][0] if event == SIGNAL else event
+        self._obeyed(letter, "the service is not running")
+
+    def _alarms_off(self, letter: str, now: float, value: Any) -> None:
+        self.alarms = False
+        self._obeyed(letter, "alarms off")
+
+    def _alarms_on(self, letter: str, now: float, value: Any) -> None:
+        self.alarms = True
+        self._obeyed(letter, "alarms on")
+
+    def _reload(self, letter: str, now: float, value: Any) -> None:
+        self._do(RELOAD)
+        self._obeyed(letter, "read the configuration again")
+
+    # What happens to processes.
+
+    def _begin(self, event: str, now: float, value: Any) -> None:
+        self._start_when_due(now)
+
+    def _started(self, event: str, now: float, value: Any) -> None:
+        self.pid, self.started_at, self.state = value, now, RUNNING
+        self._do(NOTICE, f"service started (pid {value})")
+        if self.want == WANT_DOWN:  # `d` came while it was being started
+            self._take_down(False)
+
+    def _failed(self, event: str, now: float, value: Any) -> None:
+        self.started_at = now
+        self._gone(value, now, planned=self.leaving, uptime=0.0)
+
+    def _exited(self, event: str, now: float, value: Any) -> None:
+        planned = self.leaving or self.state == STOPPING
+        uptime = now - self.started_at if self.started_at is not None else 0.0
+        self._gone(value, now, planned, uptime)
+
+    def _gone(self, how: ExitStatus, now: float, planned: bool, uptime: float) -> None:
+        pid, self.pid, self.paused = self.pid, 0, False
+        again = self._script_reset is not None and self.exited_at is not None
+        if again and now - self.exited_at >= self._script_reset:  # type: ignore[operator]
+            self.exits = 0
+        self.exits += 1
+        self.exited_at = now
+        verdict = None
+        if self.alarms and not planned:
+            verdict = self.window.count(now, how.core, self.config)
+        if verdict and verdict.give_up:
+            self.gave_up = True
+            self._end()
+        elif self.leaving:
+            self._end()
+        elif self.want != WANT_UP:
+            self.state = IDLE
+        elif self._script:
+            self.state = SCRIPT_RUN
+            self._do(SCRIPT, self.exits)
+        else:
+            self._start_when_due(now)
+        if pid:
+            asked = ", as asked" if planned else ""
+            self._do(NOTICE, f"service {how} (pid {pid}, up {uptime:.1f} seconds{asked})")
+        else:
+            self._do(WARNING, f"service {how}")
+        if verdict and verdict.alarm:
+            self._do(ALARM, how, uptime, verdict.restarts, verdict.give_up)
+        if self.gave_up:
+            tries, interval = verdict.restarts if verdict else 0, self.config.alarm_interval
+            self._do(FATAL, f"giving up after {tries} restarts within {interval} seconds")
+
+    def _script_over(self, event: str, now: float, value: Any) -> None:
+        if value is not None:
+            self._do(WARNING, value)
+        if self.want == WANT_DOWN:
+            self.state = IDLE
+        else:
+            self._start_when_due(now)
+
+    def _due(self, event: str, now: float, value: Any) -> None:
+        if self.deadline is not None and now >= self.deadline:
+            self._start()
+
+    def _configure(self, event: str, now: float, value: Any) -> None:
+        self.config = value
+
+    def _nothing(self, event: str, now: float, value: Any) -> None:
+        """Defined: nothing follows from this event in this state."""
+
+    def _stray(self, event: str, now: float, value: Any) -> None:
+        """The loop reports a result that was not asked for: nothing follows, but it is said."""
+        self._do(WARNING, f"unexpected in state {self.state}: {event}")
+
+
+_UP_TEXT = {
+    SPAWNING: "start the service",
+    RUNNING: "keep the service up",
+    STOPPING: "start the service again when it is down",
+    DELAY: "start the service when its last start is a second ago",
+    SCRIPT_RUN: "start the service after the restart script",
+}
+
+LETTERS = frozenset("udoxRpcsnr") | {SIGNAL}
+
+_M = Machine
+# fmt: off
+TABLE: dict[str, tuple[Handler, ...]] = {
+    # event         IDLE            SPAWNING          RUNNING              STOPPING             DELAY             SCRIPT_RUN        ENDED
+    "u":           (_M._up,         _M._up,           _M._up,              _M._up,              _M._up,           _M._up,           _M._nothing),
+    "o":           (_M._once,       _M._once,         _M._once,            _M._once,            _M._once,         _M._once,         _M._nothing),
+    "d":           (_M._down,       _M._down,         _M._down_running,    _M._down_running,    _M._down_waiting, _M._down_script,  _M._nothing),
+    "R":           (_M._up,         _M._up,           _M._restart_running, _M._restart_running, _M._up,           _M._up,           _M._nothing),
+    "x":           (_M._exit_down,  _M._exit_running, _M._exit_running,    _M._exit_running,    _M._exit_down,    _M._exit_down,    _M._nothing),
+    "p":           (_M._no_service, _M._no_service,   _M._pause,           _M._pause,           _M._no_service,   _M._no_service,   _M._nothing),
+    "c":           (_M._no_service, _M._no_service,   _M._resume,          _M._resume,          _M._no_service,   _M._no_service,   _M._nothing),
+    SIGNAL:        (_M._no_service, _M._no_service,   _M._pass_on,         _M._pass_on,         _M._no_service,   _M._no_service,   _M._nothing),
+    "s":           (_M._alarms_off, _M._alarms_off,   _M._alarms_off,      _M._alarms_off,      _M._alarms_off,   _M._alarms_off,   _M._nothing),
+    "n":           (_M._alarms_on,  _M._alarms_on,    _M._alarms_on,       _M._alarms_on,       _M._alarms_on,    _M._alarms_on,    _M._nothing),
+    "r":           (_M._reload,     _M._reload,       _M._reload,          _M._reload,          _M._reload,       _M._reload,       _M._nothing),
+    BEGIN:         (_M._begin,      _M._nothing,      _M._nothing,         _M._nothing,         _M._nothing,      _M._nothing,      _M._nothing),
+    STARTED:       (_M._stray,      _M._started,      _M._stray,           _M._stray,           _M._stray,        _M._stray,        _M._stray),
+    FAILED:        (_M._stray,      _M._failed,       _M._stray,           _M._stray,           _M._stray,        _M._stray,        _M._stray),
+    EXITED:        (_M._stray,      _M._stray,        _M._exited,          _M._exited,          _M._stray,        _M._stray,        _M._stray),
+    TIMER:         (_M._nothing,    _M._nothing,      _M._nothing,         _M._nothing,         _M._due,          _M._nothing,      _M._nothing),
+    SCRIPT_DONE:   (_M._stray,      _M._stray,        _M._stray,           _M._stray,           _M._stray,        _M._script_over,  _M._stray),
+    CONFIG:        (_M._configure,  _M._configure,    _M._configure,       _M._configure,       _M._configure,    _M._configure,    _M._configure),
+}
+# fmt: on
+EVENTS = tuple(TABLE)

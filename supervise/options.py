@@ -1,0 +1,80 @@
+"""What the command line says, as the daemon is told it: a list of words, so that it can be executed with them.
+
+What lives here: the two directions of that list.  What does not: what users type (cli.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+REPORT = "report="  # before the words: on which descriptor the daemon reports its start
+SYSTEM = 111  # the exit code for "the system refused"
+
+_FLAG = "foreground"
+
+
+class Options:
+    """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words."""
+
+    __slots__ = ("path", "conf", "conf_named", "script", "reset", "foreground", "command")
+
+    def __init__(
+        self,
+        path: str,
+        command: list[str],
+        conf: str = "supervise.conf",
+        conf_named: bool = False,
+        script: list[str] | None = None,
+        reset: int | None = None,
+        foreground: bool = False,
+    ) -> None:
+        self.path = path
+        self.command = command
+        self.conf = conf
+        self.conf_named = conf_named
+        self.script = script or []
+        self.reset = reset
+        self.foreground = foreground
+
+    def to_words(self) -> list[str]:
+        """The words, for a person who looks at them with ps(1) as well."""
+        words = [self.path]
+        words.append(f"{'conf' if self.conf_named else 'default-conf'}={self.conf}")
+        words += [f"script={word}" for word in self.script]
+        if self.reset is not None:
+            words.append(f"reset={self.reset}")
+        if self.foreground:
+            words.append(_FLAG)
+        return [*words, "--", *self.command]
+
+    @classmethod
+    def from_words(cls, words: list[str]) -> Options:
+        """Read what `to_words` made."""
+        end = words.index("--", 1)
+        options = cls(words[0], words[end + 1 :])
+        for word in words[1:end]:
+            key, _, value = word.partition("=")
+            if key in ("conf", "default-conf"):
+                options.conf, options.conf_named = value, key == "conf"
+            elif key == "script":
+                options.script.append(value)
+            elif key == "reset":
+                options.reset = int(value)
+            elif key == _FLAG:
+                options.foreground = True
+        return options
+
+
+def environment() -> dict[bytes, bytes]:
+    """The environment exactly as the caller gave it.
+
+    os.environ is not that: in the C locale Python sets LC_CTYPE in it (PEP 538), and programs started from here
+    would behave other than those the caller starts himself.
+    """
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as block:
+            data = block.readall()
+    except OSError:
+        return dict(os.environb)
+    pairs = (entry.partition(b"=") for entry in (data or b"").split(b"\0"))
+    return {name: value for name, equals, value in pairs if name and equals}

@@ -1,0 +1,53 @@
+"""Counting exits: when to raise an alarm, when to give up.
+
+What lives here: the counting window.  What does not: clocks (the time is handed in), alarms, restarts.
+
+Rule 1.  A window opens with an exit, when none is open, and is over `alarm_interval` seconds later.
+Rule 2.  The exit that opens the window raises the alarm; those within it do not.
+Rule 3.  An exit that would need more than `max_tries` restarts within the window, or by which
+         `max_tries_if_coredumped` exits within it have dumped core, is the last: supervise gives up.
+Rule 4.  With `alarm_interval` 0 nothing is counted.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.config import Config
+
+
+class Verdict:
+    """What an exit means: `alarm` now?  `give_up`?  And `restarts` within the window before this exit."""
+
+    __slots__ = ("alarm", "give_up", "restarts")
+
+    def __init__(self, alarm: bool, give_up: bool, restarts: int) -> None:
+        self.alarm = alarm
+        self.give_up = give_up
+        self.restarts = restarts
+
+
+class Window:
+    """The counting window; times are monotonic seconds."""
+
+    __slots__ = ("opened", "exits", "cores")
+
+    def __init__(self) -> None:
+        self.opened: float | None = None
+        self.exits = 0
+        self.cores = 0
+
+    def count(self, now: float, core: bool, config: Config) -> Verdict:
+        """Count one exit that was not planned."""
+        if not config.alarm_interval:
+            self.opened = None
+            return Verdict(False, False, 0)
+        opens = self.opened is None or now - self.opened >= config.alarm_interval
+        if opens:
+            self.opened, self.exits, self.cores = now, 0, 0
+        restarts = self.exits
+        self.exits += 1
+        self.cores += core
+        tries, core_tries = config.max_tries, config.max_tries_if_coredumped
+        give_up = bool((tries and restarts >= tries) or (core_tries and self.cores >= core_tries))
+        return Verdict(opens or give_up, give_up, restarts)

@@ -1,0 +1,100 @@
+"""The processes that supervise starts: how they are spawned, signalled and waited for.
+
+Spawning is posix_spawn(3), which in glibc is clone with vfork semantics: the interpreter's page tables are
+never copied (with a plain fork a restart takes half as long again), and the call returns when the program
+has been executed or has failed to be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from supervise.exitstatus import ExitStatus, from_wait_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Mapping, Sequence
+else:
+    import _signal  # without the enums of `signal`, which cost every supervise 0.8 MB
+
+_NUMBERS = {name: getattr(_signal, "SIG" + name) for name in "HUP INT QUIT KILL USR1 USR2 ALRM TERM CONT STOP WINCH".split()}
+
+
+def spawn(
+    argv: Sequence[str],
+    env: Mapping[bytes, bytes],
+    ignored: Sequence[int],
+    descriptors: Sequence[tuple[int, int]],
+    session: bool = False,
+) -> int:
+    """Execute a program, found as execvp(3) finds it, and return its pid.
+
+    It gets the `descriptors` (ours, its) and no other, its own process group (its own session if `session`),
+    no blocked signals, and the signals that are `ignored` here at their defaults; those that are handled here
+    the kernel resets.  Raises OSError if it cannot be executed.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in descriptors]
+    if session:
+        return os.posix_spawnp(
+            argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=ignored, setsigmask=()
+        )
+    return os.posix_spawnp(
+        argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=ignored, setsigmask=()
+    )
+
+
+def ignored_signals() -> list[int]:
+    """The signals that are ignored in this process, by Python or because its caller had them so."""
+    return [number for number in _signal.valid_signals() if _signal.getsignal(number) == _signal.SIG_IGN]
+
+
+def reap() -> tuple[int, ExitStatus] | None:
+    """One child that has ended, or None.  Never waits."""
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, from_wait_status(status)) if pid else None
+
+
+def send(pid: int, name: str, group: bool) -> str | None:
+    """Send a signal to a child that has not been reaped, or to its process group.  What went wrong, or None."""
+    try:
+        if group:
+            os.killpg(pid, _NUMBERS[name])
+        else:
+            os.kill(pid, _NUMBERS[name])
+    except OSError as why:
+        return f"cannot send {name} to pid {pid}: {why.strerror}"
+    return None
+
+
+def why_not(program: str, error: OSError) -> str:
+    """A person's words for a program that cannot be executed; looks at it once more to find them."""
+    found = program
+    if "/" not in program:
+        places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        paths = [os.path.join(place or ".", program) for place in places]
+        found = next((path for path in paths if os.path.isfile(path)), "")
+        if not found:
+            return f"{program}: not found in PATH"
+    try:
+        mode = os.stat(found).st_mode
+        if stat.S_ISDIR(mode):
+            return f"{found}: is a directory"
+        if isinstance(error, FileNotFoundError):
+            with open(found, "rb") as script:
+                head = script.readline(256)
+            if head.startswith(b"#!"):
+                interpreter = head[2:].strip().decode("utf-8", "backslashreplace")
+                return f"{found}: its interpreter does not exist: {interpreter!r}"
+            return f"{found}: its loader does not exist"
+        if isinstance(error, PermissionError) and not mode & 0o111:
+            return f"{found}: not executable"
+        if error.errno == 8:
+            return f"{found}: not a program: neither a binary for this machine nor a script with a #! line"
+    except OSError as why:
+        return f"{found}: {why.strerror}"
+    return f"{found}: {error.strerror}"

@@ -1,0 +1,385 @@
+"""The loop of one supervise: descriptors -> events -> state machine -> actions.
+
+Nothing in it waits but the one poll(2).  What is to be waited for is either a descriptor (the control FIFO, the
+pipe that signals wake, the configuration's watch) or a deadline, which is the timeout of that poll; where
+nothing happens and nothing is due, the process does not run at all.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from supervise import alarm, machine
+from supervise.conffile import ConfFile
+from supervise.exitstatus import ExitStatus
+from supervise.letters import SIGNALS, Reader
+from supervise.log import FATAL, NOTICE, WARNING, Log
+from supervise.machine import Machine
+from supervise.record import Record
+from supervise.service import reap, send, spawn, why_not
+from supervise.statusdir import STDERR, STDOUT, StatusDir, StatusDirError
+from supervise.watch import SETTLE, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+
+    from supervise.config import Config
+    from supervise.options import Options
+else:
+    import _signal  # see service.py
+
+_CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
+_RECORD_RETRY = 5.0  # seconds between tries to write a record that could not be written
+
+
+class StartError(Exception):
+    """The service cannot be started; the message says why."""
+
+
+class Supervisor:
+    """One service and everything that happens to it."""
+
+    def __init__(
+        self,
+        options: Options,
+        name: str,
+        directory: StatusDir,
+        fifos: tuple[int, int],
+        conf: ConfFile,
+        config: Config,
+        log: Log,
+        env: dict[bytes, bytes],
+        ignored: list[int],
+    ) -> None:
+        """The directory is locked, its FIFOs are open, `env` is the service's; `ignored` as service.py says."""
+        self._options = options
+        self._name = name
+        self._directory = directory
+        self._control, self._ok = fifos
+        self._conf = conf
+        self._log = log
+        self._env = env
+        self._ignored = ignored
+        self.machine = Machine(config, bool(options.script), options.reset)
+        self._letters = Reader()
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._script_pid = 0
+        self._alarm_pids: set[int] = set()
+        self._mailer_missing = False
+        self._signals: list[str] = []
+        self._wake = -1
+        self._poll = select.poll()
+        self._watch = Watch(env, ignored)
+        self._watched_fd = -1
+        self._watch_warned = False
+        self._look_at: float | None = None  # when to look at the configuration again
+        self._written: tuple[bool, str, bool, int] | None = None
+        self._changed_ns = time.time_ns()
+        self._record_at: float | None = None  # when to try writing the record again
+        self._output_warned: set[str] = set()
+
+    # The start.
+
+    def start(self) -> None:
+        """Start the service for the first time.  Raises StartError; nothing runs then."""
+        self._catch_signals()
+        for action in self.machine.handle(machine.BEGIN, time.monotonic()):
+            assert action[0] == machine.START
+            for name in (STDOUT, STDERR):
+                try:
+                    os.close(self._directory.open_output(name))
+                except StatusDirError as why:
+                    raise StartError(str(why)) from None
+            result = self._spawn()
+            if isinstance(result, ExitStatus):
+                raise StartError(f"cannot start the service: {result.failure}")
+            self._carry_out(self.machine.handle(machine.STARTED, time.monotonic(), result))
+        self._settle()
+
+    def _catch_signals(self) -> None:
+        """Signals write to a pipe that the loop waits for, and leave their name in a list."""
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        self._wake = reading
+        for number, name in ((_signal.SIGTERM, "TERM"), (_signal.SIGINT, "INT"), (_signal.SIGHUP, "HUP")):
+            _signal.signal(number, lambda *_, name=name: self._signals.append(name))
+        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+    # The loop.
+
+    def run(self) -> int:
+        """Supervise until the end.  The exit code: 0, or 111 after giving up."""
+        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._control, select.POLLIN)
+        self._follow_configuration()
+        while self.machine.state != machine.ENDED:
+            ready = self._poll.poll(self._timeout())
+            try:
+                self._turn({fd for fd, _ in ready})
+            except Exception as why:  # a bug, or no memory: the service is worth more than our pride
+                self._log.add(FATAL, f"internal error, going on: {_where(why)}")
+            self._settle()
+        self._log.add(NOTICE, "supervise ends")
+        self._log.flush()
+        return 111 if self.machine.gave_up else 0
+
+    def _turn(self, ready: set[int]) -> None:
+        # Exits first: the next process must not wait for anything else that happened at the same time.
+        if self._wake in ready:
+            self._children()
+            self._commands_by_signal()
+        now = time.monotonic()
+        if self.machine.deadline is not None and now >= self.machine.deadline:
+            self._event(machine.TIMER)
+        if self._control in ready:
+            self._commands()
+        if self._watch.fd in ready:
+            self._watch_event()
+        if self._look_at is not None and now >= self._look_at:
+            self._look_at = None
+            self._follow_configuration()
+
+    def _timeout(self) -> float | None:
+        """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
+        deadlines = [at for at in (self.machine.deadline, self._look_at, self._record_at) if at is not None]
+        if not deadlines:
+            return None
+        return max(min(deadlines) - time.monotonic(), 0) * 1000
+
+    def _settle(self) -> None:
+        """After everything urgent: the record, then the log."""
+        if self._record_at is not None or self.machine.visible != self._written:
+            self._write_record()
+        self._log.flush()
+
+    # Events.
+
+    def _event(self, event: str, value: Any = None, group: bool = False) -> None:
+        self._carry_out(self.machine.handle(event, time.monotonic(), value, group))
+
+    def _children(self) -> None:
+        try:
+            os.read(self._wake, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            ended = reap()
+            if ended is None:
+                return
+            pid, how = ended
+            if pid == self.machine.pid:
+                self._event(machine.EXITED, how)
+            elif pid == self._script_pid:
+                self._script_pid = 0
+                failed = how.code != 0
+                self._event(machine.SCRIPT_DONE, f"restart script {how}" if failed else None)
+            elif pid in self._alarm_pids:
+                self._alarm_pids.discard(pid)
+                self._mailer_missing |= how.code == alarm.NOBODY_CAN_SEND
+
+    def _commands_by_signal(self) -> None:
+        while self._signals:
+            name = self._signals.pop(0)
+            self._log.add(NOTICE, f"received {name}")
+            for letter in "r" if name == "HUP" else "dx":
+                self._event(letter)
+
+    def _commands(self) -> None:
+        try:
+            data = os.read(self._control, _CONTROL_READ)
+        except BlockingIOError:
+            return
+        letters, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
+        for letter in letters:
+            if letter.name in SIGNALS:
+                self._event(machine.SIGNAL, (letter.name, SIGNALS[letter.name]), letter.group)
+            else:
+                self._event(letter.name, None, letter.group)
+            if self.machine.state == machine.ENDED:
+                return
+        if unknown:
+            shown = unknown[:16].decode("latin-1")
+            more = "..." if len(unknown) > 16 else ""
+            self._log.add(WARNING, f"ignored {len(unknown)} unknown bytes in control: {shown!r}{more}")
+
+    # Actions.
+
+    def _carry_out(self, actions: list[machine.Action]) -> None:
+        """Carry out actions in order; what comes of a start is handled after the rest of its list."""
+        results: list[tuple[str, Any]] = []
+        for action in actions:
+            kind = action[0]
+            if kind == machine.START:
+                result = self._spawn()
+                failed = isinstance(result, ExitStatus)
+                results.append((machine.FAILED if failed else machine.STARTED, result))
+            elif kind == machine.KILL:
+                problem = send(self.machine.pid, action[1], action[2])
+                if problem:
+                    self._log.add(WARNING, problem)
+            elif kind == machine.SCRIPT:
+                problem = self._run_script(action[1])
+                if problem:
+                    results.append((machine.SCRIPT_DONE, problem))
+            elif kind == machine.END_SCRIPT:
+                send(self._script_pid, "TERM", True)
+            elif kind == machine.RELOAD:
+                self._read_configuration()
+                self._follow_configuration()
+            elif kind == machine.ALARM:
+                self._alarm(*action[1:])
+            else:
+                self._log.add(kind, action[1])
+        for event, value in results:
+            self._event(event, value)
+
+    def _spawn(self) -> int | ExitStatus:
+        """Start the service: its pid, or why not."""
+        outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
+        try:
+            return spawn(self._options.command, self._env, self._ignored, outputs)
+        except (OSError, ValueError) as why:
+            return ExitStatus(failure=_reason(self._options.command[0], why))
+        finally:
+            self._close_outputs(outputs)
+
+    def _output(self, name: str) -> int:
+        """Where the service prints to: the file, or nowhere, with one warning, while that cannot be opened."""
+        try:
+            fd = self._directory.open_output(name)
+        except StatusDirError as why:
+            if name not in self._output_warned:
+                self._output_warned.add(name)
+                self._log.add(WARNING, f"{why}; what the service prints there is lost")
+            return self._null
+        self._output_warned.discard(name)
+        return fd
+
+    def _close_outputs(self, outputs: list[tuple[int, int]]) -> None:
+        for fd, _ in outputs:
+            if fd != self._null:
+                os.close(fd)
+
+    def _run_script(self, exits: int) -> str | None:
+        """Run the restart script; what went wrong, or None."""
+        argv = [*self._options.script, str(exits)]
+        outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
+        try:
+            self._script_pid = spawn(argv, self._env, self._ignored, outputs, session=True)
+        except (OSError, ValueError) as why:
+            return f"cannot run the restart script: {_reason(argv[0], why)}"
+        finally:
+            self._close_outputs(outputs)
+        self._log.add(NOTICE, f"restart script started (pid {self._script_pid}), exits: {exits}")
+        return None
+
+    def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
+        config = self.machine.config
+        title = alarm.subject(self._name, how, restarts, gave_up)
+        path = os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"])
+        text = alarm.body(self._name, how, uptime, restarts, config.alarm_interval, gave_up, path)
+        try:
+            pid = alarm.send(self._directory, config, title, text, self._env, self._ignored, self._mailer_missing)
+        except OSError as why:
+            self._log.add(WARNING, f"cannot start the alarm helper: {why.strerror}")
+            return
+        if pid:
+            self._alarm_pids.add(pid)
+            self._log.add(NOTICE, f"alarm: {title}")
+
+    # The record.
+
+    def _write_record(self) -> None:
+        now = time.monotonic()
+        visible = self.machine.visible
+        if self._written is None or visible[3] != self._written[3]:
+            self._changed_ns = time.time_ns()
+        elif self._record_at is not None and now < self._record_at and visible == self._written:
+            return
+        self._written = visible
+        paused, want, alarms, pid = visible
+        try:
+            self._directory.write_record(Record(self._changed_ns, paused, want, alarms, pid))
+        except OSError as why:
+            if self._record_at is None:
+                self._log.add(WARNING, f"cannot write {self._directory.path}/status: {why.strerror}; trying again")
+            self._record_at = now + _RECORD_RETRY
+            return
+        if self._record_at is not None:
+            self._log.add(NOTICE, f"{self._directory.path}/status is written again")
+            self._record_at = None
+
+    # The configuration.
+
+    def _read_configuration(self) -> None:
+        was_present = self._conf.present
+        config, problems = self._conf.read(self.machine.config)
+        for problem in problems:
+            self._log.add(WARNING, problem)
+        if self._conf.present:
+            self._log.add(NOTICE, f"configuration {self._conf.path}: {config}")
+        elif was_present or self._conf.named:
+            self._log.add(WARNING, f"configuration {self._conf.path} is absent: no policy")
+        self._event(machine.CONFIG, config)
+
+    def _follow_configuration(self) -> None:
+        """Read the configuration if it changed, and watch it where it is now."""
+        if self._conf.changed():
+            self._read_configuration()
+        plan = self._conf.plan()
+        if plan == self._watch.plan or self._watch.arming:
+            return
+        self._stop_waiting_for_watch()
+        try:
+            self._watch.arm(plan)
+        except OSError as why:
+            self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")
+        self._wait_for_watch()
+
+    def _watch_event(self) -> None:
+        if not self._watch.arming:
+            self._watch.drain()
+            if self._look_at is None:
+                self._look_at = time.monotonic() + SETTLE
+            return
+        self._stop_waiting_for_watch()
+        problem = self._watch.answer()
+        self._wait_for_watch()
+        if problem:
+            self._not_watched(problem)
+        # Whatever changed before the watches were there made no event.
+        self._follow_configuration()
+
+    def _not_watched(self, problem: str) -> None:
+        if not self._watch_warned:
+            self._watch_warned = True
+            text = f"changes of {self._conf.path} may go unnoticed ({problem}); the letter r still works"
+            self._log.add(WARNING, text)
+
+    def _stop_waiting_for_watch(self) -> None:
+        if self._watched_fd >= 0:
+            self._poll.unregister(self._watched_fd)
+            self._watched_fd = -1
+
+    def _wait_for_watch(self) -> None:
+        if self._watch.fd >= 0:
+            self._watched_fd = self._watch.fd
+            self._poll.register(self._watched_fd, select.POLLIN)
+
+
+def _reason(program: str, why: OSError | ValueError) -> str:
+    return why_not(program, why) if isinstance(why, OSError) else f"{program!r}: {why}"
+
+
+def _where(why: BaseException) -> str:
+    """An exception and the line it came from, in one line."""
+    trace = why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    return f"{type(why).__name__}: {why}{place}"
