@@ -114,14 +114,16 @@ def deliver(fields: list[str], log: Log) -> int:
     warned, subject, text, addresses, numbers = fields
     started, missing = deliveries(subject, text, addresses.split(), numbers.split())
     for line in () if warned else missing:
-        log.add(WARNING, f"cannot send alarms: {line}")
+        log.add(WARNING, "cannot send alarms: %s", line)
     log.flush()
     failed = False
     for delivery in started:
         delivery.wait(deadline)
         failed |= bool(delivery.failure)
-        outcome = f"failed: {delivery.failure}" if delivery.failure else "handed over"
-        log.add(WARNING if delivery.failure else NOTICE, f"{delivery.what}: {outcome}")
+        if delivery.failure:
+            log.add(WARNING, "%s failed: %s", delivery.what, delivery.failure)
+        else:
+            log.add(NOTICE, "%s: handed over", delivery.what)
         log.flush()
     if missing:
         return NOBODY_CAN_SEND
@@ -137,7 +139,7 @@ def main(argv: list[str]) -> int:
         text = sys.stdin.buffer.read().decode("utf-8", "backslashreplace")
         return deliver(text.split("\0"), log)
     except Exception as why:  # the end of the line: nobody else would say that an alarm was lost
-        log.add(WARNING, f"alarm lost: {type(why).__name__}: {why}")
+        log.add(WARNING, "alarm lost: %s: %s", type(why).__name__, why)
         return 1
     finally:
         log.flush()

@@ -20,7 +20,10 @@ def signal_name(number: int) -> str:
 
 
 class ExitStatus:
-    """Either `code` (0-255) or `signal` is set, or `failure`: why the program could not be started at all."""
+    """Either `code` (0-255) or `signal` is set, or `failure`: why the program could not be started at all.
+
+    None of them: it has ended, nobody knows how.
+    """
 
     __slots__ = ("code", "signal", "core", "failure")
 
@@ -38,7 +41,7 @@ class ExitStatus:
         if self.signal is not None:
             dumped = ", core dumped" if self.core else ""
             return f"was killed by signal {self.signal} ({signal_name(self.signal)}){dumped}"
-        return f"exited with status {self.code}"
+        return "exited, status unknown" if self.code is None else f"exited with status {self.code}"
 
 
 def from_wait_status(status: int) -> ExitStatus:

@@ -109,9 +109,9 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             problems.append(f"{options.conf} does not exist: no policy")
         for problem in problems:
             say("warning", problem)
-            log.add(WARNING, problem)
+            log.add(WARNING, "%s", problem)
         if conf.present:
-            log.add(NOTICE, f"configuration {options.conf}: {config}")
+            log.add(NOTICE, "configuration %s: %s", options.conf, config)
         supervisor.start()
         directory.keep()
     except (StatusDirError, StartError, OSError) as why:
@@ -119,7 +119,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         if directory and locked:
             if directory.has(LOG_WF):
                 record = Log(directory)
-                record.add(FATAL, str(why))
+                record.add(FATAL, "%s", why)
                 record.flush()
             directory.undo()
         return None

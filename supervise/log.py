@@ -30,21 +30,24 @@ class Log:
     def __init__(self, directory: StatusDir, echo: int | None = None) -> None:
         self._directory = directory
         self._echo = echo
-        self._waiting: dict[str, list[bytes]] = {LOG: [], LOG_WF: []}
+        self._waiting: list[tuple[str, str, tuple[object, ...]]] = []
 
-    def add(self, severity: str, text: str) -> None:
-        """Gather one line."""
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        line = f"[{severity}] {stamp} {one_line(text[:_LONGEST])}\n".encode("utf-8", "surrogateescape")
-        self._waiting[LOG if severity == NOTICE else LOG_WF].append(line)
+    def add(self, severity: str, template: str, *values: object) -> None:
+        """Gather one line: a %-template and its values, which are put together when it is written."""
+        self._waiting.append((severity, template, values))
 
     def flush(self) -> None:
         """Write what was gathered.  What cannot be written is lost: there is no better place to say so."""
-        for name, lines in self._waiting.items():
-            if not lines:
-                continue
-            data = b"".join(lines)
-            lines.clear()
+        if not self._waiting:
+            return
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        lines: dict[str, list[bytes]] = {}
+        for severity, template, values in self._waiting:
+            text = f"[{severity}] {stamp} {one_line((template % values)[:_LONGEST])}\n"
+            lines.setdefault(LOG if severity == NOTICE else LOG_WF, []).append(text.encode())
+        self._waiting.clear()
+        for name, texts in lines.items():
+            data = b"".join(texts)
             try:
                 self._directory.append(name, data)
             except (OSError, StatusDirError):

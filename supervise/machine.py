@@ -69,7 +69,7 @@ SCRIPT = "run_script"  # how many times the service has exited
 END_SCRIPT = "end_script"
 RELOAD = "reload"
 ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
-NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log
+NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values
 
 
 class Machine:
@@ -118,11 +118,22 @@ class Machine:
         """What the status record shows: paused, want, alarms, pid."""
         return self.paused, self.want, self.alarms, self.pid
 
+    @property
+    def eager_from(self) -> float | None:
+        """From this time on, any exit of the service, however it comes, is answered with START first of all.
+
+        So the loop need not ask: it may start the successor before it knows how the service ended.  None: it
+        depends on the exit, or the answer is another.
+        """
+        certain = self.state == RUNNING and self.want == WANT_UP and not self.leaving and not self._script
+        if not certain or self.started_at is None or (self.alarms and self.window.may_give_up(self.config)):
+            return None
+        return self.started_at + MIN_GAP
+
     def handle(self, event: str, now: float, value: Any = None, group: bool = False) -> list[Action]:
         """Answer one event.  `value` and `group` (for letters) are as the event says; `now` is monotonic."""
         self._actions = []
-        handler = TABLE[event][STATES.index(self.state)]
-        handler(self, event, now, (value, group) if event in LETTERS else value)
+        _ANSWERS[event, self.state](self, event, now, (value, group) if event in LETTERS else value)
         return self._actions
 
     # Small words for the handlers below.
@@ -130,8 +141,8 @@ class Machine:
     def _do(self, *action: Any) -> None:
         self._actions.append(action)
 
-    def _obeyed(self, letter: str, text: str) -> None:
-        self._do(NOTICE, f"command {letter}: {text}")
+    def _obeyed(self, letter: str, text: str, *args: Any) -> None:
+        self._do(NOTICE, "command %s: " + text, letter, *args)
 
     def _start(self) -> None:
         self.state = SPAWNING
@@ -178,7 +189,7 @@ class Machine:
     def _down_running(self, letter: str, now: float, value: Any) -> None:
         self.want = WANT_DOWN
         self._take_down(value[1])
-        self._obeyed(letter, f"stop the service (pid {self.pid})")
+        self._obeyed(letter, "stop the service (pid %d)", self.pid)
 
     def _down_waiting(self, letter: str, now: float, value: Any) -> None:
         self.want, self.state, self.deadline = WANT_DOWN, IDLE, None
@@ -192,7 +203,7 @@ class Machine:
     def _restart_running(self, letter: str, now: float, value: Any) -> None:
         self.want = WANT_UP
         self._take_down(value[1])
-        self._obeyed(letter, f"restart the service (pid {self.pid})")
+        self._obeyed(letter, "restart the service (pid %d)", self.pid)
 
     def _exit_down(self, letter: str, now: float, value: Any) -> None:
         if self.state == SCRIPT_RUN:
@@ -207,18 +218,18 @@ class Machine:
     def _pause(self, letter: str, now: float, value: Any) -> None:
         self._signal("STOP", value[1])
         self.paused = True
-        self._obeyed(letter, f"pause the service (pid {self.pid})")
+        self._obeyed(letter, "pause the service (pid %d)", self.pid)
 
     def _resume(self, letter: str, now: float, value: Any) -> None:
         self._signal("CONT", value[1])
         self.paused = False
-        self._obeyed(letter, f"continue the service (pid {self.pid})")
+        self._obeyed(letter, "continue the service (pid %d)", self.pid)
 
     def _pass_on(self, event: str, now: float, value: Any) -> None:
         (letter, name), group = value
         self._signal(name, group)
         target = "process group" if group else "pid"
-        self._obeyed(letter, f"send {name} to the service ({target} {self.pid})")
+        self._obeyed(letter, "send %s to the service (%s %d)", name, target, self.pid)
 
     def _no_service(self, event: str, now: float, value: Any) -> None:
         letter = value[0][0] if event == SIGNAL else event
@@ -243,7 +254,7 @@ class Machine:
 
     def _started(self, event: str, now: float, value: Any) -> None:
         self.pid, self.started_at, self.state = value, now, RUNNING
-        self._do(NOTICE, f"service started (pid {value})")
+        self._do(NOTICE, "service started (pid %d)", value)
         if self.want == WANT_DOWN:  # `d` came while it was being started
             self._take_down(False)
 
@@ -280,18 +291,18 @@ class Machine:
             self._start_when_due(now)
         if pid:
             asked = ", as asked" if planned else ""
-            self._do(NOTICE, f"service {how} (pid {pid}, up {uptime:.1f} seconds{asked})")
+            self._do(NOTICE, "service %s (pid %d, up %.1f seconds%s)", how, pid, uptime, asked)
         else:
-            self._do(WARNING, f"service {how}")
+            self._do(WARNING, "service %s", how)
         if verdict and verdict.alarm:
             self._do(ALARM, how, uptime, verdict.restarts, verdict.give_up)
         if self.gave_up:
             tries, interval = verdict.restarts if verdict else 0, self.config.alarm_interval
-            self._do(FATAL, f"giving up after {tries} restarts within {interval} seconds")
+            self._do(FATAL, "giving up after %d restarts within %d seconds", tries, interval)
 
     def _script_over(self, event: str, now: float, value: Any) -> None:
         if value is not None:
-            self._do(WARNING, value)
+            self._do(WARNING, "%s", value)
         if self.want == WANT_DOWN:
             self.state = IDLE
         else:
@@ -309,7 +320,7 @@ class Machine:
 
     def _stray(self, event: str, now: float, value: Any) -> None:
         """The loop reports a result that was not asked for: nothing follows, but it is said."""
-        self._do(WARNING, f"unexpected in state {self.state}: {event}")
+        self._do(WARNING, "unexpected in state %s: %s", self.state, event)
 
 
 _UP_TEXT = {
@@ -347,3 +358,4 @@ TABLE: dict[str, tuple[Handler, ...]] = {
 }
 # fmt: on
 EVENTS = tuple(TABLE)
+_ANSWERS = {(event, state): row[column] for event, row in TABLE.items() for column, state in enumerate(STATES)}

@@ -51,3 +51,8 @@ class Window:
         tries, core_tries = config.max_tries, config.max_tries_if_coredumped
         give_up = bool((tries and restarts >= tries) or (core_tries and self.cores >= core_tries))
         return Verdict(opens or give_up, give_up, restarts)
+
+    def may_give_up(self, config: Config) -> bool:
+        """Whether the next exit could be the last, whenever and however it comes."""
+        tries, core_tries = config.max_tries, config.max_tries_if_coredumped
+        return bool((tries and self.exits >= tries) or (core_tries and self.cores + 1 >= core_tries))

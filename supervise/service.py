@@ -15,33 +15,44 @@ from supervise.exitstatus import ExitStatus, from_wait_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import Mapping, Sequence
+    from typing import Any, Mapping, Sequence, Tuple
+
+    Descriptor = Tuple[Any, ...]
 else:
     import _signal  # without the enums of `signal`, which cost every supervise 0.8 MB
 
 _NUMBERS = {name: getattr(_signal, "SIG" + name) for name in "HUP INT QUIT KILL USR1 USR2 ALRM TERM CONT STOP WINCH".split()}
 
 
+def inherit(ours: int, its: int) -> Descriptor:
+    """The program's descriptor `its` is our descriptor `ours`."""
+    return (os.POSIX_SPAWN_DUP2, ours, its)
+
+
+def append_to(path: str, flags: int, mode: int, its: int) -> Descriptor:
+    """The program's descriptor `its` is a file that is opened on the way."""
+    return (os.POSIX_SPAWN_OPEN, its, path, flags, mode)
+
+
 def spawn(
     argv: Sequence[str],
     env: Mapping[bytes, bytes],
     ignored: Sequence[int],
-    descriptors: Sequence[tuple[int, int]],
+    descriptors: Sequence[Descriptor],
     session: bool = False,
 ) -> int:
     """Execute a program, found as execvp(3) finds it, and return its pid.
 
-    It gets the `descriptors` (ours, its) and no other, its own process group (its own session if `session`),
-    no blocked signals, and the signals that are `ignored` here at their defaults; those that are handled here
-    the kernel resets.  Raises OSError if it cannot be executed.
+    It gets 0, 1 and 2 as they are here but for the `descriptors`, and no other; its own process group (its own
+    session if `session`); no blocked signals, and the signals that are `ignored` here at their defaults; those
+    that are handled here the kernel resets.  Raises OSError if a file cannot be opened or the program executed.
     """
-    actions = [(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in descriptors]
     if session:
         return os.posix_spawnp(
-            argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=ignored, setsigmask=()
+            argv[0], argv, env, file_actions=descriptors, setsid=True, setsigdef=ignored, setsigmask=()
         )
     return os.posix_spawnp(
-        argv[0], argv, env, file_actions=actions, setpgroup=0, setsigdef=ignored, setsigmask=()
+        argv[0], argv, env, file_actions=descriptors, setpgroup=0, setsigdef=ignored, setsigmask=()
     )
 
 
@@ -50,10 +61,10 @@ def ignored_signals() -> list[int]:
     return [number for number in _signal.valid_signals() if _signal.getsignal(number) == _signal.SIG_IGN]
 
 
-def reap() -> tuple[int, ExitStatus] | None:
-    """One child that has ended, or None.  Never waits."""
+def reap(child: int = -1) -> tuple[int, ExitStatus] | None:
+    """One child that has ended (any, or this one) and how, or None.  Never waits."""
     try:
-        pid, status = os.waitpid(-1, os.WNOHANG)
+        pid, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:
         return None
     return (pid, from_wait_status(status)) if pid else None

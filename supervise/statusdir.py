@@ -23,6 +23,7 @@ STATUS, STATUS_NEW = "status", "status.new"
 STDOUT, STDERR = "__stdout", "__stderr"
 LOG, LOG_WF = "supervise.log", "supervise.log.wf"
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -227,17 +228,24 @@ class StatusDir:
     # What the service prints, and what supervise has to say.
 
     def open_output(self, name: str) -> int:
-        """Open `__stdout` or `__stderr` for the service, to append.  Raises StatusDirError."""
-        new = self._starting and not self.has(name)
-        fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, stat.S_ISREG, "a regular file", 0o644)
-        if new:
+        """Open `__stdout` or `__stderr` for the service, to append.  Raises StatusDirError, which says why."""
+        if self._starting and not self.has(name):
             self._made_files.append(name)
+        fd = self._open(name, _APPEND, stat.S_ISREG, "a regular file", 0o644)
         os.set_blocking(fd, True)
         return fd
 
+    def output(self, name: str) -> tuple[str, int, int]:
+        """The same for open(2) in the process that is to become the service: path, flags, mode.
+
+        Four system calls less on the way to a restart.  What is not a file, but can be opened, is not noticed;
+        it cannot make the service wait, and nothing outside of the directory is reached.
+        """
+        return f"{self.path}/{name}", _APPEND | _SAFE & ~os.O_CLOEXEC, 0o644
+
     def append(self, name: str, text: bytes) -> None:
         """Add lines to one of the logs, in one write.  Raises OSError or StatusDirError."""
-        fd = self._open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, stat.S_ISREG, "a regular file", 0o644)
+        fd = self._open(name, _APPEND, stat.S_ISREG, "a regular file", 0o644)
         try:
             os.write(fd, text)
         finally:

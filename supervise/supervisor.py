@@ -7,6 +7,7 @@ nothing happens and nothing is due, the process does not run at all.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import time
@@ -18,7 +19,7 @@ from supervise.letters import SIGNALS, Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.record import Record
-from supervise.service import reap, send, spawn, why_not
+from supervise.service import append_to, inherit, reap, send, spawn, why_not
 from supervise.statusdir import STDERR, STDOUT, StatusDir, StatusDirError
 from supervise.watch import SETTLE, Watch
 
@@ -67,6 +68,10 @@ class Supervisor:
         self.machine = Machine(config, bool(options.script), options.reset)
         self._letters = Reader()
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._outputs = [append_to(*directory.output(name), its) for its, name in ((1, STDOUT), (2, STDERR))]
+        self._eager_from: float | None = None
+        self._successor: int | ExitStatus | None = None
+        self._service_fd = -1  # the service's pidfd, where the kernel has them
         self._script_pid = 0
         self._alarm_pids: set[int] = set()
         self._mailer_missing = False
@@ -97,7 +102,8 @@ class Supervisor:
             result = self._spawn()
             if isinstance(result, ExitStatus):
                 raise StartError(f"cannot start the service: {result.failure}")
-            self._carry_out(self.machine.handle(machine.STARTED, time.monotonic(), result))
+            self._event(machine.STARTED, result)
+            self._watch_service(result)
         self._settle()
 
     def _catch_signals(self) -> None:
@@ -114,32 +120,39 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the end.  The exit code: 0, or 111 after giving up."""
+        # What the start made lives as long as the process: not to be gone through again on the way to a restart.
+        gc.freeze()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
         self._follow_configuration()
         while self.machine.state != machine.ENDED:
             ready = self._poll.poll(self._timeout())
             try:
-                self._turn({fd for fd, _ in ready})
+                self._turn(ready)
             except Exception as why:  # a bug, or no memory: the service is worth more than our pride
-                self._log.add(FATAL, f"internal error, going on: {_where(why)}")
+                self._log.add(FATAL, "internal error, going on: %s", _where(why))
             self._settle()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush()
         return 111 if self.machine.gave_up else 0
 
-    def _turn(self, ready: set[int]) -> None:
-        # Exits first: the next process must not wait for anything else that happened at the same time.
-        if self._wake in ready:
-            self._children()
-            self._commands_by_signal()
+    def _turn(self, ready: list[tuple[int, int]]) -> None:
+        # The exit first: the next process must not wait for anything else that happened at the same time.
+        for fd, _ in ready:
+            if fd == self._service_fd:
+                self._service_ended()
+                break
         now = time.monotonic()
         if self.machine.deadline is not None and now >= self.machine.deadline:
             self._event(machine.TIMER)
-        if self._control in ready:
-            self._commands()
-        if self._watch.fd in ready:
-            self._watch_event()
+        for fd, _ in ready:
+            if fd == self._control:
+                self._commands()
+            elif fd == self._wake:
+                self._children()
+                self._commands_by_signal()
+            elif fd == self._watched_fd:
+                self._watch_event()
         if self._look_at is not None and now >= self._look_at:
             self._look_at = None
             self._follow_configuration()
@@ -153,14 +166,45 @@ class Supervisor:
 
     def _settle(self) -> None:
         """After everything urgent: the record, then the log."""
+        if self.machine.pid == 0:
+            self._forget_service()
         if self._record_at is not None or self.machine.visible != self._written:
             self._write_record()
+        self._eager_from = self.machine.eager_from
         self._log.flush()
 
     # Events.
 
     def _event(self, event: str, value: Any = None, group: bool = False) -> None:
         self._carry_out(self.machine.handle(event, time.monotonic(), value, group))
+
+    def _service_ended(self) -> None:
+        """The shortest way from the end of the service to its successor.
+
+        SIGCHLD would tell as well, and does where there are no pidfds, but takes a sixth longer: a signal
+        handler, a pipe and another poll.  Where the state machine's answer is certain beforehand, the successor
+        is started before it is asked; it claims it with its START.
+        """
+        if self._eager_from is not None and time.monotonic() >= self._eager_from:
+            self._successor = self._spawn()
+        ended = reap(self.machine.pid)
+        # A tracer may keep the status to itself for as long as it likes; the process is gone all the same.
+        self._event(machine.EXITED, ended[1] if ended else ExitStatus())
+
+    def _watch_service(self, pid: int) -> None:
+        """Wait for the end of a new service process; the old one's pidfd is of no more use."""
+        self._forget_service()
+        try:
+            self._service_fd = os.pidfd_open(pid)
+        except OSError:
+            return  # an old kernel, or no descriptors left: SIGCHLD will tell
+        self._poll.register(self._service_fd, select.POLLIN)
+
+    def _forget_service(self) -> None:
+        if self._service_fd >= 0:
+            self._poll.unregister(self._service_fd)
+            os.close(self._service_fd)
+            self._service_fd = -1
 
     def _children(self) -> None:
         try:
@@ -185,7 +229,7 @@ class Supervisor:
     def _commands_by_signal(self) -> None:
         while self._signals:
             name = self._signals.pop(0)
-            self._log.add(NOTICE, f"received {name}")
+            self._log.add(NOTICE, "received %s", name)
             for letter in "r" if name == "HUP" else "dx":
                 self._event(letter)
 
@@ -205,7 +249,7 @@ class Supervisor:
         if unknown:
             shown = unknown[:16].decode("latin-1")
             more = "..." if len(unknown) > 16 else ""
-            self._log.add(WARNING, f"ignored {len(unknown)} unknown bytes in control: {shown!r}{more}")
+            self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, more)
 
     # Actions.
 
@@ -221,7 +265,7 @@ class Supervisor:
             elif kind == machine.KILL:
                 problem = send(self.machine.pid, action[1], action[2])
                 if problem:
-                    self._log.add(WARNING, problem)
+                    self._log.add(WARNING, "%s", problem)
             elif kind == machine.SCRIPT:
                 problem = self._run_script(action[1])
                 if problem:
@@ -234,17 +278,31 @@ class Supervisor:
             elif kind == machine.ALARM:
                 self._alarm(*action[1:])
             else:
-                self._log.add(kind, action[1])
+                self._log.add(*action)
         for event, value in results:
             self._event(event, value)
+            if event == machine.STARTED:
+                self._watch_service(value)
 
     def _spawn(self) -> int | ExitStatus:
         """Start the service: its pid, or why not."""
+        successor, self._successor = self._successor, None
+        if successor is not None:
+            return successor
+        command = self._options.command
+        try:
+            pid = spawn(command, self._env, self._ignored, self._outputs)
+        except (OSError, ValueError):
+            pass  # the program, or one of the files?
+        else:
+            # Both of us are runnable now, perhaps on one processor: what is left to do here can wait.
+            os.sched_yield()
+            return pid
         outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
         try:
-            return spawn(self._options.command, self._env, self._ignored, outputs)
+            return spawn(command, self._env, self._ignored, [inherit(ours, its) for ours, its in outputs])
         except (OSError, ValueError) as why:
-            return ExitStatus(failure=_reason(self._options.command[0], why))
+            return ExitStatus(failure=_reason(command[0], why))
         finally:
             self._close_outputs(outputs)
 
@@ -255,7 +313,7 @@ class Supervisor:
         except StatusDirError as why:
             if name not in self._output_warned:
                 self._output_warned.add(name)
-                self._log.add(WARNING, f"{why}; what the service prints there is lost")
+                self._log.add(WARNING, "%s; what the service prints there is lost", why)
             return self._null
         self._output_warned.discard(name)
         return fd
@@ -270,12 +328,13 @@ class Supervisor:
         argv = [*self._options.script, str(exits)]
         outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
         try:
-            self._script_pid = spawn(argv, self._env, self._ignored, outputs, session=True)
+            descriptors = [inherit(ours, its) for ours, its in outputs]
+            self._script_pid = spawn(argv, self._env, self._ignored, descriptors, session=True)
         except (OSError, ValueError) as why:
             return f"cannot run the restart script: {_reason(argv[0], why)}"
         finally:
             self._close_outputs(outputs)
-        self._log.add(NOTICE, f"restart script started (pid {self._script_pid}), exits: {exits}")
+        self._log.add(NOTICE, "restart script started (pid %d), exits: %d", self._script_pid, exits)
         return None
 
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
@@ -286,11 +345,11 @@ class Supervisor:
         try:
             pid = alarm.send(self._directory, config, title, text, self._env, self._ignored, self._mailer_missing)
         except OSError as why:
-            self._log.add(WARNING, f"cannot start the alarm helper: {why.strerror}")
+            self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
             return
         if pid:
             self._alarm_pids.add(pid)
-            self._log.add(NOTICE, f"alarm: {title}")
+            self._log.add(NOTICE, "alarm: %s", title)
 
     # The record.
 
@@ -307,11 +366,12 @@ class Supervisor:
             self._directory.write_record(Record(self._changed_ns, paused, want, alarms, pid))
         except OSError as why:
             if self._record_at is None:
-                self._log.add(WARNING, f"cannot write {self._directory.path}/status: {why.strerror}; trying again")
+                path = self._directory.path
+                self._log.add(WARNING, "cannot write %s/status: %s; trying again", path, why.strerror)
             self._record_at = now + _RECORD_RETRY
             return
         if self._record_at is not None:
-            self._log.add(NOTICE, f"{self._directory.path}/status is written again")
+            self._log.add(NOTICE, "%s/status is written again", self._directory.path)
             self._record_at = None
 
     # The configuration.
@@ -320,11 +380,11 @@ class Supervisor:
         was_present = self._conf.present
         config, problems = self._conf.read(self.machine.config)
         for problem in problems:
-            self._log.add(WARNING, problem)
+            self._log.add(WARNING, "%s", problem)
         if self._conf.present:
-            self._log.add(NOTICE, f"configuration {self._conf.path}: {config}")
+            self._log.add(NOTICE, "configuration %s: %s", self._conf.path, config)
         elif was_present or self._conf.named:
-            self._log.add(WARNING, f"configuration {self._conf.path} is absent: no policy")
+            self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
         self._event(machine.CONFIG, config)
 
     def _follow_configuration(self) -> None:
@@ -358,8 +418,8 @@ class Supervisor:
     def _not_watched(self, problem: str) -> None:
         if not self._watch_warned:
             self._watch_warned = True
-            text = f"changes of {self._conf.path} may go unnoticed ({problem}); the letter r still works"
-            self._log.add(WARNING, text)
+            path = self._conf.path
+            self._log.add(WARNING, "changes of %s may go unnoticed (%s); the letter r still works", path, problem)
 
     def _stop_waiting_for_watch(self) -> None:
         if self._watched_fd >= 0:

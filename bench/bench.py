@@ -1,0 +1,234 @@
+"""The benchmarks: every figure in one run, as a ratio to a peer or a floor measured beside it.
+
+    python bench/bench.py [--rounds N] [--idle SECONDS]
+
+Needs cc for the floor and the probe; daemontools is measured where it is installed.  docs/performance.md explains
+the figures and holds a table made by this.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable
+
+HERE = Path(__file__).resolve().parent
+SUPERVISE = Path(sys.executable).with_name("supervise")
+PATIENCE = 10.0  # seconds until something that must happen is given up
+
+
+def wait_for(what: str, found: Callable[[], object]) -> object:
+    """Poll for what the probe reports; the times come from the probe, so polling adds nothing to them."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        result = found()
+        if result:
+            return result
+        time.sleep(0.002)
+    raise SystemExit(f"bench: fatal: {what} did not happen within {PATIENCE} seconds")
+
+
+class Peer:
+    """One supervisor that runs the probe; `output` is what the probe writes."""
+
+    def __init__(self, name: str, output: Path, control: Path, process: subprocess.Popen[bytes] | None) -> None:
+        self.name, self.output, self.control, self.process = name, output, control, process
+        wait_for(f"{name}: first start", lambda: self.lines("start"))
+
+    def lines(self, what: str) -> list[tuple[int, int]]:
+        """(pid, nanoseconds) of every line that the probe wrote of this kind."""
+        if not self.output.exists():
+            return []
+        words = (line.split() for line in self.output.read_text().splitlines())
+        return [(int(word[1]), int(word[2])) for word in words if len(word) == 3 and word[0] == what]
+
+    def restart(self) -> float:
+        """Microseconds from SIGKILL to the successor's first instruction."""
+        before = self.lines("start")
+        sent = time.monotonic_ns()
+        os.kill(before[-1][0], signal.SIGKILL)
+        wait_for(f"{self.name}: restart", lambda: len(self.lines("start")) > len(before))
+        return (self.lines("start")[-1][1] - sent) / 1000
+
+    def command(self) -> float:
+        """Microseconds from a byte in the FIFO to the signal's handler."""
+        before = len(self.lines("signal"))
+        fifo = os.open(self.control, os.O_WRONLY | os.O_NONBLOCK)
+        sent = time.monotonic_ns()
+        os.write(fifo, b"h")
+        os.close(fifo)
+        wait_for(f"{self.name}: signal", lambda: len(self.lines("signal")) > before)
+        return (self.lines("signal")[-1][1] - sent) / 1000
+
+    def end(self) -> None:
+        fifo = os.open(self.control, os.O_WRONLY | os.O_NONBLOCK)
+        os.write(fifo, b"x" if self.name == "floor" else b"dx")
+        os.close(fifo)
+        if self.process:
+            self.process.wait()
+
+
+def compile_c(folder: Path) -> tuple[Path, Path]:
+    compiler = shutil.which("cc")
+    if not compiler:
+        raise SystemExit("bench: fatal: cannot compile the floor: there is no cc")
+    probe, floor = folder / "probe", folder / "floor"
+    bare = ["-nostdlib", "-fno-stack-protector"]
+    subprocess.run([compiler, "-O2", "-static", *bare, "-o", probe, HERE / "probe.c"], check=True)
+    subprocess.run([compiler, "-O2", "-static", "-o", floor, HERE / "floor.c"], check=True)
+    return probe, floor
+
+
+def start_floor(folder: Path, floor: Path, probe: Path) -> Peer:
+    fifo, output = folder / "floor.fifo", folder / "floor.out"
+    os.mkfifo(fifo)
+    return Peer("floor", output, fifo, subprocess.Popen([floor, fifo, output, probe]))
+
+
+def start_ours(folder: Path, probe: Path) -> Peer:
+    (folder / "supervise.conf").write_text("[global]\nalarm_interval : 0\n")
+    subprocess.run([SUPERVISE, "-p", "status/bench", "-f", str(probe)], cwd=folder, check=True)
+    status = folder / "status" / "bench"
+    return Peer("supervise", status / "__stdout", status / "control", None)
+
+
+def start_daemontools(folder: Path, probe: Path) -> Peer | None:
+    program = shutil.which("supervise", path="/usr/bin:/usr/local/bin:/command")
+    if not program or not shutil.which("svscan", path="/usr/bin:/usr/local/bin:/command"):
+        return None
+    service, output = folder / "daemontools", folder / "daemontools.out"
+    service.mkdir()
+    shutil.copy(probe, service / "run")
+    with output.open("wb") as out:
+        process = subprocess.Popen([program, service], stdout=out)
+    return Peer("daemontools", output, service / "supervise" / "control", process)
+
+
+def start_time(folder: Path, probe: Path, number: int) -> float:
+    """Microseconds from executing `supervise` to the service's first instruction."""
+    status = folder / "status" / f"start{number}"
+    began = time.monotonic_ns()
+    pid = os.posix_spawn(SUPERVISE, ["supervise", "-p", str(status), "-f", str(probe)], os.environ)
+    os.waitpid(pid, 0)
+    peer = Peer("supervise", status / "__stdout", status / "control", None)
+    took = (peer.lines("start")[0][1] - began) / 1000
+    peer.end()
+    return took
+
+
+def python_time() -> float:
+    """Microseconds that `python3 -c pass` takes from its execution to its end."""
+    began = time.monotonic_ns()
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", "pass"], os.environ)
+    os.waitpid(pid, 0)
+    return (time.monotonic_ns() - began) / 1000
+
+
+def switches(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def supervisor_of(peer: Peer) -> int:
+    stat = Path(f"/proc/{peer.lines('start')[-1][0]}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def row(figure: str, value: str, against: str, ratio: float | None, limit: str) -> None:
+    print(f"| {figure} | {value} | {against} | {'' if ratio is None else f'{ratio:.2f}'} | {limit} |", flush=True)
+
+
+def microseconds(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} us"
+
+
+def paired(ours: list[float], theirs: list[float]) -> float:
+    """The median of the ratios pair by pair: the machine's speed may drift from one pair to the next."""
+    return statistics.median(a / b for a, b in zip(ours, theirs))
+
+
+def bench_restart(peers: list[Peer], rounds: int) -> None:
+    """Restart and control, every peer in turn within each round."""
+    restarts: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    commands: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    for number in range(rounds):
+        time.sleep(1.1)  # a service that has run for over a second is restarted at once
+        order = peers[number % len(peers) :] + peers[: number % len(peers)]
+        for peer in order:
+            commands[peer.name].append(peer.command())
+        for peer in order:
+            restarts[peer.name].append(peer.restart())
+    for title, times, limits in (
+        ("restart", restarts, {"floor": "at most 1.8", "daemontools": "below 1"}),
+        ("control", commands, {"floor": "at most 2.5"}),
+    ):
+        ours = times["supervise"]
+        for name, theirs in times.items():
+            if name != "supervise":
+                ratio = paired(ours, theirs)
+                row(title, microseconds(ours), f"{name}: {microseconds(theirs)}", ratio, limits.get(name, ""))
+
+
+def bench_start(folder: Path, probe: Path, rounds: int) -> None:
+    ours, theirs = [], []
+    for number in range(rounds):
+        theirs.append(python_time())
+        ours.append(start_time(folder, probe, number))
+    row("start", microseconds(ours), f"python3 -c pass: {microseconds(theirs)}", paired(ours, theirs), "at most 3")
+
+
+def bench_idle(peer: Peer, seconds: float) -> None:
+    pid = supervisor_of(peer)
+    time.sleep(1)
+    before = switches(pid)
+    time.sleep(seconds)
+    row(f"idle, {seconds:.0f} s, configuration watched", f"{switches(pid) - before} context switches", "", None, "0")
+
+
+def bench_memory(folder: Path) -> dict[str, int]:
+    script = [str(HERE / "memory.sh"), sys.executable, str(SUPERVISE), str(folder / "memory")]
+    out = subprocess.run(script, check=True, capture_output=True, text=True).stdout
+    return {name: int(size) for name, size in (line.split() for line in out.splitlines())}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Benchmarks of supervise; see docs/performance.md.")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--idle", type=float, default=30.0, metavar="SECONDS")
+    parser.add_argument("--memory", metavar="FILE", help="what memory.sh printed")
+    args = parser.parse_args()
+    os.environ["LC_ALL"] = "C.UTF-8"
+    print("| figure | supervise | against | ratio | must be |")
+    print("| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        probe, floor = compile_c(folder)
+        found = [start_floor(folder, floor, probe), start_ours(folder, probe), start_daemontools(folder, probe)]
+        peers = [peer for peer in found if peer]
+        ours = peers[1]
+        try:
+            bench_restart(peers, args.rounds)
+            bench_idle(ours, args.idle)
+        finally:
+            for peer in peers:
+                peer.end()
+        bench_start(folder, probe, args.rounds)
+    if args.memory:
+        sizes = {what: int(size) for what, size in (line.split() for line in Path(args.memory).read_text().splitlines())}
+        for what, limit in (("plain", "at most 1.4"), ("watched", "at most 1.9")):
+            title = "memory, PSS" + (", configuration watched" if what == "watched" else ", no configuration")
+            against = f"python3 -c 'import time; time.sleep(99)': {sizes['sleep']} kB"
+            row(title, f"{sizes[what]} kB", against, sizes[what] / sizes["sleep"], limit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
