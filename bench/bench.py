@@ -150,9 +150,9 @@ def microseconds(values: list[float]) -> str:
     return f"{statistics.median(values):.0f} us"
 
 
-def paired(ours: list[float], theirs: list[float]) -> float:
-    """The median of the ratios pair by pair: the machine's speed may drift from one pair to the next."""
-    return statistics.median(a / b for a, b in zip(ours, theirs))
+def ratio_of(ours: list[float], theirs: list[float]) -> float:
+    """The ratio of the medians, which were measured in turn."""
+    return statistics.median(ours) / statistics.median(theirs)
 
 
 def bench_restart(peers: list[Peer], rounds: int) -> None:
@@ -173,7 +173,7 @@ def bench_restart(peers: list[Peer], rounds: int) -> None:
         ours = times["supervise"]
         for name, theirs in times.items():
             if name != "supervise":
-                ratio = paired(ours, theirs)
+                ratio = ratio_of(ours, theirs)
                 row(title, microseconds(ours), f"{name}: {microseconds(theirs)}", ratio, limits.get(name, ""))
 
 
@@ -182,7 +182,7 @@ def bench_start(folder: Path, probe: Path, rounds: int) -> None:
     for number in range(rounds):
         theirs.append(python_time())
         ours.append(start_time(folder, probe, number))
-    row("start", microseconds(ours), f"python3 -c pass: {microseconds(theirs)}", paired(ours, theirs), "at most 3")
+    row("start", microseconds(ours), f"python3 -c pass: {microseconds(theirs)}", ratio_of(ours, theirs), "at most 3")
 
 
 def bench_idle(peer: Peer, seconds: float) -> None:
@@ -191,12 +191,6 @@ def bench_idle(peer: Peer, seconds: float) -> None:
     before = switches(pid)
     time.sleep(seconds)
     row(f"idle, {seconds:.0f} s, configuration watched", f"{switches(pid) - before} context switches", "", None, "0")
-
-
-def bench_memory(folder: Path) -> dict[str, int]:
-    script = [str(HERE / "memory.sh"), sys.executable, str(SUPERVISE), str(folder / "memory")]
-    out = subprocess.run(script, check=True, capture_output=True, text=True).stdout
-    return {name: int(size) for name, size in (line.split() for line in out.splitlines())}
 
 
 def main() -> int:
@@ -222,7 +216,8 @@ def main() -> int:
                 peer.end()
         bench_start(folder, probe, args.rounds)
     if args.memory:
-        sizes = {what: int(size) for what, size in (line.split() for line in Path(args.memory).read_text().splitlines())}
+        lines = [line.split() for line in Path(args.memory).read_text().splitlines()]
+        sizes = {what: int(size) for what, size in lines}
         for what, limit in (("plain", "at most 1.4"), ("watched", "at most 1.9")):
             title = "memory, PSS" + (", configuration watched" if what == "watched" else ", no configuration")
             against = f"python3 -c 'import time; time.sleep(99)': {sizes['sleep']} kB"

@@ -14,7 +14,7 @@ from supervise.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from supervise.config import Config
     from supervise.exitstatus import ExitStatus
@@ -25,10 +25,9 @@ NOBODY_CAN_SEND = 3  # the helper's exit status: no program that sends is instal
 
 def subject(name: str, how: ExitStatus, restarts: int, gave_up: bool) -> str:
     """The line that says it all: on a telephone there is nothing else."""
+    what = "exited with coredump!" if how.core else "exited!"
     if gave_up:
         what = f"gave up after {restarts} restarts!"
-    else:
-        what = "exited with coredump!" if how.core else "exited!"
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"{stamp} [Alarm: {os.uname().nodename}] Service {name} {what}"
 

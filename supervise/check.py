@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from supervise.config import parse, section_names
 from supervise.conffile import read_file
+from supervise.config import parse, section_names
 
 OK, PROBLEMS = 0, 100
 

@@ -34,11 +34,12 @@ import sys
 from supervise import __version__
 from supervise.helper import script
 from supervise.log import one_line
-from supervise.options import REPORT, SYSTEM, Options, environment
+from supervise.options import SYSTEM, Options, environment
 from supervise.statusdir import BadPath, plain, service_name
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
+_NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")
 
 
 class UsageError(Exception):
@@ -47,8 +48,11 @@ class UsageError(Exception):
 
 def main() -> int:
     """The console script; the exit code."""
+    argv = sys.argv[1:]
+    # Its interpreter starts while docopt is imported here: half of the time until the service runs.
+    daemon = Daemon(argv) if argv and argv[0] not in _NO_DAEMON else None
     try:
-        return run(sys.argv[1:])
+        return run(argv, daemon)
     except UsageError as why:
         print(f"supervise: fatal: {one_line(str(why))}", file=sys.stderr)
         return USAGE
@@ -57,9 +61,12 @@ def main() -> int:
         return SYSTEM
     except KeyboardInterrupt:
         return 130
+    finally:
+        if daemon:
+            daemon.dismiss()
 
 
-def run(argv: list[str]) -> int:
+def run(argv: list[str], daemon: Daemon | None) -> int:
     """Do what the command line says.  Raises UsageError and OSError."""
     args = parse(argv)
     if args["--help"]:
@@ -73,7 +80,9 @@ def run(argv: list[str]) -> int:
 
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
-    return execute(options) if options.foreground else daemonize(options)
+    if options.foreground:
+        return execute(options, argv)
+    return (daemon or Daemon(argv)).supervise(options)
 
 
 def parse(argv: list[str]) -> dict[str, str]:
@@ -131,31 +140,56 @@ def seconds(option: str, text: str) -> int:
     return int(text)
 
 
-def interpreter(*words: str) -> list[str]:
-    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's."""
-    return [sys.executable, "-S", "-E", script("daemon"), *words]
+def interpreter(argv: list[str]) -> list[str]:
+    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's.
+
+    It is told what to do on its standard input (options.py); `argv` is there for people with ps(1).
+    """
+    return [sys.executable, "-S", "-E", script("daemon"), *argv]
 
 
-def execute(options: Options) -> int:
+def execute(options: Options, argv: list[str]) -> int:
     """Become the supervise of the service.  Raises OSError."""
-    argv = interpreter(*options.to_words())
+    told = os.memfd_create("options")
+    os.write(told, options.encode())
+    os.lseek(told, 0, os.SEEK_SET)
+    os.dup2(told, 0)
     sys.stdout.flush()
-    os.execve(argv[0], argv, environment())
+    os.execve(sys.executable, interpreter(argv), environment())
 
 
-def daemonize(options: Options) -> int:
-    """Start the supervise of the service, and return when it has started the service or has failed to."""
-    reading, writing = os.pipe()
-    argv = interpreter(f"{REPORT}{writing}", *options.to_words())
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-    ]
-    os.set_inheritable(writing, True)
-    pid = os.posix_spawn(argv[0], argv, environment(), file_actions=actions)
-    os.close(writing)
-    said = os.read(reading, 1)
-    if said:
+class Daemon:
+    """The process that is to stay, from its start on; it waits to be told for which service."""
+
+    def __init__(self, argv: list[str]) -> None:
+        """Raises OSError."""
+        its_input, self._tell = os.pipe()
+        self._report, its_output = os.pipe()
+        actions = [(os.POSIX_SPAWN_DUP2, its_input, 0), (os.POSIX_SPAWN_DUP2, its_output, 1)]
+        self._pid = os.posix_spawn(sys.executable, interpreter(argv), environment(), file_actions=actions)
+        os.close(its_input)
+        os.close(its_output)
+
+    def supervise(self, options: Options) -> int:
+        """Have it supervise; the exit code, when the service has been started.  Raises OSError."""
+        with open(self._tell, "wb") as tell:
+            self._tell = -1
+            try:
+                tell.write(options.encode())
+            except BrokenPipeError:
+                pass  # its end is noticed below
+        said = os.read(self._report, 1)
+        if not said:
+            _, status = os.waitpid(self._pid, 0)
+            self._pid = 0
+            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended with wait status {status}")
+        if said[0] == 0:
+            self._pid = 0  # it stays
         return said[0]
-    _, status = os.waitpid(pid, 0)
-    raise ChildProcessError(f"cannot supervise {options.path}: the new supervise ended with wait status {status}")
+
+    def dismiss(self) -> None:
+        """Wait for the end of one that was told nothing, or could not do it."""
+        if self._tell >= 0:
+            os.close(self._tell)
+        if self._pid:
+            os.waitpid(self._pid, 0)

@@ -13,9 +13,7 @@ from supervise.config import SIZE_LIMIT, Config, Problems, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Tuple
-
-    Watched = Tuple[str, str, int, int]  # path, kind, device, inode
+    Watched = tuple[str, str, int, int]  # path, kind, device, inode
 
 # What a watch is for.
 DIR = "dir"  # a directory on the way: is it moved or deleted?

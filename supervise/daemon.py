@@ -8,4 +8,4 @@ sys.path[:] = [*sys.path[1:], os.path.dirname(os.path.dirname(os.path.abspath(__
 
 from supervise.launch import main  # noqa: E402
 
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 # Names for the log; only `signal` (which costs 0.8 MB, for its enums) would know them otherwise.
-_SIGNAL_NAMES = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU "
-    "URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
+_SIGNAL_NAMES = """
+    HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG
+    XCPU XFSZ VTALRM PROF WINCH IO PWR SYS
+""".split()  # noqa: SIM905
 
 
 def signal_name(number: int) -> str:

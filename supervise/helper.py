@@ -13,7 +13,7 @@ from supervise.service import inherit, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 

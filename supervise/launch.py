@@ -1,22 +1,29 @@
 """The process that stays, from its first instruction until its service runs.
 
-    daemon.py [report=FD] PATH ... -- COMMAND [ARG ...]        (see options.py)
+It is told what to do on its standard input (options.py); what arguments it has are for people with ps(1).
 
 A fresh interpreter, without site-packages, rather than a fork of the one that read the command line: what docopt
 and its imports take would stay in memory as long as the service runs.  Until the service runs, 2 is still the
-caller's standard error; then one byte on descriptor `report`, the exit code, tells the caller how it went.
+caller's standard error, and 1 is where one byte, the exit code, tells the caller how it went.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from supervise.conffile import ConfFile
 from supervise.log import FATAL, NOTICE, WARNING, Log, one_line
-from supervise.options import REPORT, SYSTEM, Options, environment
+from supervise.options import SYSTEM, Options, environment
 from supervise.service import ignored_signals
 from supervise.statusdir import LOG_WF, StatusDir, StatusDirError, service_name
 from supervise.supervisor import StartError, Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+else:
+    import _signal  # see service.py
 
 
 def say(severity: str, text: str) -> None:
@@ -27,35 +34,29 @@ def say(severity: str, text: str) -> None:
         pass
 
 
-def settle_descriptors(report: int | None) -> None:
-    """0 reads nothing, 1 and 2 exist, and of the rest only `report` is left.
+def settle_descriptors(reporting: bool) -> int:
+    """0 reads nothing, 1 and 2 exist, and of the rest only one is left: where to report to, -1 if nowhere.
 
     What the caller left open (the write end of a pipe, a lock of its own) must not stay open for months.
     """
     null = os.open(os.devnull, os.O_RDWR)
     while null < 3:  # the caller had closed one of the three: this is it now, and another is needed
         null = os.open(os.devnull, os.O_RDWR)
+    report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3) if reporting else -1
     os.dup2(null, 0)
-    os.close(null)
+    if reporting:
+        os.dup2(null, 1)
     try:
         names = os.listdir("/proc/self/fd")
     except OSError:
         names = [str(fd) for fd in range(3, 1024)]
     for name in names:
-        fd = int(name)
-        if fd > 2 and fd != report:
+        if int(name) > 2 and int(name) != report:
             try:
-                os.close(fd)
+                os.close(int(name))
             except OSError:
                 pass  # the one that listdir read
-    if report is not None:
-        os.set_inheritable(report, False)
-
-
-def detach() -> None:
-    """Let go of the caller's output and error."""
-    for fd in (1, 2):
-        os.dup2(0, fd)
+    return report
 
 
 def rename_process() -> None:
@@ -67,26 +68,44 @@ def rename_process() -> None:
         pass
 
 
-def main(words: list[str]) -> int:
+def main() -> int:
     """Supervise one service until the end; the exit code."""
-    report = None
-    if words[0].startswith(REPORT):
-        report = int(words.pop(0)[len(REPORT) :])
-    options = Options.from_words(words)
+    if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a traceback is no answer to a caller's ^C
+    told = read_to_end(0)
+    if not told:
+        return 0  # the command line was wrong, or asked for something else
+    options = Options.decode(told)
     env = environment()
     ignored = ignored_signals()
-    settle_descriptors(report)
+    report = settle_descriptors(not options.foreground)
     if not options.foreground:
         os.setsid()
     rename_process()
     supervisor = launch(options, env, ignored)
     code = 0 if supervisor else SYSTEM
-    if report is not None:
+    if report >= 0:
         if supervisor:
-            detach()
-        os.write(report, bytes((code,)))
+            os.dup2(0, 2)
+        try:
+            os.write(report, bytes((code,)))
+        except BrokenPipeError:
+            pass  # the caller did not wait for it
         os.close(report)
     return supervisor.run() if supervisor else code
+
+
+def read_to_end(fd: int) -> bytes:
+    """All that can be read.  Nothing, if that fails."""
+    parts: list[bytes] = []
+    try:
+        while True:
+            part = os.read(fd, 65536)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    except OSError:
+        return b""
 
 
 def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor | None:
@@ -108,7 +127,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         if conf.named and not conf.present:
             problems.append(f"{options.conf} does not exist: no policy")
         for problem in problems:
-            say("warning", problem)
+            if not options.foreground:  # there the log is copied to standard error anyway
+                say("warning", problem)
             log.add(WARNING, "%s", problem)
         if conf.present:
             log.add(NOTICE, "configuration %s: %s", options.conf, config)

@@ -11,8 +11,14 @@ Rule 3.  A byte that means nothing is counted, never obeyed.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Command = tuple[str, Any]
+
 # The letters that the state machine takes under their own name.
-COMMANDS = frozenset("udoxRpcsnr")
+COMMANDS = "udoxRpcsnr"
 
 # The letters that only pass a signal on, with the name of the signal.
 SIGNALS = {
@@ -27,51 +33,47 @@ SIGNALS = {
     "w": "WINCH",
 }
 
+SIGNAL = "signal"  # the event of all of those
 
-class Letter:
-    """One letter to obey; `group` says that its signals go to the service's process group."""
 
-    __slots__ = ("name", "group")
+def _meanings(group: bool) -> dict[int, Command]:
+    """Byte -> event and value; made beforehand, for the way from a byte to a signal is to be short."""
+    meanings: dict[int, Command] = {ord(letter): (letter, group) for letter in COMMANDS}
+    meanings.update({ord(letter): (SIGNAL, (letter, name, group)) for letter, name in SIGNALS.items()})
+    return meanings
 
-    def __init__(self, name: str, group: bool = False) -> None:
-        self.name = name
-        self.group = group
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Letter) and (self.name, self.group) == (other.name, other.group)
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.group))
-
-    def __repr__(self) -> str:
-        return f"Letter({self.name!r}, group={self.group})"
+_TO_SERVICE, _TO_GROUP = _meanings(False), _meanings(True)
+_GROUP, _ALONE = ord("+"), b"=\n"
+_BLANK = b" \t\r"
 
 
 class Reader:
-    """Turns what was read into letters, remembering `+` over a write longer than one read."""
+    """Turns what was read into events, remembering `+` over a write longer than one read."""
 
-    __slots__ = ("_group",)
+    __slots__ = ("_meanings",)
 
     def __init__(self) -> None:
-        self._group = False
+        self._meanings = _TO_SERVICE
 
-    def feed(self, data: bytes, more: bool = False) -> tuple[list[Letter], bytes]:
-        """The letters in `data`, in order, and the bytes that mean nothing.
+    def feed(self, data: bytes, more: bool = False) -> tuple[list[Command], bytes]:
+        """The commands in `data`, in order, and the bytes that mean nothing.
 
-        `more`: the read was full, so the write may go on in the next one.
+        A command is an event and its value: for a SIGNAL the letter, the signal's name and whether it goes to
+        the service's process group, for others only the latter.  `more`: the read was full, so the write may go
+        on in the next one.
         """
-        letters: list[Letter] = []
+        commands: list[Command] = []
         unknown = bytearray()
+        meanings = self._meanings
         for byte in data:
-            name = chr(byte)
-            if name in COMMANDS or name in SIGNALS:
-                letters.append(Letter(name, self._group))
-            elif name == "+":
-                self._group = True
-            elif name == "=" or name == "\n":
-                self._group = False
-            elif name not in " \t\r":
+            if byte in meanings:
+                commands.append(meanings[byte])
+            elif byte == _GROUP:
+                meanings = _TO_GROUP
+            elif byte in _ALONE:
+                meanings = _TO_SERVICE
+            elif byte not in _BLANK:
                 unknown.append(byte)
-        if not more:
-            self._group = False
-        return letters, bytes(unknown)
+        self._meanings = meanings if more else _TO_SERVICE
+        return commands, bytes(unknown)

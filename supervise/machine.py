@@ -25,6 +25,7 @@ Rule 7.  ENDED is final.  A supervise that has given up never starts anything ag
 
 from __future__ import annotations
 
+from supervise.letters import SIGNAL
 from supervise.policy import Window
 from supervise.record import DOWN as WANT_DOWN
 from supervise.record import ONCE as WANT_ONCE
@@ -32,12 +33,12 @@ from supervise.record import UP as WANT_UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Tuple
+    from typing import Any, Callable
 
     from supervise.config import Config
     from supervise.exitstatus import ExitStatus
 
-    Action = Tuple[Any, ...]
+    Action = tuple[Any, ...]
     Handler = Callable[["Machine", str, float, Any], None]
 
 MIN_GAP = 1.0  # seconds between two starts
@@ -60,7 +61,6 @@ EXITED = "exited"  # value: an ExitStatus
 TIMER = "timer"  # the deadline is past
 SCRIPT_DONE = "script_done"  # value: what went wrong, or None
 CONFIG = "config"  # value: a Config
-SIGNAL = "signal"  # value: the letter, of those that only pass a signal on
 
 # Actions.
 START = "start"
@@ -130,10 +130,10 @@ class Machine:
             return None
         return self.started_at + MIN_GAP
 
-    def handle(self, event: str, now: float, value: Any = None, group: bool = False) -> list[Action]:
-        """Answer one event.  `value` and `group` (for letters) are as the event says; `now` is monotonic."""
+    def handle(self, event: str, now: float, value: Any = None) -> list[Action]:
+        """Answer one event.  `value` is as the event says, for letters as letters.py says; `now` is monotonic."""
         self._actions = []
-        _ANSWERS[event, self.state](self, event, now, (value, group) if event in LETTERS else value)
+        _ANSWERS[event, self.state](self, event, now, value)
         return self._actions
 
     # Small words for the handlers below.
@@ -188,7 +188,7 @@ class Machine:
 
     def _down_running(self, letter: str, now: float, value: Any) -> None:
         self.want = WANT_DOWN
-        self._take_down(value[1])
+        self._take_down(value)
         self._obeyed(letter, "stop the service (pid %d)", self.pid)
 
     def _down_waiting(self, letter: str, now: float, value: Any) -> None:
@@ -202,7 +202,7 @@ class Machine:
 
     def _restart_running(self, letter: str, now: float, value: Any) -> None:
         self.want = WANT_UP
-        self._take_down(value[1])
+        self._take_down(value)
         self._obeyed(letter, "restart the service (pid %d)", self.pid)
 
     def _exit_down(self, letter: str, now: float, value: Any) -> None:
@@ -216,23 +216,23 @@ class Machine:
         self._obeyed(letter, "exit when the service is down")
 
     def _pause(self, letter: str, now: float, value: Any) -> None:
-        self._signal("STOP", value[1])
+        self._signal("STOP", value)
         self.paused = True
         self._obeyed(letter, "pause the service (pid %d)", self.pid)
 
     def _resume(self, letter: str, now: float, value: Any) -> None:
-        self._signal("CONT", value[1])
+        self._signal("CONT", value)
         self.paused = False
         self._obeyed(letter, "continue the service (pid %d)", self.pid)
 
     def _pass_on(self, event: str, now: float, value: Any) -> None:
-        (letter, name), group = value
-        self._signal(name, group)
+        letter, name, group = value
+        self._do(KILL, name, group)
         target = "process group" if group else "pid"
         self._obeyed(letter, "send %s to the service (%s %d)", name, target, self.pid)
 
     def _no_service(self, event: str, now: float, value: Any) -> None:
-        letter = value[0][0] if event == SIGNAL else event
+        letter = value[0] if event == SIGNAL else event
         self._obeyed(letter, "the service is not running")
 
     def _alarms_off(self, letter: str, now: float, value: Any) -> None:
@@ -331,31 +331,38 @@ _UP_TEXT = {
     SCRIPT_RUN: "start the service after the restart script",
 }
 
-LETTERS = frozenset("udoxRpcsnr") | {SIGNAL}
+# What answers which event in which state: the names of the handlers above, without their underscore.
+_TABLE = """
+    event        idle        spawning      running         stopping        delay         script      ended
 
-_M = Machine
-# fmt: off
-TABLE: dict[str, tuple[Handler, ...]] = {
-    # event         IDLE            SPAWNING          RUNNING              STOPPING             DELAY             SCRIPT_RUN        ENDED
-    "u":           (_M._up,         _M._up,           _M._up,              _M._up,              _M._up,           _M._up,           _M._nothing),
-    "o":           (_M._once,       _M._once,         _M._once,            _M._once,            _M._once,         _M._once,         _M._nothing),
-    "d":           (_M._down,       _M._down,         _M._down_running,    _M._down_running,    _M._down_waiting, _M._down_script,  _M._nothing),
-    "R":           (_M._up,         _M._up,           _M._restart_running, _M._restart_running, _M._up,           _M._up,           _M._nothing),
-    "x":           (_M._exit_down,  _M._exit_running, _M._exit_running,    _M._exit_running,    _M._exit_down,    _M._exit_down,    _M._nothing),
-    "p":           (_M._no_service, _M._no_service,   _M._pause,           _M._pause,           _M._no_service,   _M._no_service,   _M._nothing),
-    "c":           (_M._no_service, _M._no_service,   _M._resume,          _M._resume,          _M._no_service,   _M._no_service,   _M._nothing),
-    SIGNAL:        (_M._no_service, _M._no_service,   _M._pass_on,         _M._pass_on,         _M._no_service,   _M._no_service,   _M._nothing),
-    "s":           (_M._alarms_off, _M._alarms_off,   _M._alarms_off,      _M._alarms_off,      _M._alarms_off,   _M._alarms_off,   _M._nothing),
-    "n":           (_M._alarms_on,  _M._alarms_on,    _M._alarms_on,       _M._alarms_on,       _M._alarms_on,    _M._alarms_on,    _M._nothing),
-    "r":           (_M._reload,     _M._reload,       _M._reload,          _M._reload,          _M._reload,       _M._reload,       _M._nothing),
-    BEGIN:         (_M._begin,      _M._nothing,      _M._nothing,         _M._nothing,         _M._nothing,      _M._nothing,      _M._nothing),
-    STARTED:       (_M._stray,      _M._started,      _M._stray,           _M._stray,           _M._stray,        _M._stray,        _M._stray),
-    FAILED:        (_M._stray,      _M._failed,       _M._stray,           _M._stray,           _M._stray,        _M._stray,        _M._stray),
-    EXITED:        (_M._stray,      _M._stray,        _M._exited,          _M._exited,          _M._stray,        _M._stray,        _M._stray),
-    TIMER:         (_M._nothing,    _M._nothing,      _M._nothing,         _M._nothing,         _M._due,          _M._nothing,      _M._nothing),
-    SCRIPT_DONE:   (_M._stray,      _M._stray,        _M._stray,           _M._stray,           _M._stray,        _M._script_over,  _M._stray),
-    CONFIG:        (_M._configure,  _M._configure,    _M._configure,       _M._configure,       _M._configure,    _M._configure,    _M._configure),
-}
-# fmt: on
+    u            up          up            up              up              up            up          nothing
+    o            once        once          once            once            once          once        nothing
+    d            down        down          down_running    down_running    down_waiting  down_script nothing
+    R            up          up            restart_running restart_running up            up          nothing
+    x            exit_down   exit_running  exit_running    exit_running    exit_down     exit_down   nothing
+    p            no_service  no_service    pause           pause           no_service    no_service  nothing
+    c            no_service  no_service    resume          resume          no_service    no_service  nothing
+    signal       no_service  no_service    pass_on         pass_on         no_service    no_service  nothing
+    s            alarms_off  alarms_off    alarms_off      alarms_off      alarms_off    alarms_off  nothing
+    n            alarms_on   alarms_on     alarms_on       alarms_on       alarms_on     alarms_on   nothing
+    r            reload      reload        reload          reload          reload        reload      nothing
+
+    begin        begin       nothing       nothing         nothing         nothing       nothing     nothing
+    started      stray       started       stray           stray           stray         stray       stray
+    failed       stray       failed        stray           stray           stray         stray       stray
+    exited       stray       stray         exited          exited          stray         stray       stray
+    timer        nothing     nothing       nothing         nothing         due           nothing     nothing
+    script_done  stray       stray         stray           stray           stray         script_over stray
+    config       configure   configure     configure       configure       configure     configure   configure
+"""
+
+
+def _read_table(text: str) -> dict[str, tuple[Handler, ...]]:
+    head, *rows = (line.split() for line in text.splitlines() if line.strip())
+    assert tuple(head[1:]) == STATES
+    return {event: tuple(getattr(Machine, f"_{name}") for name in names) for event, *names in rows}
+
+
+TABLE = _read_table(_TABLE)
 EVENTS = tuple(TABLE)
 _ANSWERS = {(event, state): row[column] for event, row in TABLE.items() for column, state in enumerate(STATES)}

@@ -1,13 +1,12 @@
-"""What the command line says, as the daemon is told it: a list of words, so that it can be executed with them.
+"""What the command line says, as the daemon is told it: words that end in NUL.
 
-What lives here: the two directions of that list.  What does not: what users type (cli.py).
+What lives here: the two directions of that.  What does not: what users type (cli.py).
 """
 
 from __future__ import annotations
 
 import os
 
-REPORT = "report="  # before the words: on which descriptor the daemon reports its start
 SYSTEM = 111  # the exit code for "the system refused"
 
 _FLAG = "foreground"
@@ -36,20 +35,20 @@ class Options:
         self.reset = reset
         self.foreground = foreground
 
-    def to_words(self) -> list[str]:
-        """The words, for a person who looks at them with ps(1) as well."""
-        words = [self.path]
-        words.append(f"{'conf' if self.conf_named else 'default-conf'}={self.conf}")
+    def encode(self) -> bytes:
+        """The bytes that `decode` reads."""
+        words = [self.path, f"{'conf' if self.conf_named else 'default-conf'}={self.conf}"]
         words += [f"script={word}" for word in self.script]
         if self.reset is not None:
             words.append(f"reset={self.reset}")
         if self.foreground:
             words.append(_FLAG)
-        return [*words, "--", *self.command]
+        return b"".join(os.fsencode(word) + b"\0" for word in [*words, "--", *self.command])
 
     @classmethod
-    def from_words(cls, words: list[str]) -> Options:
-        """Read what `to_words` made."""
+    def decode(cls, data: bytes) -> Options:
+        """Read what `encode` made."""
+        words = [os.fsdecode(word) for word in data.split(b"\0")[:-1]]
         end = words.index("--", 1)
         options = cls(words[0], words[end + 1 :])
         for word in words[1:end]:

@@ -15,13 +15,15 @@ from supervise.exitstatus import ExitStatus, from_wait_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import Any, Mapping, Sequence, Tuple
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
-    Descriptor = Tuple[Any, ...]
+    Descriptor = tuple[Any, ...]
 else:
     import _signal  # without the enums of `signal`, which cost every supervise 0.8 MB
 
-_NUMBERS = {name: getattr(_signal, "SIG" + name) for name in "HUP INT QUIT KILL USR1 USR2 ALRM TERM CONT STOP WINCH".split()}
+_SENT = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "CONT", "STOP", "WINCH")
+_NUMBERS = {name: getattr(_signal, "SIG" + name) for name in _SENT}
 
 
 def inherit(ours: int, its: int) -> Descriptor:
@@ -35,7 +37,7 @@ def append_to(path: str, flags: int, mode: int, its: int) -> Descriptor:
 
 
 def spawn(
-    argv: Sequence[str],
+    argv: list[str],
     env: Mapping[bytes, bytes],
     ignored: Sequence[int],
     descriptors: Sequence[Descriptor],

@@ -141,10 +141,7 @@ class StatusDir:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as why:
-                if why.errno == errno.EWOULDBLOCK:
-                    by = f"held by pid {_holder(fd)}"
-                else:
-                    by = str(why.strerror)
+                by = f"held by pid {_holder(fd)}" if why.errno == errno.EWOULDBLOCK else why.strerror
                 os.close(fd)
                 raise StatusDirError(f"cannot lock {self.path}/{LOCK}: {by}") from None
             # A supervise that could not start removes the lock file that it made: ours may be that one.

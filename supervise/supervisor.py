@@ -15,7 +15,7 @@ import time
 from supervise import alarm, machine
 from supervise.conffile import ConfFile
 from supervise.exitstatus import ExitStatus
-from supervise.letters import SIGNALS, Reader
+from supervise.letters import Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.record import Record
@@ -142,8 +142,7 @@ class Supervisor:
             if fd == self._service_fd:
                 self._service_ended()
                 break
-        now = time.monotonic()
-        if self.machine.deadline is not None and now >= self.machine.deadline:
+        if self.machine.deadline is not None and time.monotonic() >= self.machine.deadline:
             self._event(machine.TIMER)
         for fd, _ in ready:
             if fd == self._control:
@@ -153,7 +152,7 @@ class Supervisor:
                 self._commands_by_signal()
             elif fd == self._watched_fd:
                 self._watch_event()
-        if self._look_at is not None and now >= self._look_at:
+        if self._look_at is not None and time.monotonic() >= self._look_at:
             self._look_at = None
             self._follow_configuration()
 
@@ -175,8 +174,8 @@ class Supervisor:
 
     # Events.
 
-    def _event(self, event: str, value: Any = None, group: bool = False) -> None:
-        self._carry_out(self.machine.handle(event, time.monotonic(), value, group))
+    def _event(self, event: str, value: Any = None) -> None:
+        self._carry_out(self.machine.handle(event, time.monotonic(), value))
 
     def _service_ended(self) -> None:
         """The shortest way from the end of the service to its successor.
@@ -238,14 +237,9 @@ class Supervisor:
             data = os.read(self._control, _CONTROL_READ)
         except BlockingIOError:
             return
-        letters, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
-        for letter in letters:
-            if letter.name in SIGNALS:
-                self._event(machine.SIGNAL, (letter.name, SIGNALS[letter.name]), letter.group)
-            else:
-                self._event(letter.name, None, letter.group)
-            if self.machine.state == machine.ENDED:
-                return
+        commands, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
+        for event, value in commands:
+            self._event(event, value)
         if unknown:
             shown = unknown[:16].decode("latin-1")
             more = "..." if len(unknown) > 16 else ""

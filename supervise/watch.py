@@ -15,7 +15,7 @@ from supervise import helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from supervise.conffile import Watched
 

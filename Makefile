@@ -1,0 +1,48 @@
+# `make` prepares everything, `make run` supervises a real program, `make test` tests.  README.md says more.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise -name '*.py')
+NAME ?= demo
+CMD ?=
+
+.PHONY: all run test lint bench clean debian
+
+all: $(VENV)/.installed
+
+$(VENV)/.tools: setup.cfg
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --disable-pip-version-check install -q "setuptools>=64" wheel
+	$(BIN)/python bench/extras.py test lint | xargs -d '\n' $(BIN)/python -m pip --disable-pip-version-check install -q
+	touch $@
+
+# Installed as users install it, not in place: start-up time and memory are part of what is tested.
+$(VENV)/.installed: $(VENV)/.tools $(SOURCES)
+	rm -rf build
+	$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation --force-reinstall .
+	rm -rf build
+	touch $@
+
+run: all
+	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(NAME)' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
+
+test: all debian
+	$(BIN)/python -m pytest
+
+# What some tests need from Debian; without it (or without the right to install it) they say what they skipped.
+debian:
+	@sh tests/debian.sh
+
+lint: all
+	$(BIN)/ruff check --line-length 120 --select E,F,W,I,B,UP,SIM,RUF100 --ignore SIM105 --target-version py39 .
+	$(BIN)/mypy
+	sh -n tests/debian.sh bench/memory.sh bench/run.sh
+
+bench: all
+	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
+	$(BIN)/python bench/bench.py --memory $(VENV)/memory
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,209 @@
+"""What the tests share: a real `supervise` in a folder of its own, and waiting for what must happen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Callable, TypeVar
+
+import pytest
+
+from supervise.record import Record, RecordError, decode
+
+SUPERVISE = str(Path(sys.executable).with_name("supervise"))
+PATIENCE = 30.0  # seconds: generous, for the machine may be busy
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T:
+    """Poll until `found()` is true, and return it; fail with `what` when it never is."""
+    end = time.monotonic() + patience
+    while True:
+        result = found()
+        if result:
+            return result
+        if time.monotonic() >= end:
+            pytest.fail(f"waited {patience:.0f} seconds in vain for: {what}")
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+class Box:
+    """One service in a folder of its own: `start` it, `control` it, look at it."""
+
+    def __init__(self, folder: Path, name: str = "app") -> None:
+        self.folder = folder
+        self.name = name
+        self.status = folder / "status" / name
+        self.env = dict(os.environ)
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Run `supervise ARGS` in the folder, wait for it, return its exit code and what it printed."""
+        return subprocess.run(
+            [SUPERVISE, *args],
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def start(self, *command: str, options: tuple[str, ...] = ()) -> int:
+        """Supervise COMMAND; the pid of its first process."""
+        done = self.run(*options, "-u", f"status/{self.name}", *command)
+        assert done.returncode == 0, done.stderr
+        return self.pid
+
+    def foreground(self, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """The same with --foreground, as a child of the test."""
+        args = [SUPERVISE, *options, "--foreground", "-u", f"status/{self.name}", *command]
+        process = subprocess.Popen(
+            args,
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.processes.append(process)
+        return process
+
+    def conf(self, text: str) -> None:
+        """Write supervise.conf, in place."""
+        (self.folder / "supervise.conf").write_text(text)
+
+    def control(self, letters: str) -> None:
+        """What `echo LETTERS > control` does, but never blocks."""
+        self.write_control((letters + "\n").encode())
+
+    def write_control(self, data: bytes) -> None:
+        fd = os.open(self.status / "control", os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.set_blocking(fd, True)
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+
+    @property
+    def record(self) -> Record:
+        return decode((self.status / "status").read_bytes())
+
+    @property
+    def pid(self) -> int:
+        """The service's pid by the record, 0 when it is not running."""
+        return self.record.pid
+
+    @property
+    def supervisor(self) -> int:
+        """supervise's pid: who holds the lock; 0 when nobody does."""
+        found = (self.status / "lock").stat()
+        wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if wanted in fields and "FLOCK" in fields:
+                return int(fields[fields.index(wanted) - 1])
+        return 0
+
+    def log(self, name: str = "supervise.log") -> str:
+        path = self.status / name
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def warnings(self) -> str:
+        return self.log("supervise.log.wf")
+
+    def stdout(self) -> str:
+        return self.log("__stdout")
+
+    def wait_log(self, text: str, count: int = 1) -> str:
+        """Wait until a text is in supervise.log so many times."""
+        wait_for(f"{text!r} in supervise.log", lambda: self.log().count(text) >= count)
+        return self.log()
+
+    def wait_warning(self, text: str, count: int = 1) -> str:
+        wait_for(f"{text!r} in supervise.log.wf", lambda: self.warnings.count(text) >= count)
+        return self.warnings
+
+    def wait_stdout(self, text: str, count: int = 1) -> str:
+        wait_for(f"{text!r} in __stdout", lambda: self.stdout().count(text) >= count)
+        return self.stdout()
+
+    def wait_new_pid(self, old: int) -> int:
+        """Wait until another process of the service runs; its pid."""
+        return wait_for("a new pid in the record", lambda: self.pid if self.pid not in (0, old) else 0)
+
+    def wait_down(self) -> None:
+        wait_for("pid 0 in the record", lambda: self.pid == 0)
+
+    def wait_gone(self) -> None:
+        """Wait until no supervise runs here."""
+        wait_for("the lock to be free", lambda: self.supervisor == 0)
+
+    def clean(self) -> None:
+        """End everything that was started, by force if need be."""
+        for status in (self.folder / "status").glob("*"):
+            box = Box(self.folder, status.name)
+            if not (status / "lock").is_file():
+                continue
+            supervisor = box.supervisor
+            if supervisor:
+                os.kill(supervisor, signal.SIGCONT)
+                session = subprocess.run(["pgrep", "-s", str(supervisor)], capture_output=True, text=True).stdout
+                for pid in (supervisor, *map(int, session.split())):
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+            try:
+                pid = box.pid
+            except (OSError, RecordError):
+                pid = 0
+            if pid and alive(pid) and self.owns(pid):
+                os.kill(pid, signal.SIGKILL)
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe:
+                    pipe.close()
+
+    def owns(self, pid: int) -> bool:
+        """Whether a process is one of this folder's services, by its environment."""
+        try:
+            return str(self.folder).encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A folder with nothing in it, and nothing left of it afterwards."""
+    made = Box(tmp_path)
+    yield made
+    made.clean()
+    left = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and made.owns(int(entry.name))]
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    shutil.rmtree(tmp_path, ignore_errors=True)
