@@ -68,6 +68,7 @@ KILL = "kill"  # a signal's name, and whether it goes to the process group
 SCRIPT = "run_script"  # how many times the service has exited
 END_SCRIPT = "end_script"
 RELOAD = "reload"
+GONE = "gone"  # for the state: an ExitStatus, uptime in seconds, whether it was planned
 ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values
 
@@ -89,6 +90,7 @@ class Machine:
         "started_at",
         "exited_at",
         "exits",
+        "totals",
         "_script",
         "_script_reset",
         "_actions",
@@ -109,6 +111,8 @@ class Machine:
         self.started_at: float | None = None  # the last try to start, successful or not
         self.exited_at: float | None = None
         self.exits = 0  # what the restart script is told
+        # Since the service was first supervised here; `crashes` were not planned and are no `failures` to start.
+        self.totals = {"starts": 0, "exits": 0, "crashes": 0, "cores": 0, "failures": 0, "planned": 0}
         self._script = script
         self._script_reset = script_reset
         self._actions: list[Action] = []
@@ -254,6 +258,7 @@ class Machine:
 
     def _started(self, event: str, now: float, value: Any) -> None:
         self.pid, self.started_at, self.state = value, now, RUNNING
+        self.totals["starts"] += 1
         self._do(NOTICE, "service started (pid %d)", value)
         if self.want == WANT_DOWN:  # `d` came while it was being started
             self._take_down(False)
@@ -269,6 +274,9 @@ class Machine:
 
     def _gone(self, how: ExitStatus, now: float, planned: bool, uptime: float) -> None:
         pid, self.pid, self.paused = self.pid, 0, False
+        kind = "failures" if how.failure else "planned" if planned else "crashes"
+        for total in ("exits", kind, "cores") if how.core else ("exits", kind):
+            self.totals[total] += 1
         again = self._script_reset is not None and self.exited_at is not None
         if again and now - self.exited_at >= self._script_reset:  # type: ignore[operator]
             self.exits = 0
@@ -289,6 +297,7 @@ class Machine:
             self._do(SCRIPT, self.exits)
         else:
             self._start_when_due(now)
+        self._do(GONE, how, uptime, planned)
         if pid:
             asked = ", as asked" if planned else ""
             self._do(NOTICE, "service %s (pid %d, up %.1f seconds%s)", how, pid, uptime, asked)

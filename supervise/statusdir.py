@@ -12,14 +12,13 @@ import fcntl
 import os
 import stat
 
-from supervise.record import Record
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
 LOCK, CONTROL, OK = "lock", "control", "ok"
-STATUS, STATUS_NEW = "status", "status.new"
+STATUS, STATE = "status", "state"
+_NEW = ".new"  # what these two are written as before they are renamed
 STDOUT, STDERR = "__stdout", "__stderr"
 LOG, LOG_WF = "supervise.log", "supervise.log.wf"
 
@@ -192,35 +191,34 @@ class StatusDir:
             raise self._refused("set the mode of", name, why) from None
         return fd
 
-    # The record.
+    # The record and the state.
 
-    def write_record(self, record: Record) -> None:
-        """Replace the record as a whole.  Raises OSError, with the last good record still in place."""
-        data = record.encode()
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace `status` or `state` as a whole.  Raises OSError, with the last good one still in place."""
         try:
-            fd = self._new_record()
+            fd = self._create(name + _NEW)
             try:
                 written = os.write(fd, data)
             finally:
                 os.close(fd)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.rename(STATUS_NEW, STATUS, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError:
             try:
-                os.unlink(STATUS_NEW, dir_fd=self.fd)
+                os.unlink(name + _NEW, dir_fd=self.fd)
             except OSError:
                 pass
             raise
 
-    def _new_record(self) -> int:
+    def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
         try:
-            return os.open(STATUS_NEW, flags, 0o644, dir_fd=self.fd)
+            return os.open(name, flags, 0o644, dir_fd=self.fd)
         except FileExistsError:
             # Left over from a supervise that was killed, or planted.
-            os.unlink(STATUS_NEW, dir_fd=self.fd)
-            return os.open(STATUS_NEW, flags, 0o644, dir_fd=self.fd)
+            os.unlink(name, dir_fd=self.fd)
+            return os.open(name, flags, 0o644, dir_fd=self.fd)
 
     # What the service prints, and what supervise has to say.
 

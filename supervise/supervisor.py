@@ -13,28 +13,28 @@ import select
 import time
 
 from supervise import alarm, machine
-from supervise.conffile import ConfFile
 from supervise.exitstatus import ExitStatus
+from supervise.follow import Follower
 from supervise.letters import Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
-from supervise.record import Record
+from supervise.recorder import Recorder
 from supervise.service import append_to, inherit, reap, send, spawn, why_not
 from supervise.statusdir import STDERR, STDOUT, StatusDir, StatusDirError
-from supervise.watch import SETTLE, Watch
+from supervise.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 
+    from supervise.conffile import ConfFile
     from supervise.config import Config
     from supervise.options import Options
 else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
-_RECORD_RETRY = 5.0  # seconds between tries to write a record that could not be written
 
 
 class StartError(Exception):
@@ -61,7 +61,6 @@ class Supervisor:
         self._name = name
         self._directory = directory
         self._control, self._ok = fifos
-        self._conf = conf
         self._log = log
         self._env = env
         self._ignored = ignored
@@ -78,13 +77,8 @@ class Supervisor:
         self._signals: list[str] = []
         self._wake = -1
         self._poll = select.poll()
-        self._watch = Watch(env, ignored)
-        self._watched_fd = -1
-        self._watch_warned = False
-        self._look_at: float | None = None  # when to look at the configuration again
-        self._written: tuple[bool, str, bool, int] | None = None
-        self._changed_ns = time.time_ns()
-        self._record_at: float | None = None  # when to try writing the record again
+        self._follower = Follower(conf, config, Watch(env, ignored), self._poll, log)
+        self._recorder = Recorder(directory, self.machine, options.command, log)
         self._output_warned: set[str] = set()
 
     # The start.
@@ -124,7 +118,7 @@ class Supervisor:
         gc.freeze()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._control, select.POLLIN)
-        self._follow_configuration()
+        self._follower.rewatch()
         while self.machine.state != machine.ENDED:
             ready = self._poll.poll(self._timeout())
             try:
@@ -150,25 +144,24 @@ class Supervisor:
             elif fd == self._wake:
                 self._children()
                 self._commands_by_signal()
-            elif fd == self._watched_fd:
-                self._watch_event()
-        if self._look_at is not None and time.monotonic() >= self._look_at:
-            self._look_at = None
-            self._follow_configuration()
+            elif fd == self._follower.fd:
+                self._follower.ready()
+        if self._follower.look_at is not None and time.monotonic() >= self._follower.look_at:
+            config = self._follower.look()
+            if config is not None:
+                self._event(machine.CONFIG, config)
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        deadlines = [at for at in (self.machine.deadline, self._look_at, self._record_at) if at is not None]
-        if not deadlines:
-            return None
-        return max(min(deadlines) - time.monotonic(), 0) * 1000
+        deadlines = (self.machine.deadline, self._follower.look_at, self._recorder.retry_at)
+        due = [at for at in deadlines if at is not None]
+        return max(min(due) - time.monotonic(), 0) * 1000 if due else None
 
     def _settle(self) -> None:
-        """After everything urgent: the record, then the log."""
+        """After everything urgent: the record and the state, then the log."""
         if self.machine.pid == 0:
             self._forget_service()
-        if self._record_at is not None or self.machine.visible != self._written:
-            self._write_record()
+        self._recorder.settle()
         self._eager_from = self.machine.eager_from
         self._log.flush()
 
@@ -266,9 +259,10 @@ class Supervisor:
                     results.append((machine.SCRIPT_DONE, problem))
             elif kind == machine.END_SCRIPT:
                 send(self._script_pid, "TERM", True)
+            elif kind == machine.GONE:
+                self._recorder.exited(*action[1:])
             elif kind == machine.RELOAD:
-                self._read_configuration()
-                self._follow_configuration()
+                results.append((machine.CONFIG, self._follower.read()))
             elif kind == machine.ALARM:
                 self._alarm(*action[1:])
             else:
@@ -344,86 +338,6 @@ class Supervisor:
         if pid:
             self._alarm_pids.add(pid)
             self._log.add(NOTICE, "alarm: %s", title)
-
-    # The record.
-
-    def _write_record(self) -> None:
-        now = time.monotonic()
-        visible = self.machine.visible
-        if self._written is None or visible[3] != self._written[3]:
-            self._changed_ns = time.time_ns()
-        elif self._record_at is not None and now < self._record_at and visible == self._written:
-            return
-        self._written = visible
-        paused, want, alarms, pid = visible
-        try:
-            self._directory.write_record(Record(self._changed_ns, paused, want, alarms, pid))
-        except OSError as why:
-            if self._record_at is None:
-                path = self._directory.path
-                self._log.add(WARNING, "cannot write %s/status: %s; trying again", path, why.strerror)
-            self._record_at = now + _RECORD_RETRY
-            return
-        if self._record_at is not None:
-            self._log.add(NOTICE, "%s/status is written again", self._directory.path)
-            self._record_at = None
-
-    # The configuration.
-
-    def _read_configuration(self) -> None:
-        was_present = self._conf.present
-        config, problems = self._conf.read(self.machine.config)
-        for problem in problems:
-            self._log.add(WARNING, "%s", problem)
-        if self._conf.present:
-            self._log.add(NOTICE, "configuration %s: %s", self._conf.path, config)
-        elif was_present or self._conf.named:
-            self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
-        self._event(machine.CONFIG, config)
-
-    def _follow_configuration(self) -> None:
-        """Read the configuration if it changed, and watch it where it is now."""
-        if self._conf.changed():
-            self._read_configuration()
-        plan = self._conf.plan()
-        if plan == self._watch.plan or self._watch.arming:
-            return
-        self._stop_waiting_for_watch()
-        try:
-            self._watch.arm(plan)
-        except OSError as why:
-            self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")
-        self._wait_for_watch()
-
-    def _watch_event(self) -> None:
-        if not self._watch.arming:
-            self._watch.drain()
-            if self._look_at is None:
-                self._look_at = time.monotonic() + SETTLE
-            return
-        self._stop_waiting_for_watch()
-        problem = self._watch.answer()
-        self._wait_for_watch()
-        if problem:
-            self._not_watched(problem)
-        # Whatever changed before the watches were there made no event.
-        self._follow_configuration()
-
-    def _not_watched(self, problem: str) -> None:
-        if not self._watch_warned:
-            self._watch_warned = True
-            path = self._conf.path
-            self._log.add(WARNING, "changes of %s may go unnoticed (%s); the letter r still works", path, problem)
-
-    def _stop_waiting_for_watch(self) -> None:
-        if self._watched_fd >= 0:
-            self._poll.unregister(self._watched_fd)
-            self._watched_fd = -1
-
-    def _wait_for_watch(self) -> None:
-        if self._watch.fd >= 0:
-            self._watched_fd = self._watch.fd
-            self._poll.register(self._watched_fd, select.POLLIN)
 
 
 def _reason(program: str, why: OSError | ValueError) -> str:

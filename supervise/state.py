@@ -1,0 +1,143 @@
+"""The `state` file: what a later supervise needs to carry on, and what svstat shows beyond the record.
+
+What lives here: the format.  What does not: files, processes, clocks.
+
+JSON, one object, readable by people; `version` is 1, and counts up when an older reader would go wrong.  Times named
+`..._at` are seconds of CLOCK_MONOTONIC, which all processes of one boot share, so they mean something only with the
+same `boot_id`; those named `..._time` are Unix seconds, for people.
+"""
+
+from __future__ import annotations
+
+# json.decoder imports re, which would cost every supervise 1 MB; these are the parts of json that are written in C.
+from _json import encode_basestring_ascii as _quote
+from _json import make_scanner as _make_scanner
+
+from supervise.record import DOWN, ONCE, UP
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = 1
+SIZE_LIMIT = 1 << 20  # bytes: more than any state has
+
+# Field -> what it may be.  A tuple: one of these types; a dict: an object with these fields, `None` if it may be null.
+_NUMBER = (int, float)
+_OPTIONAL_NUMBER = (int, float, type(None))
+_SERVICE = {"pid": (int,), "start_ticks": (int,), "pidfd_inode": (int, type(None)), "start_time": _NUMBER}
+_EXIT = {
+    "code": (int, type(None)),
+    "signal": (int, type(None)),
+    "core": (bool,),
+    "failure": (str, type(None)),
+    "planned": (bool,),
+    "uptime": _NUMBER,
+    "time": _NUMBER,
+}
+_TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned")
+_FIELDS: dict[str, Any] = {
+    "version": (int,),
+    "supervise_version": (str,),
+    "supervise_pid": (int,),
+    "session": (int,),
+    "boot_id": (str,),
+    "command": (list,),
+    "machine": (str,),
+    "wanted": (str,),
+    "paused": (bool,),
+    "alarms": (bool,),
+    "leaving": (bool,),
+    "service": (_SERVICE, None),
+    "started_at": _OPTIONAL_NUMBER,
+    "exited_at": _OPTIONAL_NUMBER,
+    "script_exits": (int,),
+    "window": ({"opened_at": _OPTIONAL_NUMBER, "exits": (int,), "cores": (int,)},),
+    "totals": ({name: (int,) for name in _TOTALS},),
+    "last_exit": (_EXIT, None),
+}
+
+
+class StateError(ValueError):
+    """Not a state that this version can use; the message says why."""
+
+
+def encode(fields: dict[str, Any]) -> bytes:
+    """The file's content, a field a line."""
+    lines = [f"  {_quote(name)}: {_json(value)}" for name, value in fields.items()]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
+
+
+def _json(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return str(_quote(value))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_quote(name)}: {_json(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_json, value)) + "]"
+    return repr(value)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+class _Scanning:
+    """What the scanner in C wants to know."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = staticmethod(_no_constant)
+    memo: dict[str, str] = {}
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Read a state.  Raises StateError: damaged, or of a newer version.
+
+    Fields that are not known are kept, so that a version that only adds some need not count up.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise StateError("too long")
+    try:
+        text = data.decode("ascii").strip()
+        fields, end = _make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]
+    except (StopIteration, ValueError, RecursionError, SystemError):
+        # SystemError: the scanner looks for an exception of json.decoder, which is not imported here.
+        raise StateError("not JSON") from None
+    if end != len(text) or not isinstance(fields, dict):
+        raise StateError("not one JSON object")
+    version = fields.get("version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise StateError("it has no version")
+    if version > VERSION:
+        raise StateError(f"of version {version}, this supervise knows version {VERSION}")
+    _check(fields, _FIELDS, "")
+    if fields["wanted"] not in (UP, DOWN, ONCE):
+        raise StateError(f"wanted is {fields['wanted']!r}")
+    if not fields["command"] or not all(isinstance(word, str) for word in fields["command"]):
+        raise StateError("command is not a list of words")
+    return fields
+
+
+def _check(found: dict[str, Any], wanted: dict[str, Any], where: str) -> None:
+    for name, allowed in wanted.items():
+        if name not in found:
+            raise StateError(f"{where}{name} is missing")
+        value = found[name]
+        if isinstance(allowed[0], dict):
+            if isinstance(value, dict):
+                _check(value, allowed[0], f"{where}{name}.")
+            elif value is not None or len(allowed) == 1:
+                raise StateError(f"{where}{name} is not an object")
+        elif not _fits(value, allowed):
+            raise StateError(f"{where}{name} is {value!r}")
+
+
+def _fits(value: Any, allowed: tuple[type, ...]) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return type(value) in allowed  # a bool is an int to Python, not here
+    return isinstance(value, allowed) and 0 <= value < 2**63
