@@ -1,8 +1,8 @@
 """supervise: start a program, keep it running, say what happened, obey.
 
 Usage:
-  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--foreground]
-  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--foreground] -u STATUS_DIR COMMAND [ARG ...]
+  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
+  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground] -u STATUS_DIR COMMAND [ARG ...]
   supervise --check [-F CONF] [NAME]
   supervise -h | --help | -v | --version
 
@@ -13,6 +13,7 @@ Options:
   -F CONF        the configuration (default: supervise.conf in the current directory)
   -r SCRIPT      run SCRIPT N before each restart, N = how often the service has exited
   -t SECONDS     let N start again at 1 when the last exit is SECONDS or more ago
+  --resume       want what the last supervise wanted: down stays down, alarms off stay off
   --foreground   do not become a daemon
   --check        say what CONF means for the service NAME, and what is wrong with it
   -h, --help     this text
@@ -23,7 +24,8 @@ Commands go to STATUS_DIR/control, one letter each:
   u up    d down    o once    x exit when down    R planned restart    p pause    c continue
   t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
   + what follows goes to the process group    = to the service alone
-  s alarms off    n alarms on    r read the configuration again
+  s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
+Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves the service to the next supervise.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ import os
 import sys
 
 from supervise import __version__
-from supervise.helper import script
 from supervise.log import one_line
 from supervise.options import SYSTEM, Options, environment
 from supervise.statusdir import BadPath, plain, service_name
+from supervise.upgrade import interpreter, told
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
@@ -117,6 +119,7 @@ def read_options(args: dict[str, str]) -> Options:
         script=words("-r", args["-r"]) if args["-r"] is not None else None,
         reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
         foreground=bool(args["--foreground"]),
+        resume=bool(args["--resume"]),
     )
 
 
@@ -140,20 +143,9 @@ def seconds(option: str, text: str) -> int:
     return int(text)
 
 
-def interpreter(argv: list[str]) -> list[str]:
-    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's.
-
-    It is told what to do on its standard input (options.py); `argv` is there for people with ps(1).
-    """
-    return [sys.executable, "-S", "-E", script("daemon"), *argv]
-
-
 def execute(options: Options, argv: list[str]) -> int:
     """Become the supervise of the service.  Raises OSError."""
-    told = os.memfd_create("options")
-    os.write(told, options.encode())
-    os.lseek(told, 0, os.SEEK_SET)
-    os.dup2(told, 0)
+    os.dup2(told(options), 0)
     sys.stdout.flush()
     os.execve(sys.executable, interpreter(argv), environment())
 

@@ -35,6 +35,11 @@ class ExitStatus:
         self.core = core
         self.failure = failure
 
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody knows how it ended."""
+        return self.code is None and self.signal is None and self.failure is None
+
     def __str__(self) -> str:
         if self.failure is not None:
             return f"could not be started: {self.failure}"

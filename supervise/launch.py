@@ -12,12 +12,15 @@ from __future__ import annotations
 import fcntl
 import os
 
+from supervise import state
+from supervise.adopt import look
 from supervise.conffile import ConfFile
 from supervise.log import FATAL, NOTICE, WARNING, Log, one_line
 from supervise.options import SYSTEM, Options, environment
+from supervise.recorder import boot_id
 from supervise.service import ignored_signals
 from supervise.statusdir import LOG_WF, StatusDir, StatusDirError, service_name
-from supervise.supervisor import StartError, Supervisor
+from supervise.supervisor import Kept, StartError, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,8 +79,13 @@ def main() -> int:
     if not told:
         return 0  # the command line was wrong, or asked for something else
     options = Options.decode(told)
+    if options.trial:
+        state.decode(options.handover.encode())
+        return 0
     env = environment()
     ignored = ignored_signals()
+    if options.handover:
+        return carry_on(options, env, ignored).run()
     report = settle_descriptors(not options.foreground)
     if not options.foreground:
         os.setsid()
@@ -109,30 +117,23 @@ def read_to_end(fd: int) -> bytes:
 
 
 def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor | None:
-    """Directory, lock, configuration, first start; None, with the reason said, if it failed."""
-    name = service_name(options.path)
+    """Directory, lock, configuration, service taken over or started; None, with the reason said, if it failed."""
     directory = None
     locked = False
     try:
         directory = StatusDir(options.path)
-        directory.lock()
+        lock = directory.lock()
         locked = True
-        fifos = directory.open_fifos()
-        log = Log(directory, echo=2 if options.foreground else None)
-        conf = ConfFile(options.conf, name, options.conf_named)
-        env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
-        env[b"SUPERVISE_STATUS_DIR"] = os.path.join(os.getcwdb(), os.fsencode(options.path))
-        config, problems = conf.read()
-        supervisor = Supervisor(options, name, directory, fifos, conf, config, log, env, ignored)
-        if conf.named and not conf.present:
-            problems.append(f"{options.conf} does not exist: no policy")
-        for problem in problems:
+        kept = Kept(lock, *directory.open_fifos())
+        supervisor, problems, log = furnish(options, directory, kept, env, ignored)
+        heritage = look(directory, boot_id(), env[b"SUPERVISE_STATUS_DIR"])
+        for line in heritage.notices:
+            log.add(NOTICE, "%s", line)
+        for problem in problems + heritage.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("warning", problem)
             log.add(WARNING, "%s", problem)
-        if conf.present:
-            log.add(NOTICE, "configuration %s: %s", options.conf, config)
-        supervisor.start()
+        supervisor.start(heritage)
         directory.keep()
     except (StatusDirError, StartError, OSError) as why:
         say("fatal", str(why))
@@ -145,3 +146,40 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         return None
     return supervisor
 
+
+def furnish(
+    options: Options, directory: StatusDir, kept: Kept, env: dict[bytes, bytes], ignored: list[int]
+) -> tuple[Supervisor, list[str], Log]:
+    """A supervisor with all that it needs, the problems of its configuration, and its log."""
+    name = service_name(options.path)
+    log = Log(directory, echo=2 if options.foreground else None)
+    conf = ConfFile(options.conf, name, options.conf_named)
+    env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
+    env[b"SUPERVISE_STATUS_DIR"] = os.path.join(os.getcwdb(), os.fsencode(options.path))
+    config, problems = conf.read()
+    if conf.present:
+        log.add(NOTICE, "configuration %s: %s", options.conf, config)
+    elif conf.named:
+        problems.append(f"{options.conf} does not exist: no policy")
+    return Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id()), problems, log
+
+
+def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor:
+    """What `launch` does, for a supervise that replaces another in the same process (upgrade.py)."""
+    fields = state.decode(options.handover.encode())
+    descriptors = fields["descriptors"]
+    for fd in descriptors.values():
+        os.set_inheritable(fd, False)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    rename_process()
+    directory = StatusDir.attach(options.path, descriptors["directory"])
+    directory.keep()
+    kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
+    options = options.without_handover()
+    supervisor, problems, log = furnish(options, directory, kept, env, ignored)
+    for problem in problems:
+        log.add(WARNING, "%s", problem)
+    supervisor.carry_on(fields)
+    return supervisor

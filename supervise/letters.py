@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Command = tuple[str, Any]
 
 # The letters that the state machine takes under their own name.
-COMMANDS = "udoxRpcsnr"
+COMMANDS = "udoxRpcsnre"
 
 # The letters that only pass a signal on, with the name of the signal.
 SIGNALS = {

@@ -55,9 +55,11 @@ STATES = (IDLE, SPAWNING, RUNNING, STOPPING, DELAY, SCRIPT_RUN, ENDED)
 
 # Events that are not letters.
 BEGIN = "begin"  # supervise is ready: start the service
+ADOPTED = "adopted"  # a service that still runs was taken over.  value: the pid, and the state it was found in
 STARTED = "started"  # value: the pid
 FAILED = "failed"  # value: an ExitStatus that says why
 EXITED = "exited"  # value: an ExitStatus
+AMENDED = "amended"  # how a service ended whose exit status was unknown.  value: an ExitStatus and its pid
 TIMER = "timer"  # the deadline is past
 SCRIPT_DONE = "script_done"  # value: what went wrong, or None
 CONFIG = "config"  # value: a Config
@@ -68,6 +70,7 @@ KILL = "kill"  # a signal's name, and whether it goes to the process group
 SCRIPT = "run_script"  # how many times the service has exited
 END_SCRIPT = "end_script"
 RELOAD = "reload"
+UPGRADE = "upgrade"
 GONE = "gone"  # for the state: an ExitStatus, uptime in seconds, whether it was planned
 ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values
@@ -93,6 +96,7 @@ class Machine:
         "totals",
         "_script",
         "_script_reset",
+        "_counted",
         "_actions",
     )
 
@@ -115,7 +119,29 @@ class Machine:
         self.totals = {"starts": 0, "exits": 0, "crashes": 0, "cores": 0, "failures": 0, "planned": 0}
         self._script = script
         self._script_reset = script_reset
+        self._counted = False  # the last exit was one for the window
         self._actions: list[Action] = []
+
+    def inherit(self, fields: dict[str, Any], resume: bool) -> None:
+        """Carry on where the supervise that wrote this state (state.py) ended.
+
+        `resume`: with what was wanted, too; without it a new supervise means up.
+        """
+        self.totals.update((name, fields["totals"][name]) for name in self.totals)
+        if resume:
+            self.want, self.alarms = fields["wanted"], fields["alarms"]
+        if fields["machine"] == ENDED:
+            return  # it ended as asked, or gave up: what it counted is over
+        self.exits, self.exited_at = fields["script_exits"], fields["exited_at"]
+        window = fields["window"]
+        self.window.opened, self.window.exits, self.window.cores = window["opened_at"], window["exits"], window["cores"]
+
+    def carry_on(self, fields: dict[str, Any]) -> None:
+        """Be what the machine that wrote this state was, in the same process."""
+        self.inherit(fields, True)
+        self.state, self.paused, self.leaving = fields["machine"], fields["paused"], fields["leaving"]
+        self.started_at, self.deadline = fields["started_at"], fields["deadline_at"]
+        self.pid = fields["service"]["pid"] if fields["service"] else 0
 
     @property
     def visible(self) -> tuple[bool, str, bool, int]:
@@ -251,10 +277,26 @@ class Machine:
         self._do(RELOAD)
         self._obeyed(letter, "read the configuration again")
 
+    def _upgrade(self, letter: str, now: float, value: Any) -> None:
+        self._do(UPGRADE)
+        self._obeyed(letter, "replace this supervise by the installed version")
+
     # What happens to processes.
 
     def _begin(self, event: str, now: float, value: Any) -> None:
-        self._start_when_due(now)
+        if self.want == WANT_UP:
+            self._start_when_due(now)
+
+    def _adopted(self, event: str, now: float, value: Any) -> None:
+        self.pid, fields = value
+        self._do(NOTICE, "service taken over (pid %d)", self.pid)
+        same = fields["service"] and fields["service"]["pid"] == self.pid
+        # One that the state does not name was started just before its supervise was killed.
+        self.started_at = fields["started_at"] if same else now
+        self.paused = bool(same and fields["paused"])
+        self.state = STOPPING if same and fields["machine"] == STOPPING else RUNNING
+        if self.want == WANT_DOWN and self.state == RUNNING:
+            self._take_down(False)
 
     def _started(self, event: str, now: float, value: Any) -> None:
         self.pid, self.started_at, self.state = value, now, RUNNING
@@ -285,6 +327,7 @@ class Machine:
         verdict = None
         if self.alarms and not planned:
             verdict = self.window.count(now, how.core, self.config)
+        self._counted = verdict is not None
         if verdict and verdict.give_up:
             self.gave_up = True
             self._end()
@@ -308,6 +351,13 @@ class Machine:
         if self.gave_up:
             tries, interval = verdict.restarts if verdict else 0, self.config.alarm_interval
             self._do(FATAL, "giving up after %d restarts within %d seconds", tries, interval)
+
+    def _amended(self, event: str, now: float, value: Any) -> None:
+        how, pid = value
+        self._do(NOTICE, "service (pid %d, taken over) %s", pid, how)
+        if how.core:
+            self.totals["cores"] += 1
+            self.window.cores += self._counted
 
     def _script_over(self, event: str, now: float, value: Any) -> None:
         if value is not None:
@@ -355,12 +405,15 @@ _TABLE = """
     s            alarms_off  alarms_off    alarms_off      alarms_off      alarms_off    alarms_off  nothing
     n            alarms_on   alarms_on     alarms_on       alarms_on       alarms_on     alarms_on   nothing
     r            reload      reload        reload          reload          reload        reload      nothing
+    e            upgrade     stray         upgrade         upgrade         upgrade       upgrade     nothing
 
     begin        begin       nothing       nothing         nothing         nothing       nothing     nothing
+    adopted      adopted     stray         stray           stray           stray         stray       stray
     started      stray       started       stray           stray           stray         stray       stray
     failed       stray       failed        stray           stray           stray         stray       stray
     exited       stray       stray         exited          exited          stray         stray       stray
     timer        nothing     nothing       nothing         nothing         due           nothing     nothing
+    amended      amended     amended       amended         amended         amended       amended     nothing
     script_done  stray       stray         stray           stray           stray         script_over stray
     config       configure   configure     configure       configure       configure     configure   configure
 """

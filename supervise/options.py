@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import os
 
+from supervise import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 SYSTEM = 111  # the exit code for "the system refused"
 
-_FLAG = "foreground"
+_FLAGS = ("foreground", "resume", "trial")
 
 
 class Options:
-    """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words."""
+    """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words.
 
-    __slots__ = ("path", "conf", "conf_named", "script", "reset", "foreground", "command")
+    `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
+    `trial`: only find out whether it could.
+    """
+
+    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover")
 
     def __init__(
         self,
@@ -26,6 +36,9 @@ class Options:
         script: list[str] | None = None,
         reset: int | None = None,
         foreground: bool = False,
+        resume: bool = False,
+        trial: bool = False,
+        handover: str = "",
     ) -> None:
         self.path = path
         self.command = command
@@ -34,6 +47,24 @@ class Options:
         self.script = script or []
         self.reset = reset
         self.foreground = foreground
+        self.resume = resume
+        self.trial = trial
+        self.handover = handover
+
+    def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
+        """The same, for the supervise that is to replace this one; `fields`: what this one knows."""
+        return self._with(trial, state.encode(fields).decode("ascii"))
+
+    def without_handover(self) -> Options:
+        """The same, without what the supervise knew that was replaced."""
+        return self._with(False, "")
+
+    def _with(self, trial: bool, handover: str) -> Options:
+        copy = Options(self.path, self.command)
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.trial, copy.handover = trial, handover
+        return copy
 
     def encode(self) -> bytes:
         """The bytes that `decode` reads."""
@@ -41,8 +72,9 @@ class Options:
         words += [f"script={word}" for word in self.script]
         if self.reset is not None:
             words.append(f"reset={self.reset}")
-        if self.foreground:
-            words.append(_FLAG)
+        words += [flag for flag in _FLAGS if getattr(self, flag)]
+        if self.handover:
+            words.append(f"handover={self.handover}")
         return b"".join(os.fsencode(word) + b"\0" for word in [*words, "--", *self.command])
 
     @classmethod
@@ -59,8 +91,10 @@ class Options:
                 options.script.append(value)
             elif key == "reset":
                 options.reset = int(value)
-            elif key == _FLAG:
-                options.foreground = True
+            elif key == "handover":
+                options.handover = value
+            elif key in _FLAGS:
+                setattr(options, key, True)
         return options
 
 

@@ -7,9 +7,9 @@ import time
 
 from supervise import __version__
 from supervise.log import NOTICE, WARNING
-from supervise.record import Record
+from supervise.record import Record, RecordError, decode
 from supervise.state import VERSION, encode
-from supervise.statusdir import STATE, STATUS
+from supervise.statusdir import STATE, STATUS, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from supervise.exitstatus import ExitStatus
     from supervise.log import Log
     from supervise.machine import Machine
+    from supervise.process import Process
     from supervise.statusdir import StatusDir
 
 RETRY = 5.0  # seconds between tries to write what could not be written
@@ -26,12 +27,13 @@ RETRY = 5.0  # seconds between tries to write what could not be written
 class Recorder:
     """Writes the record and the state of one service, each when it has changed."""
 
-    def __init__(self, directory: StatusDir, machine: Machine, command: list[str], log: Log) -> None:
+    def __init__(self, directory: StatusDir, machine: Machine, command: list[str], boot: str, log: Log) -> None:
         self._directory = directory
         self._machine = machine
         self._command = command
         self._log = log
-        self._boot_id = boot_id()
+        self._boot_id = boot
+        self._self = os.getpid(), os.getsid(0)
         self._pid = 0
         self._changed_ns = time.time_ns()
         self._service: dict[str, Any] | None = None
@@ -40,6 +42,21 @@ class Recorder:
         self._state: bytes | None = None
         self._failing: set[str] = set()
         self.retry_at: float | None = None  # monotonic
+
+    def inherit(self, fields: dict[str, Any], pid: int) -> None:
+        """Carry on where the supervise that wrote this state was; `pid` is the service's now, 0 for none.
+
+        The record tells when the pid last changed, and that is not now if it is the same.
+        """
+        self._last_exit = fields["last_exit"]
+        try:
+            record = decode(self._directory.read(STATUS) or b"")
+        except (OSError, StatusDirError, RecordError):
+            return
+        if record.pid == pid:
+            self._pid, self._changed_ns = pid, record.changed_ns
+            service = fields["service"]
+            self._service = service if service and service["pid"] == pid else None
 
     def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
         """The service has ended: for people who ask later how."""
@@ -53,7 +70,12 @@ class Recorder:
             "time": round(time.time(), 3),
         }
 
-    def settle(self) -> None:
+    def amended(self, how: ExitStatus) -> None:
+        """It has turned out how the service had ended."""
+        if self._last_exit:
+            self._last_exit.update(code=how.code, signal=how.signal, core=how.core)
+
+    def settle(self, process: Process | None) -> None:
         """Write what has changed, and what could not be written and is due again."""
         due = self.retry_at is not None and time.monotonic() >= self.retry_at
         if due:
@@ -62,11 +84,13 @@ class Recorder:
         if visible != self._record or (due and STATUS in self._failing):
             if visible[3] != self._pid:
                 self._pid, self._changed_ns = visible[3], time.time_ns()
-                self._service = identity(self._pid, self._changed_ns) if self._pid else None
+                self._service = None
+            if process and not self._service:
+                self._service = {**process.identity(), "start_time": self._changed_ns // 1000000 / 1000}
             self._record = visible
             paused, want, alarms, pid = visible
             self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode())
-        state = encode(self._fields())
+        state = encode(self.fields())
         if state != self._state or (due and STATE in self._failing):
             self._state = state
             self._write(STATE, state)
@@ -85,14 +109,15 @@ class Recorder:
             self._failing.discard(name)
             self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
 
-    def _fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
+        """The state, as state.py describes it."""
         machine = self._machine
         window = machine.window
         return {
             "version": VERSION,
             "supervise_version": __version__,
-            "supervise_pid": os.getpid(),
-            "session": os.getsid(0),
+            "supervise_pid": self._self[0],
+            "session": self._self[1],
             "boot_id": self._boot_id,
             "command": self._command,
             "machine": machine.state,
@@ -107,6 +132,8 @@ class Recorder:
             "window": {"opened_at": window.opened, "exits": window.exits, "cores": window.cores},
             "totals": machine.totals,
             "last_exit": self._last_exit,
+            "gave_up": machine.gave_up,
+            "deadline_at": machine.deadline,
         }
 
 
@@ -117,23 +144,3 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
-
-
-def identity(pid: int, start_ns: int) -> dict[str, Any]:
-    """What tells a process from any other that had or will have its pid.
-
-    `start_ticks` is field 22 of /proc/PID/stat, in clock ticks since boot; 0 where it cannot be read.
-    """
-    return {"pid": pid, "start_ticks": start_ticks(pid), "pidfd_inode": None, "start_time": start_ns // 1000000 / 1000}
-
-
-def start_ticks(pid: int) -> int:
-    """Clock ticks from boot to the start of a process; 0 if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            stat = file.read(4096)
-    except OSError:
-        return 0
-    # The second field, the name, may hold blanks and parentheses.
-    fields = stat.rpartition(b")")[2].split()
-    return int(fields[19]) if len(fields) > 19 else 0

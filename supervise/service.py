@@ -23,7 +23,7 @@ else:
     import _signal  # without the enums of `signal`, which cost every supervise 0.8 MB
 
 _SENT = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "CONT", "STOP", "WINCH")
-_NUMBERS = {name: getattr(_signal, "SIG" + name) for name in _SENT}
+NUMBERS = {name: getattr(_signal, "SIG" + name) for name in _SENT}
 
 
 def inherit(ours: int, its: int) -> Descriptor:
@@ -76,9 +76,9 @@ def send(pid: int, name: str, group: bool) -> str | None:
     """Send a signal to a child that has not been reaped, or to its process group.  What went wrong, or None."""
     try:
         if group:
-            os.killpg(pid, _NUMBERS[name])
+            os.killpg(pid, NUMBERS[name])
         else:
-            os.kill(pid, _NUMBERS[name])
+            os.kill(pid, NUMBERS[name])
     except OSError as why:
         return f"cannot send {name} to pid {pid}: {why.strerror}"
     return None

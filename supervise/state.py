@@ -55,7 +55,11 @@ _FIELDS: dict[str, Any] = {
     "window": ({"opened_at": _OPTIONAL_NUMBER, "exits": (int,), "cores": (int,)},),
     "totals": ({name: (int,) for name in _TOTALS},),
     "last_exit": (_EXIT, None),
+    "gave_up": (bool,),
+    "deadline_at": _OPTIONAL_NUMBER,
 }
+# What a state of this version may lack, because an older release did not write it, and what that means.
+_DEFAULTS: dict[str, Any] = {"gave_up": False, "deadline_at": None}
 
 
 class StateError(ValueError):
@@ -115,6 +119,7 @@ def decode(data: bytes) -> dict[str, Any]:
         raise StateError("it has no version")
     if version > VERSION:
         raise StateError(f"of version {version}, this supervise knows version {VERSION}")
+    fields = {**_DEFAULTS, **fields}
     _check(fields, _FIELDS, "")
     if fields["wanted"] not in (UP, DOWN, ONCE):
         raise StateError(f"wanted is {fields['wanted']!r}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCK, CONTROL, OK = "lock", "control", "ok"
 STATUS, STATE = "status", "state"
+_READ_LIMIT = (1 << 20) + 1  # bytes
 _NEW = ".new"  # what these two are written as before they are renamed
 STDOUT, STDERR = "__stdout", "__stderr"
 LOG, LOG_WF = "supervise.log", "supervise.log.wf"
@@ -195,6 +196,8 @@ class StatusDir:
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace `status` or `state` as a whole.  Raises OSError, with the last good one still in place."""
+        if self._starting and not self.has(name):
+            self._made_files.append(name)
         try:
             fd = self._create(name + _NEW)
             try:
@@ -210,6 +213,16 @@ class StatusDir:
             except OSError:
                 pass
             raise
+
+    def read(self, name: str) -> bytes | None:
+        """The first megabyte of `status` or `state`; None if there is none.  Raises StatusDirError, OSError."""
+        if not self.has(name):
+            return None
+        fd = self._open(name, os.O_RDONLY, stat.S_ISREG, "a regular file")
+        try:
+            return os.read(fd, _READ_LIMIT)
+        finally:
+            os.close(fd)
 
     def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
@@ -258,7 +271,7 @@ class StatusDir:
         """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
         names = [*self._made_files]
         if self._made_dirs and self._made_dirs[-1] == self.path:
-            names = [STDOUT, STDERR, LOG, LOG_WF, CONTROL, OK, LOCK]
+            names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, CONTROL, OK, LOCK]
         for name in names:
             try:
                 os.unlink(name, dir_fd=self.fd)

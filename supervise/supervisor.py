@@ -1,8 +1,8 @@
 """The loop of one supervise: descriptors -> events -> state machine -> actions.
 
 Nothing in it waits but the one poll(2).  What is to be waited for is either a descriptor (the control FIFO, the
-pipe that signals wake, the configuration's watch) or a deadline, which is the timeout of that poll; where
-nothing happens and nothing is due, the process does not run at all.
+pipe that signals wake, the service's pidfd, the configuration's watch) or a deadline, which is the timeout of that
+poll; where nothing happens and nothing is due, the process does not run at all.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import gc
 import os
 import select
+import sys
 import time
 
 from supervise import alarm, machine
-from supervise.exitstatus import ExitStatus
+from supervise.exitstatus import ExitStatus, signal_name
 from supervise.follow import Follower
 from supervise.letters import Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
+from supervise.process import Process, exit_info
 from supervise.recorder import Recorder
-from supervise.service import append_to, inherit, reap, send, spawn, why_not
-from supervise.statusdir import STDERR, STDOUT, StatusDir, StatusDirError
+from supervise.service import reap, send
+from supervise.starter import Starter, StartError
+from supervise.upgrade import HANDLED, Trial, replace
 from supervise.watch import Watch
 
 TYPE_CHECKING = False
@@ -28,17 +31,27 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 
+    from supervise.adopt import Heritage
     from supervise.conffile import ConfFile
     from supervise.config import Config
     from supervise.options import Options
+    from supervise.statusdir import StatusDir
 else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
+_LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
-class StartError(Exception):
-    """The service cannot be started; the message says why."""
+class Kept:
+    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
+
+    __slots__ = ("lock", "control", "ok")
+
+    def __init__(self, lock: int, control: int, ok: int) -> None:
+        self.lock = lock
+        self.control = control
+        self.ok = ok
 
 
 class Supervisor:
@@ -49,55 +62,78 @@ class Supervisor:
         options: Options,
         name: str,
         directory: StatusDir,
-        fifos: tuple[int, int],
+        kept: Kept,
         conf: ConfFile,
         config: Config,
         log: Log,
         env: dict[bytes, bytes],
         ignored: list[int],
+        boot_id: str,
     ) -> None:
         """The directory is locked, its FIFOs are open, `env` is the service's; `ignored` as service.py says."""
         self._options = options
         self._name = name
         self._directory = directory
-        self._control, self._ok = fifos
+        self._kept = kept
         self._log = log
         self._env = env
         self._ignored = ignored
+        self._poll = select.poll()
         self.machine = Machine(config, bool(options.script), options.reset)
         self._letters = Reader()
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        self._outputs = [append_to(*directory.output(name), its) for its, name in ((1, STDOUT), (2, STDERR))]
+        self._starter = Starter(options, directory, env, ignored, log)
+        self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
+        self._follower = Follower(conf, config, Watch(env, ignored), self._poll, log)
+        self._service: Process | None = None
+        self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._eager_from: float | None = None
         self._successor: int | ExitStatus | None = None
-        self._service_fd = -1  # the service's pidfd, where the kernel has them
         self._script_pid = 0
         self._alarm_pids: set[int] = set()
         self._mailer_missing = False
+        self._trial: Trial | None = None
         self._signals: list[str] = []
         self._wake = -1
-        self._poll = select.poll()
-        self._follower = Follower(conf, config, Watch(env, ignored), self._poll, log)
-        self._recorder = Recorder(directory, self.machine, options.command, log)
-        self._output_warned: set[str] = set()
+        self._left = False  # QUIT came: end, and leave the service to the next supervise
 
     # The start.
 
-    def start(self) -> None:
-        """Start the service for the first time.  Raises StartError; nothing runs then."""
+    def start(self, heritage: Heritage) -> None:
+        """Take over the service that still runs, or start it.  Raises StartError; nothing runs then."""
         self._catch_signals()
-        for action in self.machine.handle(machine.BEGIN, time.monotonic()):
-            assert action[0] == machine.START
-            for name in (STDOUT, STDERR):
-                try:
-                    os.close(self._directory.open_output(name))
-                except StatusDirError as why:
-                    raise StartError(str(why)) from None
-            result = self._spawn()
+        if heritage.fields:
+            self.machine.inherit(heritage.fields, self._options.resume)
+            self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
+        if heritage.process:
+            self._attend(heritage.process)
+            self._event(machine.ADOPTED, (heritage.process.pid, heritage.fields))
+            self._settle()
+            return
+        actions = self.machine.handle(machine.BEGIN, time.monotonic())
+        if actions:
+            self._starter.check()
+            # Before there is a process: the state names the session that it will be born into (adopt.py, rule 3).
+            self._recorder.settle(None)
+            result = self._starter.service()
             if isinstance(result, ExitStatus):
                 raise StartError(f"cannot start the service: {result.failure}")
+            self._attend(Process(result))
             self._event(machine.STARTED, result)
-            self._watch_service(result)
+        self._settle()
+
+    def carry_on(self, fields: dict[str, Any]) -> None:
+        """Be what the supervise was that this one replaces in the same process; `fields` as `_replace` has them."""
+        self._catch_signals()
+        self.machine.carry_on(fields)
+        self._recorder.inherit(fields, self.machine.pid)
+        if self.machine.pid:
+            self._attend(Process(self.machine.pid, fields["child"]))
+        self._script_pid = fields["script_pid"]
+        self._alarm_pids = set(fields["alarm_pids"])
+        self._mailer_missing = fields["mailer_missing"]
+        self._log.add(NOTICE, "supervise replaced by the installed version")
+        # What has ended meanwhile has made its signal already.
+        self._children()
         self._settle()
 
     def _catch_signals(self) -> None:
@@ -105,10 +141,13 @@ class Supervisor:
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._wake = reading
-        for number, name in ((_signal.SIGTERM, "TERM"), (_signal.SIGINT, "INT"), (_signal.SIGHUP, "HUP")):
-            _signal.signal(number, lambda *_, name=name: self._signals.append(name))
-        _signal.signal(_signal.SIGCHLD, lambda *_: None)
+        for number in HANDLED:
+            _signal.signal(number, self._note_signal)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+    def _note_signal(self, number: int, frame: object) -> None:
+        if number != _signal.SIGCHLD:
+            self._signals.append(signal_name(number))
 
     # The loop.
 
@@ -117,60 +156,78 @@ class Supervisor:
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
         self._poll.register(self._wake, select.POLLIN)
-        self._poll.register(self._control, select.POLLIN)
+        self._poll.register(self._kept.control, select.POLLIN)
         self._follower.rewatch()
-        while self.machine.state != machine.ENDED:
+        while self.machine.state != machine.ENDED and not self._left:
             ready = self._poll.poll(self._timeout())
             try:
                 self._turn(ready)
+                self._settle()
             except Exception as why:  # a bug, or no memory: the service is worth more than our pride
                 self._log.add(FATAL, "internal error, going on: %s", _where(why))
-            self._settle()
+                self._log.flush()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush()
         return 111 if self.machine.gave_up else 0
 
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
-        for fd, _ in ready:
-            if fd == self._service_fd:
-                self._service_ended()
-                break
+        if self._service is not None:
+            for fd, _ in ready:
+                if fd == self._service.fd:
+                    self._service_ended(self._service)
+                    break
         if self.machine.deadline is not None and time.monotonic() >= self.machine.deadline:
             self._event(machine.TIMER)
-        for fd, _ in ready:
-            if fd == self._control:
+        for fd, events in ready:
+            if fd == self._kept.control:
                 self._commands()
             elif fd == self._wake:
                 self._children()
                 self._commands_by_signal()
             elif fd == self._follower.fd:
                 self._follower.ready()
+            elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
+                self._amend(self._fading)
         if self._follower.look_at is not None and time.monotonic() >= self._follower.look_at:
             config = self._follower.look()
             if config is not None:
                 self._event(machine.CONFIG, config)
+        if self._trial and time.monotonic() >= self._trial.deadline:
+            send(self._trial.pid, "KILL", True)
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        deadlines = (self.machine.deadline, self._follower.look_at, self._recorder.retry_at)
+        trial = self._trial.deadline if self._trial else None
+        deadlines = (self.machine.deadline, self._follower.look_at, self._recorder.retry_at, trial)
         due = [at for at in deadlines if at is not None]
         return max(min(due) - time.monotonic(), 0) * 1000 if due else None
 
     def _settle(self) -> None:
         """After everything urgent: the record and the state, then the log."""
-        if self.machine.pid == 0:
-            self._forget_service()
-        self._recorder.settle()
+        if self.machine.pid == 0 and self._service:
+            self._dismiss(self._service)
+            self._service = None
+        self._recorder.settle(self._service)
         self._eager_from = self.machine.eager_from
         self._log.flush()
 
-    # Events.
+    # The service's process.
 
-    def _event(self, event: str, value: Any = None) -> None:
-        self._carry_out(self.machine.handle(event, time.monotonic(), value))
+    def _attend(self, process: Process) -> None:
+        """Wait for the end of a new process of the service; the old one is of no more interest."""
+        if self._service:
+            self._dismiss(self._service)
+        self._service = process
+        if process.fd >= 0:
+            self._poll.register(process.fd, select.POLLIN)
 
-    def _service_ended(self) -> None:
+    def _dismiss(self, process: Process) -> None:
+        if process.fd >= 0 and process is not self._fading:
+            self._poll.unregister(process.fd)
+            process.close()
+
+    def _service_ended(self, process: Process) -> None:
         """The shortest way from the end of the service to its successor.
 
         SIGCHLD would tell as well, and does where there are no pidfds, but takes a sixth longer: a signal
@@ -178,25 +235,32 @@ class Supervisor:
         is started before it is asked; it claims it with its START.
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
-            self._successor = self._spawn()
-        ended = reap(self.machine.pid)
-        # A tracer may keep the status to itself for as long as it likes; the process is gone all the same.
-        self._event(machine.EXITED, ended[1] if ended else ExitStatus())
+            self._successor = self._starter.service()
+        how = process.ended()
+        if not process.child and how.unknown:
+            self._fade(process)
+        self._event(machine.EXITED, how)
 
-    def _watch_service(self, pid: int) -> None:
-        """Wait for the end of a new service process; the old one's pidfd is of no more use."""
-        self._forget_service()
-        try:
-            self._service_fd = os.pidfd_open(pid)
-        except OSError:
-            return  # an old kernel, or no descriptors left: SIGCHLD will tell
-        self._poll.register(self._service_fd, select.POLLIN)
+    def _fade(self, process: Process) -> None:
+        """Nobody waits for an exit status; but it is welcome when the kernel has it: the pidfd hangs up then."""
+        if self._fading:
+            former, self._fading = self._fading, None
+            self._dismiss(former)
+        self._fading = process
+        self._poll.modify(process.fd, 0)
 
-    def _forget_service(self) -> None:
-        if self._service_fd >= 0:
-            self._poll.unregister(self._service_fd)
-            os.close(self._service_fd)
-            self._service_fd = -1
+    def _amend(self, process: Process) -> None:
+        how = exit_info(process.fd)
+        self._fading = None
+        self._dismiss(process)
+        if how:
+            self._event(machine.AMENDED, (how, process.pid))
+            self._recorder.amended(how)
+
+    # Events.
+
+    def _event(self, event: str, value: Any = None) -> None:
+        self._carry_out(self.machine.handle(event, time.monotonic(), value))
 
     def _children(self) -> None:
         try:
@@ -217,17 +281,24 @@ class Supervisor:
             elif pid in self._alarm_pids:
                 self._alarm_pids.discard(pid)
                 self._mailer_missing |= how.code == alarm.NOBODY_CAN_SEND
+            elif self._trial and pid == self._trial.pid:
+                trial, self._trial = self._trial, None
+                self._trial_over(trial, how)
 
     def _commands_by_signal(self) -> None:
         while self._signals:
             name = self._signals.pop(0)
             self._log.add(NOTICE, "received %s", name)
-            for letter in "r" if name == "HUP" else "dx":
-                self._event(letter)
+            if name == "QUIT":
+                self._left = True
+                if self.machine.pid:
+                    self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self.machine.pid)
+            for letter in _LETTERS_OF_SIGNALS.get(name, ""):
+                self._event(letter, False)
 
     def _commands(self) -> None:
         try:
-            data = os.read(self._control, _CONTROL_READ)
+            data = os.read(self._kept.control, _CONTROL_READ)
         except BlockingIOError:
             return
         commands, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
@@ -241,89 +312,47 @@ class Supervisor:
     # Actions.
 
     def _carry_out(self, actions: list[machine.Action]) -> None:
-        """Carry out actions in order; what comes of a start is handled after the rest of its list."""
+        """Carry out actions in order; what comes of them is handled after the rest of their list."""
         results: list[tuple[str, Any]] = []
         for action in actions:
             kind = action[0]
             if kind == machine.START:
-                result = self._spawn()
-                failed = isinstance(result, ExitStatus)
-                results.append((machine.FAILED if failed else machine.STARTED, result))
+                results.append(self._start())
             elif kind == machine.KILL:
-                problem = send(self.machine.pid, action[1], action[2])
-                if problem:
-                    self._log.add(WARNING, "%s", problem)
+                if self._service:
+                    problem = self._service.send(action[1], action[2])
+                    if problem:
+                        self._log.add(WARNING, "%s", problem)
             elif kind == machine.SCRIPT:
-                problem = self._run_script(action[1])
-                if problem:
-                    results.append((machine.SCRIPT_DONE, problem))
+                started = self._starter.script(action[1])
+                if isinstance(started, str):
+                    results.append((machine.SCRIPT_DONE, started))
+                else:
+                    self._script_pid = started
             elif kind == machine.END_SCRIPT:
                 send(self._script_pid, "TERM", True)
             elif kind == machine.GONE:
                 self._recorder.exited(*action[1:])
             elif kind == machine.RELOAD:
                 results.append((machine.CONFIG, self._follower.read()))
+            elif kind == machine.UPGRADE:
+                self._try_upgrade()
             elif kind == machine.ALARM:
                 self._alarm(*action[1:])
             else:
                 self._log.add(*action)
         for event, value in results:
             self._event(event, value)
-            if event == machine.STARTED:
-                self._watch_service(value)
 
-    def _spawn(self) -> int | ExitStatus:
-        """Start the service: its pid, or why not."""
-        successor, self._successor = self._successor, None
-        if successor is not None:
-            return successor
-        command = self._options.command
-        try:
-            pid = spawn(command, self._env, self._ignored, self._outputs)
-        except (OSError, ValueError):
-            pass  # the program, or one of the files?
-        else:
-            # Both of us are runnable now, perhaps on one processor: what is left to do here can wait.
-            os.sched_yield()
-            return pid
-        outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
-        try:
-            return spawn(command, self._env, self._ignored, [inherit(ours, its) for ours, its in outputs])
-        except (OSError, ValueError) as why:
-            return ExitStatus(failure=_reason(command[0], why))
-        finally:
-            self._close_outputs(outputs)
-
-    def _output(self, name: str) -> int:
-        """Where the service prints to: the file, or nowhere, with one warning, while that cannot be opened."""
-        try:
-            fd = self._directory.open_output(name)
-        except StatusDirError as why:
-            if name not in self._output_warned:
-                self._output_warned.add(name)
-                self._log.add(WARNING, "%s; what the service prints there is lost", why)
-            return self._null
-        self._output_warned.discard(name)
-        return fd
-
-    def _close_outputs(self, outputs: list[tuple[int, int]]) -> None:
-        for fd, _ in outputs:
-            if fd != self._null:
-                os.close(fd)
-
-    def _run_script(self, exits: int) -> str | None:
-        """Run the restart script; what went wrong, or None."""
-        argv = [*self._options.script, str(exits)]
-        outputs = [(self._output(STDOUT), 1), (self._output(STDERR), 2)]
-        try:
-            descriptors = [inherit(ours, its) for ours, its in outputs]
-            self._script_pid = spawn(argv, self._env, self._ignored, descriptors, session=True)
-        except (OSError, ValueError) as why:
-            return f"cannot run the restart script: {_reason(argv[0], why)}"
-        finally:
-            self._close_outputs(outputs)
-        self._log.add(NOTICE, "restart script started (pid %d), exits: %d", self._script_pid, exits)
-        return None
+    def _start(self) -> tuple[str, Any]:
+        """Start the service, unless that has been done; the event that comes of it."""
+        result, self._successor = self._successor, None
+        if result is None:
+            result = self._starter.service()
+        if isinstance(result, ExitStatus):
+            return machine.FAILED, result
+        self._attend(Process(result))
+        return machine.STARTED, result
 
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
         config = self.machine.config
@@ -339,9 +368,43 @@ class Supervisor:
             self._alarm_pids.add(pid)
             self._log.add(NOTICE, "alarm: %s", title)
 
+    # Replacing this supervise by the installed version; upgrade.py has the theory.
 
-def _reason(program: str, why: OSError | ValueError) -> str:
-    return why_not(program, why) if isinstance(why, OSError) else f"{program!r}: {why}"
+    def _try_upgrade(self) -> None:
+        if self._trial:
+            self._log.add(NOTICE, "the installed version is being tried already")
+            return
+        try:
+            self._trial = Trial(self._handover(trial=True), self._ignored)
+        except OSError as why:
+            self._log.add(WARNING, "cannot try the installed version: %s", why.strerror)
+
+    def _trial_over(self, trial: Trial, how: ExitStatus) -> None:
+        complaint = trial.complaint()
+        if how.code != 0:
+            self._log.add(WARNING, "not replaced by the installed version: its trial %s: %s", how, complaint)
+            return
+        if self.machine.state == machine.ENDED:
+            return
+        self._settle()
+        kept = (self._directory.fd, self._kept.lock, self._kept.control, self._kept.ok)
+        try:
+            replace(self._handover(), sys.argv[1:], kept)
+        except OSError as why:
+            self._log.add(WARNING, "cannot execute the installed version: %s", why.strerror)
+
+    def _handover(self, trial: bool = False) -> Options:
+        """What this supervise was told, and what it knows."""
+        kept = self._kept
+        fields = {
+            **self._recorder.fields(),
+            "child": self._service.child if self._service else True,
+            "script_pid": self._script_pid,
+            "alarm_pids": sorted(self._alarm_pids),
+            "mailer_missing": self._mailer_missing,
+            "descriptors": {"directory": self._directory.fd, "lock": kept.lock, "control": kept.control, "ok": kept.ok},
+        }
+        return self._options.with_handover(fields, trial)
 
 
 def _where(why: BaseException) -> str:
@@ -351,3 +414,6 @@ def _where(why: BaseException) -> str:
         trace = trace.tb_next
     place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
     return f"{type(why).__name__}: {why}{place}"
+
+
+__all__ = ["Kept", "StartError", "Supervisor"]

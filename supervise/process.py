@@ -1,0 +1,144 @@
+"""The service's process: a child, or one that was taken over.  The difference between the two lives here.
+
+A child is reaped, and its exit status is waitpid's.  One that was taken over is not ours to reap: its end is
+seen through its pidfd, and its exit status is what the kernel tells through that (PIDFD_GET_INFO with
+PIDFD_INFO_EXIT, Linux 6.15 and later, once its parent has reaped it), or unknown.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from supervise.exitstatus import ExitStatus, from_wait_status
+from supervise.service import NUMBERS, reap, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+else:
+    import _signal  # see service.py
+
+_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, Linux 6.9
+
+# struct pidfd_info of linux/pidfd.h: mask at 0, exit_code (as waitpid reports it) at 60.
+_INFO_SIZE = 64
+_GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11  # _IOWR(0xFF, 11, struct pidfd_info)
+_INFO_EXIT = 1 << 3
+
+
+class Process:
+    """One process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child)."""
+
+    __slots__ = ("pid", "child", "fd")
+
+    def __init__(self, pid: int, child: bool = True, fd: int = -1) -> None:
+        self.pid = pid
+        self.child = child
+        self.fd = fd
+        if fd < 0:
+            try:
+                self.fd = os.pidfd_open(pid)
+            except OSError:
+                pass  # an old kernel, or no descriptor left: SIGCHLD will tell
+
+    def send(self, name: str, group: bool) -> str | None:
+        """Send a signal, to it or to its process group.  What went wrong, or None."""
+        if self.child:
+            return send(self.pid, name, group)
+        try:
+            _signal.pidfd_send_signal(self.fd, NUMBERS[name], None, _PROCESS_GROUP if group else 0)
+        except OSError as why:
+            if why.errno == errno.EINVAL and group:
+                # Linux before 6.9.  The group has its number as long as the process, which the pidfd shows alive.
+                return send(self.pid, name, group) if self.alive() else None
+            if why.errno != errno.ESRCH:  # its end is about to be seen
+                return f"cannot send {name} to pid {self.pid}: {why.strerror}"
+        return None
+
+    def alive(self) -> bool:
+        """Whether it has not ended yet, by its pidfd."""
+        try:
+            _signal.pidfd_send_signal(self.fd, 0)
+        except OSError:
+            return False
+        return True
+
+    def ended(self) -> ExitStatus:
+        """How it ended, as far as that can be known now; only when its pidfd is readable."""
+        if not self.child:
+            return exit_info(self.fd) or ExitStatus()
+        done = reap(self.pid)
+        # A tracer may keep the status to itself for as long as it likes; the process is gone all the same.
+        return done[1] if done else ExitStatus()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from any other process that had or will have its pid.
+
+        `start_ticks`: clock ticks from boot to its start; `pidfd_inode`: unique since Linux 6.9, else None.
+        """
+        return {"pid": self.pid, "start_ticks": stat_of(self.pid).start_ticks, "pidfd_inode": unique_inode(self.fd)}
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def exit_info(fd: int) -> ExitStatus | None:
+    """The exit status that a pidfd tells; None: not yet, or never on this kernel."""
+    info = bytearray(_INFO_SIZE)
+    info[0:8] = _INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(fd, _GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[0:8], "little") & _INFO_EXIT:
+        return None
+    return from_wait_status(int.from_bytes(info[60:64], "little"))
+
+
+_unique: bool | None = None
+
+
+def unique_inode(fd: int) -> int | None:
+    """The inode of a pidfd where that is the process's own; before Linux 6.9 all pidfds share one."""
+    global _unique
+    if fd < 0:
+        return None
+    inode = os.fstat(fd).st_ino
+    if _unique is None:
+        own = os.pidfd_open(os.getpid())
+        _unique = os.fstat(own).st_ino != inode
+        os.close(own)
+    return inode if _unique else None
+
+
+class Stat:
+    """Fields of /proc/PID/stat; a process that is not there has state `-` and zeros."""
+
+    __slots__ = ("pid", "state", "parent", "group", "session", "start_ticks")
+
+    def __init__(self, pid: int, fields: list[bytes]) -> None:
+        self.pid = pid
+        self.state = fields[0].decode("ascii", "replace")
+        self.parent, self.group, self.session = (int(field) for field in fields[1:4])
+        self.start_ticks = int(fields[19])
+
+    @property
+    def running(self) -> bool:
+        return self.state not in "-ZX"
+
+
+def stat_of(pid: int) -> Stat:
+    """Look at a process.  Never raises."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            # The second field, the name, may hold blanks and parentheses.
+            fields = file.read(4096).rpartition(b")")[2].split()
+        return Stat(pid, fields)
+    except (OSError, IndexError, ValueError):
+        return Stat(pid, [b"-"] + [b"0"] * 19)
