@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 
+from supervise.heritage import Heritage
 from supervise.process import Process, Stat, stat_of, unique_inode
 from supervise.state import StateError, decode
 from supervise.statusdir import STATE, StatusDirError
@@ -31,20 +32,6 @@ if TYPE_CHECKING:
     from supervise.statusdir import StatusDir
 
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
-
-
-class Heritage:
-    """What a supervise that is gone has left.
-
-    `fields`: its state, if it can be used; `process`: its service, if that still runs; `notices` and `warnings`:
-    lines for the log.
-    """
-
-    def __init__(self) -> None:
-        self.fields: dict[str, Any] | None = None
-        self.process: Process | None = None
-        self.notices: list[str] = []
-        self.warnings: list[str] = []
 
 
 def look(directory: StatusDir, boot_id: str, path: bytes) -> Heritage:

@@ -34,10 +34,10 @@ import os
 import sys
 
 from supervise import __version__
-from supervise.log import one_line
+from supervise.handoff import interpreter, told
+from supervise.messages import say
 from supervise.options import SYSTEM, Options, environment
-from supervise.statusdir import BadPath, plain, service_name
-from supervise.upgrade import interpreter, told
+from supervise.paths import BadPath, plain, service_name
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
@@ -56,10 +56,10 @@ def main() -> int:
     try:
         return run(argv, daemon)
     except UsageError as why:
-        print(f"supervise: fatal: {one_line(str(why))}", file=sys.stderr)
+        say("supervise", "fatal", str(why))
         return USAGE
     except OSError as why:
-        print(f"supervise: fatal: {one_line(str(why))}", file=sys.stderr)
+        say("supervise", "fatal", str(why))
         return SYSTEM
     except KeyboardInterrupt:
         return 130

@@ -13,13 +13,15 @@ import fcntl
 import os
 
 from supervise import state
-from supervise.adopt import look
 from supervise.conffile import ConfFile
-from supervise.log import FATAL, NOTICE, WARNING, Log, one_line
+from supervise.heritage import Heritage
+from supervise.log import FATAL, NOTICE, WARNING, Log
+from supervise.messages import say
 from supervise.options import SYSTEM, Options, environment
+from supervise.paths import service_name
 from supervise.recorder import boot_id
 from supervise.service import ignored_signals
-from supervise.statusdir import LOG_WF, StatusDir, StatusDirError, service_name
+from supervise.statusdir import LOG_WF, STATE, StatusDir, StatusDirError
 from supervise.supervisor import Kept, StartError, Supervisor
 
 TYPE_CHECKING = False
@@ -27,14 +29,6 @@ if TYPE_CHECKING:
     import signal as _signal
 else:
     import _signal  # see service.py
-
-
-def say(severity: str, text: str) -> None:
-    """One line for the caller of `supervise`."""
-    try:
-        os.write(2, f"supervise: {severity}: {one_line(text)}\n".encode("utf-8", "backslashreplace"))
-    except OSError:
-        pass
 
 
 def settle_descriptors(reporting: bool) -> int:
@@ -126,17 +120,17 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         locked = True
         kept = Kept(lock, *directory.open_fifos())
         supervisor, problems, log = furnish(options, directory, kept, env, ignored)
-        heritage = look(directory, boot_id(), env[b"SUPERVISE_STATUS_DIR"])
+        heritage = left_behind(directory, boot_id(), env[b"SUPERVISE_STATUS_DIR"])
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
         for problem in problems + heritage.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
-                say("warning", problem)
+                say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
         supervisor.start(heritage)
         directory.keep()
     except (StatusDirError, StartError, OSError) as why:
-        say("fatal", str(why))
+        say("supervise", "fatal", str(why))
         if directory and locked:
             if directory.has(LOG_WF):
                 record = Log(directory)
@@ -145,6 +139,15 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             directory.undo()
         return None
     return supervisor
+
+
+def left_behind(directory: StatusDir, boot: str, path: bytes) -> Heritage:
+    """What another supervise has left in the directory; where there is no state, nobody has to look."""
+    if not directory.has(STATE):
+        return Heritage()
+    from supervise.adopt import look
+
+    return look(directory, boot, path)
 
 
 def furnish(

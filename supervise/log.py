@@ -11,17 +11,11 @@ import os
 import select
 import time
 
+from supervise.messages import one_line
 from supervise.statusdir import LOG, LOG_WF, StatusDir, StatusDirError
 
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"
 _LONGEST = 4000  # characters of one line
-
-
-def one_line(text: str) -> str:
-    """The text without anything that could end a line or disturb a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class Log:

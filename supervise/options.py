@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-from supervise import state
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -53,6 +51,8 @@ class Options:
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
         """The same, for the supervise that is to replace this one; `fields`: what this one knows."""
+        from supervise import state  # which reading a command line can do without
+
         return self._with(trial, state.encode(fields).decode("ascii"))
 
     def without_handover(self) -> Options:

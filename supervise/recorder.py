@@ -90,8 +90,12 @@ class Recorder:
             self._record = visible
             paused, want, alarms, pid = visible
             self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode())
+        self.write_state(due)
+
+    def write_state(self, again: bool = False) -> None:
+        """Write the state if it has changed; if it could not be written, `again`."""
         state = encode(self.fields())
-        if state != self._state or (due and STATE in self._failing):
+        if state != self._state or (again and STATE in self._failing):
             self._state = state
             self._write(STATE, state)
 

@@ -31,30 +31,6 @@ class StatusDirError(Exception):
     """The system refuses, or the directory holds something that it should not; the message says what."""
 
 
-class BadPath(ValueError):
-    """Not a path of a status directory; the message says why."""
-
-
-def plain(path: str) -> str:
-    """The path as it is used from here on: without trailing or doubled slashes and without `.` components.
-
-    `..` stays, because what it means depends on symlinks.
-    """
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    return ("/" if path.startswith("/") else "") + "/".join(parts)
-
-
-def service_name(path: str) -> str:
-    """NAME of a plain path that holds `status/NAME`.  Raises BadPath."""
-    at = path.rfind("status/")
-    name = path[at + len("status/") :] if at >= 0 else ""
-    if not name:
-        raise BadPath("the path does not hold status/NAME")
-    if name == ".." or "/" in name:
-        raise BadPath(f"what follows status/ is not a name: {name!r}")
-    return name
-
-
 def _kind(mode: int) -> str:
     kinds = {
         stat.S_IFREG: "a regular file",

@@ -13,9 +13,8 @@ import select
 import sys
 import time
 
-from supervise import alarm, machine
+from supervise import machine
 from supervise.exitstatus import ExitStatus, signal_name
-from supervise.follow import Follower
 from supervise.letters import Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
@@ -23,23 +22,24 @@ from supervise.process import Process, exit_info
 from supervise.recorder import Recorder
 from supervise.service import reap, send
 from supervise.starter import Starter, StartError
-from supervise.upgrade import HANDLED, Trial, replace
-from supervise.watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any
 
-    from supervise.adopt import Heritage
     from supervise.conffile import ConfFile
     from supervise.config import Config
+    from supervise.follow import Follower
+    from supervise.heritage import Heritage
     from supervise.options import Options
     from supervise.statusdir import StatusDir
+    from supervise.upgrade import Trial
 else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
+_HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
@@ -83,7 +83,8 @@ class Supervisor:
         self._letters = Reader()
         self._starter = Starter(options, directory, env, ignored, log)
         self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
-        self._follower = Follower(conf, config, Watch(env, ignored), self._poll, log)
+        self._conf = conf
+        self._follower: Follower | None = None
         self._service: Process | None = None
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._eager_from: float | None = None
@@ -113,7 +114,7 @@ class Supervisor:
         if actions:
             self._starter.check()
             # Before there is a process: the state names the session that it will be born into (adopt.py, rule 3).
-            self._recorder.settle(None)
+            self._recorder.write_state()
             result = self._starter.service()
             if isinstance(result, ExitStatus):
                 raise StartError(f"cannot start the service: {result.failure}")
@@ -124,6 +125,7 @@ class Supervisor:
     def carry_on(self, fields: dict[str, Any]) -> None:
         """Be what the supervise was that this one replaces in the same process; `fields` as `_replace` has them."""
         self._catch_signals()
+        self._follower = self._complete()
         self.machine.carry_on(fields)
         self._recorder.inherit(fields, self.machine.pid)
         if self.machine.pid:
@@ -141,7 +143,7 @@ class Supervisor:
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._wake = reading
-        for number in HANDLED:
+        for number in _HANDLED:
             _signal.signal(number, self._note_signal)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
@@ -153,6 +155,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the end.  The exit code: 0, or 111 after giving up."""
+        self._follower = self._follower or self._complete()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
         self._poll.register(self._wake, select.POLLIN)
@@ -170,6 +173,18 @@ class Supervisor:
         self._log.flush()
         return 111 if self.machine.gave_up else 0
 
+    def _complete(self) -> Follower:
+        """Import what the first start could do without.
+
+        All of it, and now: the files of this package may be replaced by another version's at any later time.
+        """
+        from supervise import alarm, upgrade
+        from supervise.follow import Follower
+        from supervise.watch import Watch
+
+        self._alarms, self._upgrades = alarm, upgrade
+        return Follower(self._conf, self.machine.config, Watch(self._env, self._ignored), self._poll, self._log)
+
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
         if self._service is not None:
@@ -185,11 +200,11 @@ class Supervisor:
             elif fd == self._wake:
                 self._children()
                 self._commands_by_signal()
-            elif fd == self._follower.fd:
+            elif self._follower and fd == self._follower.fd:
                 self._follower.ready()
             elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
                 self._amend(self._fading)
-        if self._follower.look_at is not None and time.monotonic() >= self._follower.look_at:
+        if self._follower and self._follower.look_at is not None and time.monotonic() >= self._follower.look_at:
             config = self._follower.look()
             if config is not None:
                 self._event(machine.CONFIG, config)
@@ -199,7 +214,8 @@ class Supervisor:
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
         trial = self._trial.deadline if self._trial else None
-        deadlines = (self.machine.deadline, self._follower.look_at, self._recorder.retry_at, trial)
+        look_at = self._follower.look_at if self._follower else None
+        deadlines = (self.machine.deadline, look_at, self._recorder.retry_at, trial)
         due = [at for at in deadlines if at is not None]
         return max(min(due) - time.monotonic(), 0) * 1000 if due else None
 
@@ -280,7 +296,7 @@ class Supervisor:
                 self._event(machine.SCRIPT_DONE, f"restart script {how}" if failed else None)
             elif pid in self._alarm_pids:
                 self._alarm_pids.discard(pid)
-                self._mailer_missing |= how.code == alarm.NOBODY_CAN_SEND
+                self._mailer_missing |= how.code == self._alarms.NOBODY_CAN_SEND
             elif self._trial and pid == self._trial.pid:
                 trial, self._trial = self._trial, None
                 self._trial_over(trial, how)
@@ -333,7 +349,7 @@ class Supervisor:
                 send(self._script_pid, "TERM", True)
             elif kind == machine.GONE:
                 self._recorder.exited(*action[1:])
-            elif kind == machine.RELOAD:
+            elif kind == machine.RELOAD and self._follower:
                 results.append((machine.CONFIG, self._follower.read()))
             elif kind == machine.UPGRADE:
                 self._try_upgrade()
@@ -356,11 +372,13 @@ class Supervisor:
 
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
         config = self.machine.config
-        title = alarm.subject(self._name, how, restarts, gave_up)
+        title = self._alarms.subject(self._name, how, restarts, gave_up)
         path = os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"])
-        text = alarm.body(self._name, how, uptime, restarts, config.alarm_interval, gave_up, path)
+        text = self._alarms.body(self._name, how, uptime, restarts, config.alarm_interval, gave_up, path)
         try:
-            pid = alarm.send(self._directory, config, title, text, self._env, self._ignored, self._mailer_missing)
+            pid = self._alarms.send(
+                self._directory, config, title, text, self._env, self._ignored, self._mailer_missing
+            )
         except OSError as why:
             self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
             return
@@ -375,7 +393,7 @@ class Supervisor:
             self._log.add(NOTICE, "the installed version is being tried already")
             return
         try:
-            self._trial = Trial(self._handover(trial=True), self._ignored)
+            self._trial = self._upgrades.Trial(self._handover(trial=True), self._ignored)
         except OSError as why:
             self._log.add(WARNING, "cannot try the installed version: %s", why.strerror)
 
@@ -389,7 +407,7 @@ class Supervisor:
         self._settle()
         kept = (self._directory.fd, self._kept.lock, self._kept.control, self._kept.ok)
         try:
-            replace(self._handover(), sys.argv[1:], kept)
+            self._upgrades.replace(self._handover(), sys.argv[1:], kept)
         except OSError as why:
             self._log.add(WARNING, "cannot execute the installed version: %s", why.strerror)
 

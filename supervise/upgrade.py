@@ -19,7 +19,7 @@ import os
 import sys
 import time
 
-from supervise.helper import script
+from supervise.handoff import interpreter, told
 from supervise.options import Options, environment
 from supervise.service import inherit, spawn
 
@@ -31,25 +31,7 @@ else:
     import _signal  # see service.py
 
 PATIENCE = 30.0  # seconds that a trial may take
-HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
-
-
-def interpreter(shown: Sequence[str]) -> list[str]:
-    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's.
-
-    It is told what to do on its standard input (options.py); what is `shown` is for people with ps(1).
-    """
-    return [sys.executable, "-S", "-E", script("daemon"), *shown]
-
-
-def told(options: Options) -> int:
-    """A descriptor from which the daemon reads what it is to do.  Raises OSError."""
-    fd = os.memfd_create("options")
-    data = options.encode()
-    while data:
-        data = data[os.write(fd, data) :]
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+_BLOCKED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 
 
 class Trial:
@@ -62,7 +44,7 @@ class Trial:
         task = told(options)
         try:
             descriptors = [inherit(task, 0), inherit(self._output, 2)]
-            self.pid = spawn(interpreter(()), environment(), ignored, descriptors, session=True)
+            self.pid = spawn(interpreter([]), environment(), ignored, descriptors, session=True)
         except OSError:
             os.close(self._output)
             raise
@@ -77,17 +59,17 @@ class Trial:
         return said.rpartition("\n")[2]
 
 
-def replace(options: Options, shown: Sequence[str], kept: Sequence[int]) -> None:
+def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
     """Become the new version, with the descriptors that are `kept`.  Returns only by raising OSError."""
     task = told(options)
     for fd in kept:
         os.set_inheritable(fd, True)
     os.dup2(task, 0)
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, HANDLED)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
     try:
         os.execve(sys.executable, interpreter(shown), environment())
     finally:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, HANDLED)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _BLOCKED)
         for fd in kept:
             os.set_inheritable(fd, False)
         os.close(task)

@@ -1,0 +1,23 @@
+"""What a supervise that is gone has left for the next; adopt.py finds it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.process import Process
+
+
+class Heritage:
+    """What a supervise that is gone has left.
+
+    `fields`: its state, if it can be used; `process`: its service, if that still runs; `notices` and `warnings`:
+    lines for the log.
+    """
+
+    def __init__(self) -> None:
+        self.fields: dict[str, Any] | None = None
+        self.process: Process | None = None
+        self.notices: list[str] = []
+        self.warnings: list[str] = []
