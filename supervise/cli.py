@@ -38,6 +38,7 @@ from supervise.handoff import interpreter, told
 from supervise.messages import say
 from supervise.options import SYSTEM, Options, environment
 from supervise.paths import BadPath, plain, service_name
+from supervise.words import Unbalanced, split
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
@@ -102,13 +103,13 @@ def parse(argv: list[str]) -> dict[str, str]:
 
 def read_options(args: dict[str, str]) -> Options:
     """Check what was typed.  Raises UsageError."""
-    typed = args["-p"] or args["-u"]
+    typed = args["-u"] if args["-p"] is None else args["-p"]
     path = plain(typed)
     try:
         service_name(path)
     except BadPath as why:
         raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
-    command = words("-f", args["-f"]) if args["-p"] else [args["COMMAND"], *args["ARG"]]
+    command = words("-f", args["-f"]) if args["-p"] is not None else [args["COMMAND"], *args["ARG"]]
     if not command[0]:
         raise UsageError("the command is empty")
     return Options(
@@ -125,11 +126,9 @@ def read_options(args: dict[str, str]) -> Options:
 
 def words(option: str, text: str) -> list[str]:
     """Split as a shell would.  Raises UsageError."""
-    import shlex
-
     try:
-        found = shlex.split(text)
-    except ValueError as why:
+        found = split(text)
+    except Unbalanced as why:
         raise UsageError(f"cannot split {option} {text!r} into words: {why}") from None
     if not found or not found[0]:
         raise UsageError(f"the command of {option} is empty")
@@ -172,9 +171,7 @@ class Daemon:
                 pass  # its end is noticed below
         said = os.read(self._report, 1)
         if not said:
-            _, status = os.waitpid(self._pid, 0)
-            self._pid = 0
-            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended with wait status {status}")
+            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended {self._end()}")
         if said[0] == 0:
             self._pid = 0  # it stays
         return said[0]
@@ -184,4 +181,12 @@ class Daemon:
         if self._tell >= 0:
             os.close(self._tell)
         if self._pid:
-            os.waitpid(self._pid, 0)
+            self._end()
+
+    def _end(self) -> str:
+        """Wait for its end; how it ended."""
+        pid, self._pid = self._pid, 0
+        try:
+            return f"with wait status {os.waitpid(pid, 0)[1]}"
+        except ChildProcessError:
+            return "unobserved"  # the caller has SIGCHLD ignored, so the kernel reaps it

@@ -181,6 +181,8 @@ def parse(
     `data`.  Problems inside sections of other services are reported only if `strict`.
     """
     problems = Problems()
+    if cut:
+        data = data[: data.rfind(b"\n") + 1]  # nobody knows how the last line goes on
     sections = _split(data, problems, None if strict else {name, "global"})
     if cut:
         problems.add(0, f"longer than {SIZE_LIMIT} bytes: the rest is not read")
@@ -258,7 +260,7 @@ def _split(data: bytes, problems: Problems, reported: set[str] | None) -> Sectio
                 continue
             heard = reported is None or title in reported
             if title in found.keys and heard:
-                problems.add(number, f"section [{title}] again: joined with the one above")
+                problems.add(number, f"section [{show(title)[1:-1]}] again: joined with the one above")
             current = found.keys.setdefault(title, {})
         elif current is None:
             if heard:
@@ -295,5 +297,6 @@ def _cut(raw: bytes) -> bytes:
     kept = raw[:LINE_LIMIT]
     if raw[LINE_LIMIT : LINE_LIMIT + 1].isspace() or kept[-1:].isspace():
         return kept
-    end = max(kept.rfind(b" "), kept.rfind(b"\t"), kept.rfind(b":"), kept.rfind(b"="))
+    delimiters = [at for at in (kept.find(b":"), kept.find(b"=")) if at >= 0]
+    end = max(kept.rfind(b" "), kept.rfind(b"\t"), min(delimiters, default=-1))
     return kept[: end + 1]

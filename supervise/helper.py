@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.service import inherit, spawn
+from supervise.service import append_to, inherit, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def start(
     directory: int | None = None,
 ) -> int:
     """Run `supervise/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3.  Raises OSError."""
-    descriptors = [inherit(stdin, 0)]
+    descriptors = [inherit(stdin, 0), *(append_to(os.devnull, os.O_WRONLY, 0, its) for its in (1, 2))]
     if directory is not None:
         descriptors.append(inherit(directory, 3))
     return spawn([sys.executable, script(name), *args], env, ignored, descriptors, session=True)

@@ -12,6 +12,10 @@ import os
 import socket
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import pyinotify
+
 _MOVED = "IN_MOVE_SELF", "IN_DELETE_SELF"
 _MASKS = {
     "dir": _MOVED,
@@ -47,12 +51,33 @@ def main(words: list[str]) -> int:
             continue  # gone meanwhile: supervise looks again when it has the descriptor
         # pyinotify encodes paths strictly, and so takes no path that is not UTF-8; this one always is.
         link = f"/proc/self/fd/{fd}"
-        if manager.add_watch(link, mask).get(link, -1) < 0:
-            said = f"cannot watch {path}: no permission, or fs.inotify.max_user_watches is reached"
+        watched = manager.add_watch(link, mask).get(link, -1) >= 0
         os.close(fd)
+        if not watched and kind == "file":
+            # inotify watches only what may be read.  That this changes, its directory tells.
+            watched = watch_in_directory(manager, path)
+        if not watched:
+            said = f"cannot watch {path}: no permission, or fs.inotify.max_user_watches is reached"
     rights = array.array("i", [manager.get_fd()])
-    answer.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    try:
+        answer.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    except BrokenPipeError:
+        pass  # supervise has ended
     return 0 if said == "ok" else 1
+
+
+def watch_in_directory(manager: pyinotify.WatchManager, path: str) -> bool:
+    """Watch a file through its directory; whether that could be done."""
+    import pyinotify
+
+    mask = 0
+    for name in {*_MASKS["names"], *_MASKS["file"]}:
+        mask |= getattr(pyinotify, name)
+    fd = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
+    link = f"/proc/self/fd/{fd}"
+    watched = manager.add_watch(link, mask).get(link, -1) >= 0
+    os.close(fd)
+    return bool(watched)
 
 
 if __name__ == "__main__":

@@ -158,13 +158,18 @@ def furnish(
     log = Log(directory, echo=2 if options.foreground else None)
     conf = ConfFile(options.conf, name, options.conf_named)
     env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
-    env[b"SUPERVISE_STATUS_DIR"] = os.path.join(os.getcwdb(), os.fsencode(options.path))
+    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(options.path))
     config, problems = conf.read()
     if conf.present:
         log.add(NOTICE, "configuration %s: %s", options.conf, config)
     elif conf.named:
         problems.append(f"{options.conf} does not exist: no policy")
     return Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id()), problems, log
+
+
+def absolute(path: bytes) -> bytes:
+    """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
+    return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)
 
 
 def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor:

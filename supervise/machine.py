@@ -307,7 +307,7 @@ class Machine:
 
     def _failed(self, event: str, now: float, value: Any) -> None:
         self.started_at = now
-        self._gone(value, now, planned=self.leaving, uptime=0.0)
+        self._gone(value, now, planned=self.leaving or self.want == WANT_DOWN, uptime=0.0)
 
     def _exited(self, event: str, now: float, value: Any) -> None:
         planned = self.leaving or self.state == STOPPING

@@ -103,15 +103,16 @@ class Recorder:
         try:
             self._directory.replace(name, data)
         except OSError as why:
-            if name not in self._failing:
-                self._failing.add(name)
+            if not self._failing:
                 path = self._directory.path
                 self._log.add(WARNING, "cannot write %s/%s: %s; trying again", path, name, why.strerror)
+            self._failing.add(name)
             self.retry_at = time.monotonic() + RETRY
             return
         if name in self._failing:
             self._failing.discard(name)
-            self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
+            if not self._failing:
+                self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
 
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""

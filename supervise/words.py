@@ -1,0 +1,57 @@
+"""Splitting a command into words as a shell does, without any expansion.
+
+The rules are those of the POSIX shell's quoting (XCU 2.2): outside of quotes a backslash keeps the next character,
+between double quotes only `$`, a backquote, `"`, a backslash or a newline, between single quotes nothing; a backslash
+before a newline removes both.  The standard library's shlex differs in the last two.
+"""
+
+from __future__ import annotations
+
+_BLANKS = " \t\n"
+_KEPT_IN_DOUBLE_QUOTES = '$`"\\'
+
+
+class Unbalanced(ValueError):
+    """A quote that is not closed, or a backslash with nothing behind it; the message says which."""
+
+
+def split(text: str) -> list[str]:
+    """The words of a command.  Raises Unbalanced."""
+    found: list[str] = []
+    word: list[str] | None = None  # the characters of the word that is being read; None between words
+    quote = ""
+    chars = iter(text)
+    for char in chars:
+        if quote == "'" or (quote and char not in '"\\'):
+            if char == quote:
+                quote = ""
+            elif word is not None:
+                word.append(char)
+            continue
+        if char == "\\":
+            kept = next(chars, "")
+            if not kept:
+                raise Unbalanced("a backslash with nothing behind it")
+            if kept == "\n":
+                continue
+            word = [] if word is None else word
+            if quote and kept not in _KEPT_IN_DOUBLE_QUOTES:
+                word.append(char)
+            word.append(kept)
+        elif char == quote:
+            quote = ""
+        elif char in "'\"":
+            quote = char
+            word = [] if word is None else word
+        elif char in _BLANKS:
+            if word is not None:
+                found.append("".join(word))
+                word = None
+        else:
+            word = [] if word is None else word
+            word.append(char)
+    if quote:
+        raise Unbalanced(f"no closing {quote}")
+    if word is not None:
+        found.append("".join(word))
+    return found
