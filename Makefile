@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise -name '*.py')
+SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise docs/man docs/completion -type f ! -name '*.pyc')
 NAME ?= demo
 CMD ?=
 
@@ -42,6 +42,7 @@ lint: all
 bench: all
 	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
 	$(BIN)/python bench/bench.py --memory $(VENV)/memory
+	$(BIN)/python bench/tools.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

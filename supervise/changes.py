@@ -39,7 +39,9 @@ class Changes:
         self._paths: dict[int, str] = {}
 
     def _note(self, event: pyinotify.Event) -> None:
-        if event.name not in _QUIET:
+        if event.mask & pyinotify.IN_Q_OVERFLOW:
+            self._changed.update(self._paths.values())  # there was more than the kernel would keep
+        elif event.name not in _QUIET:
             self._changed.add(self._paths.get(event.wd, event.path))
 
     def add(self, path: str, mask: int = STATUS_DIR) -> None:
@@ -72,9 +74,14 @@ class Changes:
 
     def drain(self) -> None:
         """Take in what the kernel has; for programs that wait for `fileno()` themselves, then call `wait(0)`."""
-        if self._notifier.check_events(0):
+        if not self._notifier.check_events(0):
+            return
+        try:
             self._notifier.read_events()
-            self._notifier.process_events()
+        except UnicodeDecodeError:
+            # A name that is not UTF-8, which pyinotify cannot read: it has lost what came with it.
+            self._changed.update(self._paths.values())
+        self._notifier.process_events()
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Install what some tests need from Debian.  Never fails: a test whose program is missing says that it skipped it.
-packages="bsd-mailx msmtp-mta psmisc procps strace"
+packages="bsd-mailx fish groff-base man-db mandoc msmtp-mta procps psmisc strace zsh"
 
 missing=
 for package in $packages; do
