@@ -1,0 +1,233 @@
+"""svstat: daemontools' line and what follows it, the table, the document, and what cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pexpect
+import pytest
+from conftest import PATIENCE, Box
+from tools import BIN, c_supervise, closed, run_tool
+
+from supervise.client import Status
+from supervise.record import Record
+from supervise.statusline import beginning
+from supervise.svtable import columns, cut, duration, size
+
+
+def line(box: Box, *args: str) -> str:
+    done = run_tool(box, "svstat", *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (Record(0, False, "up", True, 4711), "up (pid 4711) 86400 seconds"),
+        (Record(0, True, "up", True, 4711), "up (pid 4711) 86400 seconds, paused"),
+        (Record(0, False, "down", True, 4711), "up (pid 4711) 86400 seconds, want down"),
+        (Record(0, False, "once", True, 4711), "up (pid 4711) 86400 seconds"),
+        (Record(0, False, "up", True, 0), "down 86400 seconds, normally up, want up"),
+        (Record(0, False, "down", True, 0), "down 86400 seconds, normally up"),
+    ],
+)
+def test_it_begins_as_daemontools(record: Record, said: str) -> None:
+    status = Status(True, record, None, (0, 0))
+    status.seconds = 86400.9
+    assert beginning(status) == said
+    status.supervised = False
+    assert beginning(status) == "supervise not running"
+
+
+def test_a_clock_that_was_set_back() -> None:
+    assert Status(True, Record(2**62, False, "up", True, 1), None, (0, 0)).seconds == 0
+
+
+def test_a_service_that_runs(box: Box) -> None:
+    pid = box.start("sleep", "1000")
+    said = line(box, "app")
+    assert re.fullmatch(rf"status/app: up \(pid {pid}\) \d+ seconds, 0 restarts\n", said)
+    assert [re.sub(r"\d+ seconds", "", line(box, *args)) for args in ((), ("status/app/",))] == [
+        re.sub(r"\d+ seconds", "", said)
+    ] * 2
+
+
+def test_what_follows(box: Box) -> None:
+    first = box.start("sleep", "1000")
+    os.kill(first, signal.SIGKILL)
+    box.wait_new_pid(first)
+    box.control("s")
+    box.wait_log("alarms off")
+    assert re.fullmatch(
+        rf"status/app: up \(pid {box.pid}\) \d+ seconds, 1 restart, "
+        r"last exit \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: was killed by signal 9 \(KILL\), alarms off\n",
+        line(box),
+    )
+    box.control("dx")
+    box.wait_gone()
+    assert line(box).startswith("status/app: supervise not running, 1 restart, last exit ")
+
+
+def test_a_service_that_outlives_its_supervise(box: Box) -> None:
+    pid = box.start("sleep", "1000")
+    os.kill(box.supervisor, signal.SIGKILL)
+    assert run_tool(box, "svwait", "-x", "app").returncode == 0
+    assert line(box).startswith(f"status/app: supervise not running, the service runs on (pid {pid})")
+
+
+def test_a_supervise_that_gave_up(box: Box) -> None:
+    box.conf("[global]\nalarm_interval : 60\nmax_tries : 1\n")
+    box.start("sh", "-c", "exit 3")
+    box.wait_gone()
+    assert run_tool(box, "svwait", "-x", "app").returncode == 0
+    assert line(box).startswith("status/app: supervise not running, gave up, 1 restart, last exit ")
+
+
+def test_several_and_the_order_of_the_command_line(box: Box) -> None:
+    other = Box(box.folder, "other")
+    box.start("sleep", "1000")
+    other.start("sleep", "1000")
+    assert [text.split(":")[0] for text in line(box, "other", "app").splitlines()] == ["status/other", "status/app"]
+    assert [text.split(":")[0] for text in line(box).splitlines()] == ["status/app", "status/other"]
+
+
+def test_damage_is_said_and_the_others_are_shown(box: Box) -> None:
+    for name in ("broken", "halfbroken"):
+        Box(box.folder, name).start("sleep", "1000")
+    box.start("sleep", "1000")
+    (box.folder / "status/broken/status").write_bytes(b"short")
+    (box.folder / "status/halfbroken/state").write_bytes(b"{")
+    for mode in ((), ("--long",), ("--json",)):
+        done = run_tool(box, "svstat", *mode)
+        assert done.returncode == 111
+        assert done.stderr == (
+            "svstat: fatal: cannot read status/broken/status: damaged: 5 bytes long, not 20\n"
+            "svstat: fatal: cannot read status/halfbroken/state: damaged: not JSON\n"
+        )
+        assert "app" in done.stdout and "halfbroken" in done.stdout
+    assert f"(pid {Box(box.folder, 'halfbroken').pid})" in run_tool(box, "svstat").stdout
+
+
+def test_an_unknown_name(box: Box) -> None:
+    box.start("sleep", "1000")
+    done = run_tool(box, "svstat", "ap", "app")
+    assert done.returncode == 100 and done.stdout.startswith("status/app: up ")
+    assert done.stderr == "svstat: fatal: cannot find a service named 'ap'; the services in status are: app\n"
+
+
+def test_no_services_at_all(box: Box) -> None:
+    done = run_tool(box, "svstat")
+    assert done.returncode == 100
+    assert done.stderr == "svstat: fatal: cannot list services: there is no directory status\n"
+
+
+def test_no_permission(box: Box) -> None:
+    box.start("sleep", "1000")
+    with closed(box.status):
+        done = run_tool(box, "svstat", plain=True)
+    assert (done.returncode, done.stdout) == (111, "")
+    assert done.stderr == "svstat: fatal: cannot open status/app/ok: Permission denied\n"
+
+
+def test_the_c_implementation(box: Box) -> None:
+    with c_supervise(box):
+        assert re.fullmatch(r"status/app: up \(pid 1000001\) \d+ seconds\n", line(box))
+        assert "1000001" in line(box, "--long")
+        found = json.loads(line(box, "--json"))["services"][0]
+        assert (found["up"], found["pid"], found["restarts"], found["supervise_pid"]) == (True, 1000001, None, None)
+    assert line(box) == "status/app: supervise not running\n"
+
+
+def test_the_table(box: Box) -> None:
+    pid = box.start("sh", "-c", "sleep 1000 & wait")
+    said = line(box, "--long")
+    head, row = said.splitlines()
+    assert head.split()[:7] == ["SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS"]
+    assert row.split()[:3] == ["app", "up", str(pid)] and "MiB" in row and "%" in row
+    assert "\033" not in said
+
+
+def test_colour_only_on_a_terminal_and_not_with_no_color(box: Box) -> None:
+    box.start("sleep", "1000")
+    for env, coloured in (({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False)):
+        said = pexpect.run(
+            f"{BIN / 'svstat'} --long", cwd=str(box.folder), env={**box.env, "TERM": "xterm", **env}, timeout=PATIENCE
+        )
+        assert b"app" in said and (b"\033[32mup" in said) is coloured
+
+
+def test_the_document(box: Box) -> None:
+    first = box.start("sh", "-c", "sleep 1000 & wait")
+    os.kill(first, signal.SIGKILL)
+    box.wait_new_pid(first)
+    found = json.loads(line(box, "--json", "app"))
+    assert found["version"] == 1 and set(found) == {"version", "time", "services"}
+    service = found["services"][0]
+    assert list(service) == [
+        *("name", "path", "error", "supervised", "supervise_pid", "supervise_version", "gave_up", "up", "pid"),
+        *("changed", "seconds", "want", "paused", "alarms", "command", "restarts", "last_exit"),
+        *("processes", "memory", "cpu", "cpu_percent"),
+    ]
+    assert (service["name"], service["path"], service["error"]) == ("app", "status/app", None)
+    assert (service["up"], service["pid"], service["supervise_pid"]) == (True, box.pid, box.supervisor)
+    assert service["last_exit"]["signal"] == 9 and service["last_exit"]["text"] == "was killed by signal 9 (KILL)"
+    assert service["processes"] in (1, 2) and service["memory"] > 0
+    assert service["command"] == ["sh", "-c", "sleep 1000 & wait"]
+
+
+def test_the_document_has_all_fields_of_what_cannot_be_read(box: Box) -> None:
+    box.start("sleep", "1000")
+    done = run_tool(box, "svstat", "--json", "nope", "app")
+    bad, good = json.loads(done.stdout)["services"]
+    assert done.returncode == 100 and list(bad) == list(good)
+    assert bad["error"].startswith("cannot find") and bad["up"] is None
+
+
+@pytest.mark.parametrize("mode", ["", "--long", "--json"])
+def test_a_reader_that_leaves_early(box: Box, mode: str) -> None:
+    for number in range(5):
+        (box.folder / f"status/app{number}").mkdir(parents=True)
+        (box.folder / f"status/app{number}/status").write_bytes(Record(0, False, "up", True, 0).encode())
+    names = " ".join(f"status/app{number % 5}" for number in range(5000))
+    for reader in ("head -1", "true"):
+        done = subprocess.run(
+            ["sh", "-c", f"{BIN / 'svstat'} {mode} {names} | {reader}"],
+            cwd=box.folder, capture_output=True, text=True, timeout=PATIENCE * 2,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_names_that_disturb_a_terminal(box: Box) -> None:
+    for name in ("new\nline", "\033[31m", "\udcff", "\u4e2d"):
+        path = box.folder / "status" / name
+        path.mkdir(parents=True)
+        (path / "status").write_bytes(Record(0, False, "up", True, 0).encode())
+    for mode in ((), ("--long",)):
+        said = line(box, *mode)
+        assert len(said.splitlines()) == 4 + len(mode) and "\033" not in said
+    assert run_tool(box, "svstat", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0").returncode == 0
+
+
+@pytest.mark.parametrize("args", [("--nope",), ("--long", "--json")])
+def test_wrong_usage(box: Box, args: tuple[str, ...]) -> None:
+    done = run_tool(box, "svstat", *args)
+    assert done.returncode == 100 and done.stderr.startswith("svstat: fatal: wrong usage")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.9, "0 seconds"), (1, "1 second"), (61, "1 minute 1 second"), (3600, "1 hour"), (90061, "1 day 1 hour"),
+     (86405, "1 day"), (200000, "2 days 7 hours")],
+)  # fmt: skip
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_sizes_and_widths() -> None:
+    assert [size(count) for count in (0, 1024, 11744051, 2**40)] == ["0.0 KiB", "1.0 KiB", "11.2 MiB", "1.0 TiB"]
+    assert (columns("a\u4e2d"), cut("a\u4e2db", 2), cut("a\u4e2db", 3)) == (3, "a", "a\u4e2d")
