@@ -62,7 +62,7 @@ __all__ = [
     "services",
 ]
 
-LETTERS = COMMANDS + "e" + "".join(SIGNALS) + "+="  # all that `control` is documented to take
+LETTERS = COMMANDS + "".join(SIGNALS) + "+="  # all that `control` is documented to take
 LOGS = {"stdout": STDOUT, "stderr": STDERR, "supervise": LOG, "warnings": LOG_WF}
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -109,11 +109,9 @@ class Status:
     negative.
     """
 
-    __slots__ = ("supervised", "pid", "changed", "seconds", "paused", "want", "alarms", "state", "written")
+    __slots__ = ("supervised", "pid", "changed", "seconds", "paused", "want", "alarms", "state")
 
-    def __init__(
-        self, supervised: bool, record: Record, state: dict[str, Any] | None, written: tuple[int, int]
-    ) -> None:
+    def __init__(self, supervised: bool, record: Record, state: dict[str, Any] | None) -> None:
         self.supervised = supervised
         self.pid = record.pid
         self.changed = record.changed_ns / 1e9
@@ -122,7 +120,6 @@ class Status:
         self.want = record.want
         self.alarms = record.alarms
         self.state = state
-        self.written = written  # inode and modification time of the state: differs when it was written again
 
     def __repr__(self) -> str:
         """The fields but for the state, which is long."""
@@ -223,20 +220,18 @@ class Service:
         record = self._record(supervised)
         path = f"{self.path}/{STATE}"
         damaged = ""
-        state, written = None, (0, 0)
+        state = None
         try:
             from supervise.state import SIZE_LIMIT, StateError, decode
 
-            data, found = _read(path, SIZE_LIMIT)
-            written = (found.st_ino, found.st_mtime_ns)
-            state = decode(data)
+            state = decode(_read(path, SIZE_LIMIT))
         except FileNotFoundError:
             pass  # a supervise of the C implementation
         except StateError as why:
             damaged = f"cannot read {path}: damaged: {why}"
         except OSError as why:
             damaged = f"cannot read {path}: {why.strerror}"
-        status = Status(supervised, record, state, written)
+        status = Status(supervised, record, state)
         if damaged:
             raise DamagedState(damaged, status)
         return status
@@ -244,7 +239,7 @@ class Service:
     def _record(self, supervised: bool) -> Record:
         path = f"{self.path}/{STATUS}"
         try:
-            return decode_record(_read(path, SIZE)[0])
+            return decode_record(_read(path, SIZE))
         except RecordError as why:
             raise DamagedRecord(f"cannot read {path}: damaged: {why}") from None
         except FileNotFoundError as why:
@@ -316,13 +311,13 @@ def services() -> list[Service]:
     return [Service(os.path.join(folder, name)) for name in names(folder)]
 
 
-def _read(path: str, limit: int) -> tuple[bytes, os.stat_result]:
-    """A regular file, or its first limit + 1 bytes, and its metadata.  Raises OSError."""
+def _read(path: str, limit: int) -> bytes:
+    """A regular file, or its first limit + 1 bytes.  Raises OSError."""
     fd = os.open(path, _READ)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        return os.read(fd, min(found.st_size, limit) + 1), found
+        return os.read(fd, min(found.st_size, limit) + 1)
     finally:
         os.close(fd)

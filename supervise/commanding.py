@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client import CannotComeTrue, ClientError, NotRunning, Service, Status, TimeLimit
+from supervise.client import CannotComeTrue, ClientError, NotRunning, Service, Status, SystemRefused, TimeLimit
 from supervise.messages import one_line
 from supervise.program import complain
 from supervise.verbs import Confirmed
@@ -76,7 +76,12 @@ class Commanding:
             print(f"{one_line(service.path)}: {one_line(condition.said) or 'sent'}", flush=True)
         else:
             assert self._verb.words
-            print(f"{one_line(service.path)}: {self._verb.words(before, outcome)}", flush=True)
+            try:
+                words = self._verb.words(before, outcome)
+            except SystemRefused as why:
+                self._failed(SystemRefused(f"cannot {name} {service.path}: {why}"))
+            else:
+                print(f"{one_line(service.path)}: {words}", flush=True)
 
     def _failed(self, why: ClientError) -> None:
         self._clear()

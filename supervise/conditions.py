@@ -92,8 +92,10 @@ def alarms_off(before: Status, now: Status) -> bool:
 
 
 def upgraded(before: Status, now: Status) -> bool:
-    """A supervise of the same pid has written its state since."""
-    return now.supervised and now.written != before.written and now.supervise_pid == before.supervise_pid
+    """The supervise was replaced by the installed version, or has refused to be."""
+    if now.state is None or before.state is None:
+        return False  # the C implementation has no such command
+    return any(now.state[name] > before.state[name] for name in ("upgrades", "upgrades_refused"))
 
 
 CONDITIONS: dict[str, Condition] = {"up": up, "down": down, "restarted": restarted, "unsupervised": unsupervised}

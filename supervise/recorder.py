@@ -41,6 +41,8 @@ class Recorder:
         self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
+        self.upgrades = 0  # how often this process was replaced by another version of supervise
+        self.upgrades_refused = 0
         self.retry_at: float | None = None  # monotonic
 
     def inherit(self, fields: dict[str, Any], pid: int) -> None:
@@ -139,6 +141,8 @@ class Recorder:
             "last_exit": self._last_exit,
             "gave_up": machine.gave_up,
             "deadline_at": machine.deadline,
+            "upgrades": self.upgrades,
+            "upgrades_refused": self.upgrades_refused,
         }
 
 

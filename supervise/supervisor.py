@@ -130,6 +130,8 @@ class Supervisor:
         self._recorder.inherit(fields, self.machine.pid)
         if self.machine.pid:
             self._attend(Process(self.machine.pid, fields["child"]))
+        self._recorder.upgrades = fields["upgrades"] + 1
+        self._recorder.upgrades_refused = fields["upgrades_refused"]
         self._script_pid = fields["script_pid"]
         self._alarm_pids = set(fields["alarm_pids"])
         self._mailer_missing = fields["mailer_missing"]
@@ -395,12 +397,12 @@ class Supervisor:
         try:
             self._trial = self._upgrades.Trial(self._handover(trial=True), self._ignored)
         except OSError as why:
-            self._log.add(WARNING, "cannot try the installed version: %s", why.strerror)
+            self._refuse_upgrade(f"it cannot be tried: {why.strerror}")
 
     def _trial_over(self, trial: Trial, how: ExitStatus) -> None:
         complaint = trial.complaint()
         if how.code != 0:
-            self._log.add(WARNING, "not replaced by the installed version: its trial %s: %s", how, complaint)
+            self._refuse_upgrade(f"its trial {how}: {complaint}")
             return
         if self.machine.state == machine.ENDED:
             return
@@ -409,7 +411,11 @@ class Supervisor:
         try:
             self._upgrades.replace(self._handover(), sys.argv[1:], kept)
         except OSError as why:
-            self._log.add(WARNING, "cannot execute the installed version: %s", why.strerror)
+            self._refuse_upgrade(f"it cannot be executed: {why.strerror}")
+
+    def _refuse_upgrade(self, why: str) -> None:
+        self._recorder.upgrades_refused += 1
+        self._log.add(WARNING, "not replaced by the installed version: %s", why)
 
     def _handover(self, trial: bool = False) -> Options:
         """What this supervise was told, and what it knows."""

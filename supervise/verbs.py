@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 
 from supervise import conditions
+from supervise.errors import SystemRefused
 from supervise.letters import SIGNALS
 from supervise.record import UP
-from supervise.statusdir import LOG
+from supervise.statusdir import LOG, LOG_WF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,7 +116,10 @@ def _resume(before: Status, now: Status) -> str:
 
 
 def _upgrade(before: Status, now: Status) -> str:
-    version = now.state["supervise_version"] if now.state else "unknown"
+    assert now.state and before.state
+    version = now.state["supervise_version"]
+    if now.state["upgrades_refused"] > before.state["upgrades_refused"]:
+        raise SystemRefused(f"supervise stays version {version}; {LOG_WF} says why")
     return f"supervise is version {version} now (pid {now.supervise_pid})"
 
 

@@ -196,7 +196,7 @@ def look(service: Service, condition: Condition) -> Status:
         return why.status
     except DamagedRecord as why:
         if why.missing or condition is unsupervised:
-            return Status(service.supervised(), Record(0, False, UP, True, 0), None, (0, 0))
+            return Status(service.supervised(), Record(0, False, UP, True, 0), None)
         raise
 
 

@@ -37,7 +37,7 @@ def line(box: Box, *args: str) -> str:
     ],
 )
 def test_it_begins_as_daemontools(record: Record, said: str) -> None:
-    status = Status(True, record, None, (0, 0))
+    status = Status(True, record, None)
     status.seconds = 86400.9
     assert beginning(status) == said
     status.supervised = False
@@ -45,7 +45,7 @@ def test_it_begins_as_daemontools(record: Record, said: str) -> None:
 
 
 def test_a_clock_that_was_set_back() -> None:
-    assert Status(True, Record(2**62, False, "up", True, 1), None, (0, 0)).seconds == 0
+    assert Status(True, Record(2**62, False, "up", True, 1), None).seconds == 0
 
 
 def test_a_service_that_runs(box: Box) -> None:
