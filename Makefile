@@ -37,7 +37,8 @@ debian:
 lint: all
 	$(BIN)/ruff check --line-length 120 --select E,F,W,I,B,UP,SIM,RUF100 --ignore SIM105 --target-version py39 .
 	$(BIN)/mypy
-	sh -n tests/debian.sh bench/memory.sh bench/run.sh
+	sh -n tests/debian.sh
+	for script in bench/*.sh; do sh -n "$$script" || exit 1; done
 
 bench: all
 	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
