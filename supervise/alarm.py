@@ -10,6 +10,7 @@ import os
 import time
 
 from supervise import helper
+from supervise.messages import one_line
 from supervise.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ def subject(name: str, how: ExitStatus, restarts: int, gave_up: bool) -> str:
     if gave_up:
         what = f"gave up after {restarts} restarts!"
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    return f"{stamp} [Alarm: {os.uname().nodename}] Service {name} {what}"
+    return one_line(f"{stamp} [Alarm: {os.uname().nodename}] Service {name} {what}")
 
 
 def body(name: str, how: ExitStatus, uptime: float, restarts: int, interval: int, gave_up: bool, path: str) -> str:

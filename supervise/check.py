@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from supervise.conffile import read_file
 from supervise.config import parse, section_names
+from supervise.messages import one_line
 
 OK, PROBLEMS = 0, 100
 
@@ -18,10 +17,13 @@ def check(path: str, name: str | None) -> int:
     try:
         data, cut, _ = read_file(path)
     except OSError as why:
-        print(f"{_shown(path)}: cannot be read: {why.strerror}")
+        print(f"{one_line(path)}: cannot be read: {why.strerror}")
         return PROBLEMS
     names = [name] if name is not None else [section for section in section_names(data) if section != "global"]
     found: dict[str, None] = {}
+    # Every problem of the file, whichever service was asked for.
+    for service in section_names(data):
+        found.update(dict.fromkeys(parse(data, service, cut=cut, strict=True)[1].lines(one_line(path))))
     for service in names or [""]:
         config, problems = parse(data, service, cut=cut, strict=True)
         _describe(service, service in section_names(data))
@@ -29,8 +31,8 @@ def check(path: str, name: str | None) -> int:
             print(f"  {key} : {value}".rstrip())
         if not config.alarm_interval:
             print("  (alarm_interval is 0: no alarms, no limit of restarts)")
-        found.update(dict.fromkeys(problems.lines(_shown(path))))
-    for line in found:
+        found.update(dict.fromkeys(problems.lines(one_line(path))))
+    for line in sorted(found, key=_line_number):
         print(line)
     return PROBLEMS if found else OK
 
@@ -39,10 +41,11 @@ def _describe(service: str, has_section: bool) -> None:
     if not service:
         print("any service:")
     elif has_section:
-        print(f"service {_shown(service)}:")
+        print(f"service {one_line(service)}:")
     else:
-        print(f"service {_shown(service)}, which has no section of its own:")
+        print(f"service {one_line(service)}, which has no section of its own:")
 
 
-def _shown(text: str) -> str:
-    return os.fsencode(text).decode("utf-8", "backslashreplace")
+def _line_number(problem: str) -> int:
+    number = problem.partition(": ")[0].rpartition(":")[2]
+    return int(number) if number.isdigit() else 0

@@ -181,8 +181,8 @@ def parse(
     `data`.  Problems inside sections of other services are reported only if `strict`.
     """
     problems = Problems()
-    if cut:
-        data = data[: data.rfind(b"\n") + 1]  # nobody knows how the last line goes on
+    if cut and len(data) - (end := data.rfind(b"\n") + 1) <= LINE_LIMIT:
+        data = data[:end]  # nobody knows how the last line goes on
     sections = _split(data, problems, None if strict else {name, "global"})
     if cut:
         problems.add(0, f"longer than {SIZE_LIMIT} bytes: the rest is not read")

@@ -6,11 +6,11 @@ import select
 import time
 
 from supervise.log import NOTICE, WARNING
-from supervise.watch import SETTLE, Watch
+from supervise.watch import PATIENCE, SETTLE, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.conffile import ConfFile
+    from supervise.conffile import ConfFile, Watched
     from supervise.config import Config
     from supervise.log import Log
 
@@ -26,6 +26,8 @@ class Follower:
         self._poll = poll
         self._log = log
         self._warned = False
+        self._arming_until: float | None = None
+        self._given_up: tuple[Watched, ...] | None = None  # a plan whose watches could not be set
         self.fd = -1  # what was registered
         self.look_at: float | None = None  # monotonic: when to look at the file again
 
@@ -46,6 +48,12 @@ class Follower:
     def look(self) -> Config | None:
         """Read the file if it has changed."""
         self.look_at = None
+        if self._watch.arming and self._arming_until and time.monotonic() >= self._arming_until:
+            self._unregister()
+            self._watch.give_up()
+            self._not_watched("the helper that sets the watches does not answer")
+            self._arming_until = None
+            self._given_up = self._conf.plan()
         if self._conf.changed():
             return self.read()
         self.rewatch()
@@ -54,9 +62,10 @@ class Follower:
     def rewatch(self) -> None:
         """Have the watches set where the path leads now, unless they are there or a helper is at it."""
         plan = self._conf.plan()
-        if plan == self._watch.plan or self._watch.arming:
+        if plan in (self._watch.plan, self._given_up) or self._watch.arming:
             return
         self._unregister()
+        self.look_at = self._arming_until = time.monotonic() + PATIENCE
         try:
             self._watch.arm(plan)
         except OSError as why:
@@ -68,6 +77,7 @@ class Follower:
         if self._watch.arming:
             self._unregister()
             problem = self._watch.answer()
+            self._arming_until = None
             self._register()
             if problem:
                 self._not_watched(problem)

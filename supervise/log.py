@@ -47,7 +47,7 @@ class Log:
             except (OSError, StatusDirError):
                 pass
             for line in data.splitlines(True) if self._echo is not None else ():
-                self._say(line[:select.PIPE_BUF])
+                self._say(line)
 
     def _say(self, line: bytes) -> None:
         """A copy for the terminal, or none where writing it would wait: a reader that stands still does not
@@ -56,6 +56,9 @@ class Log:
             return
         poller = select.poll()
         poller.register(self._echo, select.POLLOUT)
+        if len(line) > select.PIPE_BUF:  # more than a pipe that is ready is sure to take at once
+            kept = line[: select.PIPE_BUF - 4].decode("utf-8", "ignore")
+            line = f"{kept}...\n".encode()
         try:
             if poller.poll(0):
                 os.write(self._echo, line)

@@ -378,9 +378,9 @@ class Supervisor:
         path = os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"])
         text = self._alarms.body(self._name, how, uptime, restarts, config.alarm_interval, gave_up, path)
         try:
-            pid = self._alarms.send(
-                self._directory, config, title, text, self._env, self._ignored, self._mailer_missing
-            )
+            # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
+            warned = self._mailer_missing or bool(self._alarm_pids)
+            pid = self._alarms.send(self._directory, config, title, text, self._env, self._ignored, warned)
         except OSError as why:
             self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
             return

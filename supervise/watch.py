@@ -12,6 +12,7 @@ import os
 import sys
 
 from supervise import helper
+from supervise.service import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from supervise.conffile import Watched
 
+PATIENCE = 30.0  # seconds for a helper to answer
 SETTLE = 0.05  # seconds from an event to looking: an editor makes several at once
 _BIGGEST = 65536
 
@@ -32,6 +34,7 @@ class Watch:
         self.plan: tuple[Watched, ...] | None = None
         self.fd = -1
         self._answer: object | None = None  # the socket, while a helper is at work
+        self._helper = 0  # its pid
 
     @property
     def arming(self) -> bool:
@@ -50,7 +53,7 @@ class Watch:
         ours, its = _socket.socketpair()
         try:
             words = [f"{kind}:{path}" for path, kind, _, _ in plan]
-            helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
+            self._helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
         except OSError:
             ours.close()
             raise
@@ -79,6 +82,11 @@ class Watch:
         if data == b"ok" and self.fd >= 0:
             return None
         return data.decode("utf-8", "replace") or "the helper that sets the watches failed"
+
+    def give_up(self) -> None:
+        """End a helper that does not answer."""
+        send(self._helper, "KILL", True)
+        self.close()
 
     def drain(self) -> None:
         """Read the events away, when `fd` is readable and not arming."""

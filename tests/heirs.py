@@ -75,16 +75,16 @@ def edit_state(box: Box, **changes: Any) -> None:
     (box.status / "state").write_text(json.dumps({**state(box), **changes}))
 
 
-def service_of(pid: int, **changes: Any) -> dict[str, Any]:
-    """What the state says of a process, so that it would be taken over."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    fd = os.pidfd_open(pid)
+def service_of(living: int, **changes: Any) -> dict[str, Any]:
+    """What the state says of a living process, so that it would be taken over; with changes."""
+    fields = Path(f"/proc/{living}/stat").read_text().rpartition(")")[2].split()
+    fd = os.pidfd_open(living)
     inode = os.fstat(fd).st_ino
     os.close(fd)
     own = os.pidfd_open(os.getpid())
     unique = os.fstat(own).st_ino != inode
     os.close(own)
-    known = {"pid": pid, "start_ticks": int(fields[19]), "pidfd_inode": inode if unique else None}
+    known = {"pid": living, "start_ticks": int(fields[19]), "pidfd_inode": inode if unique else None}
     return {**known, "start_time": round(time.time(), 3), **changes}
 
 
@@ -161,6 +161,12 @@ class Private(Box):
         text = path.read_text()
         assert text.count(old) == 1, (module, old)
         path.write_text(text.replace(old, new))
+        shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
+
+    def append(self, module: str, text: str) -> None:
+        """Add to the end of a module."""
+        with (self.package / f"{module}.py").open("a") as file:
+            file.write(text)
         shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
 
     def restore(self, module: str) -> None:

@@ -101,6 +101,7 @@ def test_letters_reach_it(box: Box) -> None:
     box.control("t")
     box.wait_stdout("got TERM\n")
     again = restarted(box, pid)
+    box.wait_stdout("ready\n", 2)
     # What is ordinary from here on.
     box.control("2")
     box.wait_log(f"exited with status 23 (pid {again}")
@@ -126,7 +127,8 @@ def test_d_and_u(box: Box) -> None:
     box.wait_stdout("got TERM")
     box.wait_down()
     assert box.record.want == "down"
-    assert state(box)["totals"] == {**state(box)["totals"], "planned": 1, "crashes": 0}
+    wait_for("the exit in the state", lambda: state(box)["totals"]["planned"] == 1)
+    assert state(box)["totals"]["crashes"] == 0
     box.control("u")
     restarted(box, pid)
 
@@ -159,14 +161,15 @@ def test_pause_and_continue(box: Box) -> None:
 
 @pytest.mark.parametrize("options", [(), ("--resume",)])
 def test_paused_stays_paused(box: Box, options: tuple[str, ...]) -> None:
+    """The kernel sends HUP and CONT to a stopped process group whose last link to its session ends: supervise."""
     pid = start(box)
     box.control("p")
     wait_byte(box, 12, 1)
     kill_supervise(box)
     succeed(box, options=options)
     adopted(box, pid)
-    assert stat(pid)[0] == "T"
     assert box.record.paused
+    wait_for("the process to be stopped", lambda: stat(pid)[0] == "T", 10)
     box.control("c")
     wait_byte(box, 12, 0)
     wait_for("the process to go on", lambda: stat(pid)[0] != "T")
@@ -383,6 +386,17 @@ def test_quit_leaves_the_service(box: Box) -> None:
     succeed(box)
     adopted(box, pid)
     assert box.warnings == ""
+
+
+def test_quit_leaves_a_paused_service_alive(box: Box) -> None:
+    pid = start(box, *SLEEP)  # ends by HUP, which the kernel sends to stopped processes that are left behind
+    box.control("p")
+    wait_byte(box, 12, 1)
+    kill_supervise(box, signal.SIGQUIT)
+    assert alive(pid)
+    succeed(box, *SLEEP)
+    adopted(box, pid)
+    wait_for("the process to be stopped", lambda: stat(pid)[0] == "T", 10)
 
 
 @pytest.mark.parametrize("count", [2, 12])

@@ -119,6 +119,8 @@ def test_a_line_of_10_megabytes(box: Box) -> None:
     said = start(box, GOOD + b"alarm_mail : " + b"a@b " * (10 * MEGABYTE // 4) + b"\n")
     assert "supervise.conf:4: " in said
     assert "max_tries 7" in in_force(box)
+    # What stands before the limit of a line counts.
+    assert "alarm_mail a@b" in in_force(box)
     assert len(box.warnings) < 10_000
     stop(box)
 

@@ -138,7 +138,7 @@ def test_harmless_variants(box: Box, data: bytes) -> None:
 BROKEN = {
     "unknown key": ("[global]\nalarm_intervall : 60\n", [":2: unknown key 'alarm_intervall'.*typo"]),
     "repeated key": ("[global]\nmax_tries : 1\n\nmax_tries : 2\n", [":4: max_tries again.*line 2"]),
-    "repeated section": ("[app]\n[global]\n[app]\n", [r":3: section \[app\] again"]),
+    "repeated section": ("[app]\n[global]\n[app]\n", [":3: section .*app.* again"]),
     "not a number": ("[app]\nmax_tries : 1.5\n", [":2: max_tries: '1.5' is not a whole number"]),
     "negative": ("[app]\nmax_tries : -1\n", [":2: max_tries: '-1' is not a whole number"]),
     "hexadecimal": ("[app]\nmax_tries : 0x10\n", [":2: max_tries: "]),

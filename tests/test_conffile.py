@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from supervise.conffile import DIR, FILE, NAMES, ConfFile, read_file, watch_plan
 from supervise.config import SIZE_LIMIT, Config
 
-STEADY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FIVE = "[global]\nmax_tries : 5\n"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from supervise.config import BOM, GSM_LIMIT, MAX_INT, Config, Problems, parse, section_names
 
-STEADY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = ("alarm_interval", "max_tries", "max_tries_if_coredumped")
 LISTS = ("alarm_mail", "alarm_gsm")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from supervise.letters import COMMANDS, SIGNAL, SIGNALS, Reader
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 SIGNAL_LETTERS = {
     "t": "TERM",

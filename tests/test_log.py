@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import stat
 import time
 from pathlib import Path
 
@@ -328,17 +329,20 @@ def test_planted_symlinks(box: Box, when: str) -> None:
     assert target.read_text() == "precious\n"
 
 
-@pytest.mark.parametrize("kind", ["directory", "fifo", "dangling symlink"])
-def test_logs_that_are_no_files(box: Box, kind: str) -> None:
+@pytest.mark.parametrize("kinds", [("directory", "FIFO"), ("FIFO", "dangling symlink"), ("socket", "directory")])
+def test_logs_that_are_no_files(box: Box, kinds: tuple[str, str]) -> None:
     box.status.mkdir(parents=True)
-    for name in FILES:
+    for name, kind in zip(FILES, kinds):
         if kind == "directory":
             (box.status / name).mkdir()
-        elif kind == "fifo":
-            os.mkfifo(box.status / name)
-        else:
+        elif kind == "dangling symlink":
             (box.status / name).symlink_to(box.folder / "made-through-it")
-    pid = box.start("sleep", "1000")
-    box.control("Zk")
-    box.wait_new_pid(pid)
+        else:
+            os.mknod(box.status / name, 0o600 | (stat.S_IFIFO if kind == "FIFO" else stat.S_IFSOCK))
+    box.start("sleep", "1000")
+    box.control("Z")
+    box.control("d")
+    box.wait_down()
+    box.control("x")
+    box.wait_gone()
     assert not (box.folder / "made-through-it").exists()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated import KILLED, Loop, in_state, policy, running
+from simulated import CRASH, KILLED, NOT_FOUND, Loop, in_state, policy, running
 
 from supervise import machine
 from supervise.exitstatus import ExitStatus
@@ -42,16 +42,43 @@ def test_a_supervise_that_begins_starts_its_service() -> None:
 
 
 def test_it_begins_once() -> None:
-    loop = running()
-    loop.begin()
-    assert loop.kinds == []
+    for state in STATES:
+        if state != IDLE:
+            assert in_state(state).begin().did == []
+
+
+@pytest.mark.parametrize("state", [state for state in STATES if state != DELAY])
+def test_where_nothing_is_due_a_timer_means_nothing(state: str) -> None:
+    assert in_state(state).event(machine.TIMER) == []
+
+
+@pytest.mark.parametrize(
+    "event, value, asked_for_in",
+    [
+        (machine.STARTED, 77, [SPAWNING]),
+        (machine.FAILED, NOT_FOUND, [SPAWNING]),
+        (machine.EXITED, CRASH, [RUNNING, STOPPING]),
+        (machine.SCRIPT_DONE, None, [SCRIPT_RUN]),
+    ],
+)
+def test_a_result_that_was_not_asked_for_is_said_and_has_no_effect(
+    event: str, value: object, asked_for_in: list[str]
+) -> None:
+    for state in STATES:
+        if state not in asked_for_in:
+            loop = in_state(state)
+            before = loop.machine.visible
+            loop.event(event, value)
+            assert loop.kinds == []
+            assert loop.said(machine.WARNING) == [f"unexpected in state {state}: {event}"]
+            assert (loop.state, loop.machine.visible) == (state, before)
 
 
 # What is wanted: byte 13.
 
 
 @pytest.mark.parametrize("state", ALIVE)
-@pytest.mark.parametrize("letter, want", [("u", UP), ("d", DOWN), ("o", ONCE)])
+@pytest.mark.parametrize("letter, want", [("u", UP), ("d", DOWN), ("o", ONCE), ("R", UP)])
 def test_in_every_state_a_letter_can_say_what_is_wanted(letter: str, want: str, state: str) -> None:
     for before in "udo":
         loop = in_state(state)
@@ -395,7 +422,9 @@ def test_e_replaces_supervise_and_does_not_touch_the_service(state: str) -> None
 
 @pytest.mark.parametrize("letter", "udoxRpcsnretk")
 def test_every_letter_is_said_in_the_log(letter: str) -> None:
-    for state in (IDLE, RUNNING, STOPPING, DELAY, SCRIPT_RUN):
+    for state in ALIVE:
+        if letter == "e" and state == SPAWNING:
+            continue  # nothing is read while a start lasts; the successor would not know of it
         loop = in_state(state)
         loop.letters(letter)
         assert [line for line in loop.said(machine.NOTICE) if line.startswith(f"command {letter}: ")], state

@@ -197,7 +197,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=500, stateful_step_count=50, deadline=None, suppress_health_check=NOISY
+    max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=NOISY
 )
 
 
@@ -216,7 +216,7 @@ def test_every_event_in_every_state_has_an_answer(event: str, state: str) -> Non
             assert all(action[0] == machine.WARNING for action in actions)
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=NOISY)
+@settings(max_examples=400, deadline=None, suppress_health_check=NOISY)
 @given(
     st.lists(st.tuples(events, pauses), max_size=60),
     policies,

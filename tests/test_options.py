@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from supervise.options import Options
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What execve(2) can hand over: any bytes but NUL.  Some of them look like our own words.
 ours = st.sampled_from(["--", "conf=x", "script=x", "reset=1", "foreground", "resume", "trial", "handover=x", "=", ""])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from supervise.paths import BadPath, plain, service_name
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.text(st.characters(blacklist_characters="/\0"), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..")

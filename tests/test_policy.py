@@ -15,7 +15,7 @@ from supervise.exitstatus import ExitStatus, from_wait_status, signal_name
 from supervise.machine import DELAY, ENDED, IDLE, RUNNING, SPAWNING
 from supervise.policy import Window
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MINUTE = policy(alarm_interval=60)
 

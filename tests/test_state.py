@@ -66,6 +66,8 @@ states = st.fixed_dictionaries(
         ),
         "gave_up": st.booleans(),
         "deadline_at": MAYBE_TIME,
+        "upgrades": COUNT,
+        "upgrades_refused": COUNT,
     }
 )
 
@@ -90,7 +92,10 @@ SAMPLE: dict[str, Any] = {
     "last_exit": None,
     "gave_up": False,
     "deadline_at": None,
+    "upgrades": 0,
+    "upgrades_refused": 0,
 }
+NEWER = {"gave_up", "deadline_at", "upgrades", "upgrades_refused"}  # fields that the first release did not write
 # Other values than a field may have: a type that it never is, out of range, not finite.
 WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
@@ -186,7 +191,7 @@ def test_a_field_of_any_value_is_an_error_of_no_other_kind(name: str, value: Any
         assert all(total >= 0 for total in fields["totals"].values())
 
 
-@pytest.mark.parametrize("name", sorted(set(SAMPLE) - {"gave_up", "deadline_at"}))
+@pytest.mark.parametrize("name", sorted(set(SAMPLE) - NEWER))
 def test_a_missing_field_is_named(name: str) -> None:
     fields = {**SAMPLE}
     del fields[name]
@@ -234,7 +239,7 @@ def test_a_command_is_words(command: Any) -> None:
 
 
 def test_an_older_release_lacks_the_newer_fields() -> None:
-    old = {name: value for name, value in SAMPLE.items() if name not in ("gave_up", "deadline_at")}
+    old = {name: value for name, value in SAMPLE.items() if name not in NEWER}
     assert decode(encode(old)) == SAMPLE
 
 
