@@ -7,7 +7,7 @@ SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise docs/man do
 NAME ?= demo
 CMD ?=
 
-.PHONY: all run test lint bench clean debian
+.PHONY: all run test lint bench chaos clean debian
 
 all: $(VENV)/.installed
 
@@ -44,6 +44,11 @@ bench: all
 	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
 	$(BIN)/python bench/bench.py --memory $(VENV)/memory
 	$(BIN)/python bench/tools.py
+	$(BIN)/python bench/adoption.py
+
+# supervise is killed before each of its system calls: minutes; `make test` has a sample.  docs/reliability.md
+chaos: all debian
+	$(BIN)/python tests/chaos.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

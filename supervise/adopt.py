@@ -7,12 +7,14 @@ Rule 1.  Only the holder of the lock looks, so the supervise that the state spea
 Rule 2.  The process that the state names is the service if it has the same pid and start time in the same boot, and
          where the kernel has unique ones the same pidfd inode.  The pidfd is opened first and the rest compared
          afterwards, so what was compared is what the pidfd holds.
+         A copy of the directory is not the directory: the state names the inode.
 Rule 3.  Between the start of a process and the writing of the state, supervise may be killed.  No hole is left there,
-         without a system call more on the way to a restart, because the state already names the session that the
-         process is born into: supervise's own.  If the process that the state names is gone, and supervise did not
-         end as asked, the leader of a process group in that session, orphaned, with this status directory in its
-         environment, is the one that was started last.  And a process that has not got that far, between vfork and
-         exec, still holds a copy of the descriptor of the lock: rule 1 has waited for it.
+         without a system call more on the way to a restart, because each process bears a mark of the start that it
+         comes from (birthmark.py), and has its directory in its environment.  If the process that the state names is
+         gone, and supervise did not end as asked, the leader of a process group that comes from the start after
+         those that the state has counted, and whose parent is gone, is the service.  What a process before it has
+         left behind comes from an earlier start.  And a process that has not got that far, between vfork and exec,
+         still holds a copy of the descriptor of the lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled.
 """
 
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import os
 
+from supervise import birthmark
 from supervise.heritage import Heritage
 from supervise.process import Process, Stat, stat_of, unique_inode
 from supervise.state import StateError, decode
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
 
 
-def look(directory: StatusDir, boot_id: str, path: bytes) -> Heritage:
-    """What is left in a status directory, whose absolute path the service has in its environment.  Never raises."""
+def look(directory: StatusDir, boot_id: str) -> Heritage:
+    """What is left in a status directory.  Never raises."""
     heritage = Heritage()
     name = f"{directory.path}/{STATE}"
     try:
@@ -48,6 +51,9 @@ def look(directory: StatusDir, boot_id: str, path: bytes) -> Heritage:
         return heritage
     if not boot_id or fields["boot_id"] != boot_id:
         heritage.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
+        return heritage
+    if fields["directory"] not in (None, directory.identity()):
+        heritage.notices.append(f"{name} is from another directory; nothing is taken over")
         return heritage
     heritage.fields = fields
     if fields["machine"] == _ENDED:
@@ -63,7 +69,7 @@ def look(directory: StatusDir, boot_id: str, path: bytes) -> Heritage:
         if heritage.process is None:
             heritage.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
     if heritage.process is None:
-        heritage.process = unnamed(fields, path)
+        heritage.process = unnamed(fields, directory)
     if service and (heritage.process is None or heritage.process.pid != service["pid"]):
         left = [stat.pid for stat in processes() if stat.group == service["pid"] and stat.session == fields["session"]]
         if left:
@@ -88,49 +94,33 @@ def named(service: dict[str, Any]) -> Process | None:
     return None
 
 
-def unnamed(fields: dict[str, Any], path: bytes) -> Process | None:
+def unnamed(fields: dict[str, Any], directory: StatusDir) -> Process | None:
     """The process that was started last, before the state could name it (rule 3)."""
-    found = [stat for stat in processes() if is_orphan_of(stat, fields) and is_here(stat, fields, path)]
+    found = [stat for stat in processes() if stat.group == stat.pid != os.getpid() and is_next(stat, fields, directory)]
     if not found:
         return None
-    # A process of the one before may have made itself a group of its own, and live on: it is older.
-    stat = max(found, key=lambda stat: (runs(stat.pid, fields["command"]), stat.start_ticks))
+    # Marks come round again; but a process that was left behind by an earlier start is older.
+    stat = max(found, key=lambda stat: (stat.start_ticks, stat.pid))
     return named({"pid": stat.pid, "start_ticks": stat.start_ticks, "pidfd_inode": None})
 
 
-def is_orphan_of(stat: Stat, fields: dict[str, Any]) -> bool:
-    """Whether a process can have been a service of the supervise whose state this is."""
-    if stat.group != stat.pid or stat.session != fields["session"] or stat.pid == os.getpid():
+def is_next(stat: Stat, fields: dict[str, Any], directory: StatusDir) -> bool:
+    """Whether a process is the leader of the start after those that the state has counted."""
+    if stat.parent != 1 and stat_of(stat.parent).session == stat.session:
+        return False  # its parent lives: it is the service's child
+    if fields["next_mark"] is not None and birthmark.of(stat.pid) not in (None, fields["next_mark"]):
         return False
-    # Children of a process of the same session are the service's own doing.
-    return stat.parent == 1 or stat_of(stat.parent).session != stat.session
-
-
-def is_here(stat: Stat, fields: dict[str, Any], path: bytes) -> bool:
-    """Whether a process was given this status directory in its environment.
-
-    Where that cannot be read (another user's process, or an exec not quite over), the session has to do: it
-    was supervise's alone, unless that ran in the foreground.
-    """
     try:
         with open(f"/proc/{stat.pid}/environ", "rb", buffering=0) as file:
-            block = file.readall()
+            entries = (file.readall() or b"").split(b"\0")
     except OSError:
-        block = None
-    if not block:
-        return bool(fields["session"] == fields["supervise_pid"])
-    return b"SUPERVISE_STATUS_DIR=" + path in block.split(b"\0")
-
-
-def runs(pid: int, command: list[str]) -> bool:
-    """Whether a process runs a command, or the interpreter of a script that is the command."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-            words = (file.readall() or b"").split(b"\0")[:-1]
-    except OSError:
-        return False
-    wanted = [os.fsencode(word) for word in command]
-    return words[-len(wanted) + 1 :] == wanted[1:] if len(wanted) > 1 else words[-1:] == wanted
+        entries = []
+    paths = [entry.partition(b"=")[2] for entry in entries if entry.startswith(b"SUPERVISE_STATUS_DIR=")]
+    if paths:
+        return directory.is_at(paths[0])
+    # Another user's process, or one that has not quite been executed, or has thrown its environment away: of the
+    # supervise it is if the session was supervise's alone.
+    return bool(stat.session == fields["session"] == fields["supervise_pid"])
 
 
 def processes() -> list[Stat]:

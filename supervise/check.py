@@ -46,6 +46,7 @@ def _describe(service: str, has_section: bool) -> None:
         print(f"service {one_line(service)}, which has no section of its own:")
 
 
-def _line_number(problem: str) -> int:
+def _line_number(problem: str) -> float:
+    """What to sort by: problems of the whole file first, the count of those not listed last."""
     number = problem.partition(": ")[0].rpartition(":")[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdigit() else float("inf") if problem.endswith("more problems") else 0

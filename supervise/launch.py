@@ -21,8 +21,8 @@ from supervise.options import SYSTEM, Options, environment
 from supervise.paths import service_name
 from supervise.recorder import boot_id
 from supervise.service import ignored_signals
-from supervise.statusdir import LOG_WF, STATE, StatusDir, StatusDirError
-from supervise.supervisor import Kept, StartError, Supervisor
+from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError
+from supervise.supervisor import StartError, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         locked = True
         kept = Kept(lock, *directory.open_fifos())
         supervisor, problems, log = furnish(options, directory, kept, env, ignored)
-        heritage = left_behind(directory, boot_id(), env[b"SUPERVISE_STATUS_DIR"])
+        heritage = left_behind(directory, boot_id())
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
         for problem in problems + heritage.warnings:
@@ -141,13 +141,13 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
     return supervisor
 
 
-def left_behind(directory: StatusDir, boot: str, path: bytes) -> Heritage:
+def left_behind(directory: StatusDir, boot: str) -> Heritage:
     """What another supervise has left in the directory; where there is no state, nobody has to look."""
     if not directory.has(STATE):
         return Heritage()
     from supervise.adopt import look
 
-    return look(directory, boot, path)
+    return look(directory, boot)
 
 
 def furnish(
@@ -177,7 +177,8 @@ def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> S
     fields = state.decode(options.handover.encode())
     descriptors = fields["descriptors"]
     for fd in descriptors.values():
-        os.set_inheritable(fd, False)
+        if fd >= 0:
+            os.set_inheritable(fd, False)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)

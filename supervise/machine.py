@@ -141,6 +141,8 @@ class Machine:
         self.inherit(fields, True)
         self.state, self.paused, self.leaving = fields["machine"], fields["paused"], fields["leaving"]
         self.started_at, self.deadline = fields["started_at"], fields["deadline_at"]
+        if self.state == DELAY and self.deadline is None:
+            self.deadline = (self.started_at or 0.0) + MIN_GAP  # an older release did not write it
         self.pid = fields["service"]["pid"] if fields["service"] else 0
 
     @property
@@ -295,6 +297,9 @@ class Machine:
         self.started_at = fields["started_at"] if same else now
         self.paused = bool(same and fields["paused"])
         self.state = STOPPING if same and fields["machine"] == STOPPING else RUNNING
+        if self.paused:
+            # When its supervise is killed, the kernel has a stopped process go on (and sends it HUP).
+            self._signal("STOP", False)
         if self.want == WANT_DOWN and self.state == RUNNING:
             self._take_down(False)
 

@@ -21,3 +21,12 @@ def say(program: str, severity: str, text: str) -> None:
         os.write(2, f"{program}: {severity}: {one_line(text)}\n".encode("utf-8", "backslashreplace"))
     except OSError:
         pass
+
+
+def origin(why: BaseException) -> str:
+    """An exception and the line it came from, in one line."""
+    trace = why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    return f"{type(why).__name__}: {why}{place}"

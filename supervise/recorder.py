@@ -33,6 +33,7 @@ class Recorder:
         self._command = command
         self._log = log
         self._boot_id = boot
+        self._where = directory.identity()
         self._self = os.getpid(), os.getsid(0)
         self._pid = 0
         self._changed_ns = time.time_ns()
@@ -41,6 +42,7 @@ class Recorder:
         self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
+        self.next_mark: int | None = None  # birthmark.py
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
         self.retry_at: float | None = None  # monotonic
@@ -141,6 +143,8 @@ class Recorder:
             "last_exit": self._last_exit,
             "gave_up": machine.gave_up,
             "deadline_at": machine.deadline,
+            "directory": self._where,
+            "next_mark": self.next_mark,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,
         }

@@ -57,11 +57,20 @@ _FIELDS: dict[str, Any] = {
     "last_exit": (_EXIT, None),
     "gave_up": (bool,),
     "deadline_at": _OPTIONAL_NUMBER,
+    "directory": ({"device": (int,), "inode": (int,)}, None),
+    "next_mark": (int, type(None)),
     "upgrades": (int,),
     "upgrades_refused": (int,),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
-_DEFAULTS: dict[str, Any] = {"gave_up": False, "deadline_at": None, "upgrades": 0, "upgrades_refused": 0}
+_DEFAULTS: dict[str, Any] = {
+    "gave_up": False,
+    "deadline_at": None,
+    "directory": None,
+    "next_mark": None,
+    "upgrades": 0,
+    "upgrades_refused": 0,
+}
 
 
 class StateError(ValueError):

@@ -42,6 +42,17 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+class Kept:
+    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
+
+    __slots__ = ("lock", "control", "ok")
+
+    def __init__(self, lock: int, control: int, ok: int) -> None:
+        self.lock = lock
+        self.control = control
+        self.ok = ok
+
+
 class StatusDir:
     """An open status directory.  `path` is what the user called it, `fd` stays open for its life."""
 
@@ -61,6 +72,7 @@ class StatusDir:
         self.path = path
         self._made_dirs: list[str] = []
         self._made_files: list[str] = []
+        self._found: dict[str, bytes | None] = {}  # the record and the state as they were
         self._starting = True
 
     @classmethod
@@ -106,6 +118,18 @@ class StatusDir:
             os.close(fd)
             raise StatusDirError(f"cannot use {self.path}/{name}: is {_kind(found_mode)}, not {what}")
         return fd
+
+    def identity(self) -> dict[str, int]:
+        """What tells the directory from a copy of it."""
+        found = os.fstat(self.fd)
+        return {"device": found.st_dev, "inode": found.st_ino}
+
+    def is_at(self, path: bytes) -> bool:
+        """Whether a path leads to this directory."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self.fd))
+        except (OSError, ValueError):
+            return False
 
     # The lock.
 
@@ -172,8 +196,11 @@ class StatusDir:
 
     def replace(self, name: str, data: bytes) -> None:
         """Replace `status` or `state` as a whole.  Raises OSError, with the last good one still in place."""
-        if self._starting and not self.has(name):
-            self._made_files.append(name)
+        if self._starting and name not in self._found:
+            try:
+                self._found[name] = self.read(name)
+            except (StatusDirError, OSError):
+                pass  # nothing that would be worth restoring
         try:
             fd = self._create(name + _NEW)
             try:
@@ -245,7 +272,14 @@ class StatusDir:
 
     def undo(self) -> None:
         """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
-        names = [*self._made_files]
+        names = [*self._made_files, *(name for name, data in self._found.items() if data is None)]
+        self._starting = False
+        for name, data in self._found.items():
+            if data is not None:
+                try:
+                    self.replace(name, data)
+                except OSError:
+                    pass
         if self._made_dirs and self._made_dirs[-1] == self.path:
             names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, CONTROL, OK, LOCK]
         for name in names:

@@ -13,11 +13,12 @@ import select
 import sys
 import time
 
-from supervise import machine
+from supervise import birthmark, machine
 from supervise.exitstatus import ExitStatus, signal_name
 from supervise.letters import Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
+from supervise.messages import origin
 from supervise.process import Process, exit_info
 from supervise.recorder import Recorder
 from supervise.service import reap, send
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from supervise.follow import Follower
     from supervise.heritage import Heritage
     from supervise.options import Options
-    from supervise.statusdir import StatusDir
+    from supervise.statusdir import Kept, StatusDir
     from supervise.upgrade import Trial
 else:
     import _signal  # see service.py
@@ -41,17 +42,6 @@ else:
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
 _HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
-
-
-class Kept:
-    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
-
-    __slots__ = ("lock", "control", "ok")
-
-    def __init__(self, lock: int, control: int, ok: int) -> None:
-        self.lock = lock
-        self.control = control
-        self.ok = ok
 
 
 class Supervisor:
@@ -87,6 +77,7 @@ class Supervisor:
         self._follower: Follower | None = None
         self._service: Process | None = None
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
+        self._prepared = -1  # starts that there had been when the next was prepared
         self._eager_from: float | None = None
         self._successor: int | ExitStatus | None = None
         self._script_pid = 0
@@ -110,6 +101,7 @@ class Supervisor:
             self._event(machine.ADOPTED, (heritage.process.pid, heritage.fields))
             self._settle()
             return
+        self._prepare()
         actions = self.machine.handle(machine.BEGIN, time.monotonic())
         if actions:
             self._starter.check()
@@ -129,15 +121,16 @@ class Supervisor:
         self.machine.carry_on(fields)
         self._recorder.inherit(fields, self.machine.pid)
         if self.machine.pid:
-            self._attend(Process(self.machine.pid, fields["child"]))
+            self._attend(Process(self.machine.pid, fields["child"], fields["descriptors"]["service"]))
         self._recorder.upgrades = fields["upgrades"] + 1
         self._recorder.upgrades_refused = fields["upgrades_refused"]
         self._script_pid = fields["script_pid"]
         self._alarm_pids = set(fields["alarm_pids"])
         self._mailer_missing = fields["mailer_missing"]
         self._log.add(NOTICE, "supervise replaced by the installed version")
-        # What has ended meanwhile has made its signal already.
+        # What has ended and what was signalled meanwhile has been noted already.
         self._children()
+        self._commands_by_signal()
         self._settle()
 
     def _catch_signals(self) -> None:
@@ -169,7 +162,7 @@ class Supervisor:
                 self._turn(ready)
                 self._settle()
             except Exception as why:  # a bug, or no memory: the service is worth more than our pride
-                self._log.add(FATAL, "internal error, going on: %s", _where(why))
+                self._log.add(FATAL, "internal error, going on: %s", origin(why))
                 self._log.flush()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush()
@@ -226,9 +219,17 @@ class Supervisor:
         if self.machine.pid == 0 and self._service:
             self._dismiss(self._service)
             self._service = None
+        self._prepare()
         self._recorder.settle(self._service)
         self._eager_from = self.machine.eager_from
         self._log.flush()
+
+    def _prepare(self) -> None:
+        """Have the next start marked, and the mark in the state."""
+        starts = self.machine.totals["starts"]
+        if starts != self._prepared:
+            self._prepared = starts
+            self._recorder.next_mark = birthmark.give(starts)
 
     # The service's process.
 
@@ -309,6 +310,10 @@ class Supervisor:
             self._log.add(NOTICE, "received %s", name)
             if name == "QUIT":
                 self._left = True
+                if self.machine.paused and self._service:
+                    # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops
+                    # one that runs again.
+                    self._service.send("CONT", True)
                 if self.machine.pid:
                     self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self.machine.pid)
             for letter in _LETTERS_OF_SIGNALS.get(name, ""):
@@ -404,12 +409,17 @@ class Supervisor:
         if how.code != 0:
             self._refuse_upgrade(f"its trial {how}: {complaint}")
             return
-        if self.machine.state == machine.ENDED:
-            return
-        self._settle()
-        kept = (self._directory.fd, self._kept.lock, self._kept.control, self._kept.ok)
+        kept = [self._directory.fd, self._kept.lock, self._kept.control, self._kept.ok]
+        if self._service and self._service.fd >= 0:
+            kept.append(self._service.fd)
         try:
-            self._upgrades.replace(self._handover(), sys.argv[1:], kept)
+            with self._upgrades.signals_blocked():
+                # Those that came before; later ones wait for the handlers of the new version.
+                self._commands_by_signal()
+                if self.machine.state == machine.ENDED or self._left:
+                    return
+                self._settle()
+                self._upgrades.replace(self._handover(), sys.argv[1:], kept)
         except OSError as why:
             self._refuse_upgrade(f"it cannot be executed: {why.strerror}")
 
@@ -426,18 +436,15 @@ class Supervisor:
             "script_pid": self._script_pid,
             "alarm_pids": sorted(self._alarm_pids),
             "mailer_missing": self._mailer_missing,
-            "descriptors": {"directory": self._directory.fd, "lock": kept.lock, "control": kept.control, "ok": kept.ok},
+            "descriptors": {
+                "directory": self._directory.fd,
+                "lock": kept.lock,
+                "control": kept.control,
+                "ok": kept.ok,
+                "service": self._service.fd if self._service else -1,
+            },
         }
         return self._options.with_handover(fields, trial)
 
 
-def _where(why: BaseException) -> str:
-    """An exception and the line it came from, in one line."""
-    trace = why.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
-    return f"{type(why).__name__}: {why}{place}"
-
-
-__all__ = ["Kept", "StartError", "Supervisor"]
+__all__ = ["StartError", "Supervisor"]

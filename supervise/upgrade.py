@@ -62,14 +62,25 @@ class Trial:
 def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
     """Become the new version, with the descriptors that are `kept`.  Returns only by raising OSError."""
     task = told(options)
+    null = os.dup(0)
     for fd in kept:
         os.set_inheritable(fd, True)
     os.dup2(task, 0)
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
     try:
         os.execve(sys.executable, interpreter(shown), environment())
     finally:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _BLOCKED)
         for fd in kept:
             os.set_inheritable(fd, False)
+        os.dup2(null, 0)
+        os.close(null)
         os.close(task)
+
+
+class signals_blocked:
+    """Signals wait (rule 3)."""
+
+    def __enter__(self) -> None:
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
+
+    def __exit__(self, *_: object) -> None:
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _BLOCKED)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 
+INSTALLED = Path(sysconfig.get_path("purelib")) / "supervise"
 SLEEP = ("sleep", "86399")
 
 # Says which signals it gets, one a line; `2` (USR2) ends it with status 23.
@@ -132,12 +134,9 @@ class Private(Box):
 
     def __init__(self, box: Box) -> None:
         super().__init__(box.folder, box.name)
-        import supervise
-
         self.env = box.env
         self.package = box.folder / "lib" / "supervise"
-        source = Path(supervise.__file__).parent
-        shutil.copytree(source, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(INSTALLED, self.package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         code = (
@@ -170,7 +169,5 @@ class Private(Box):
         shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
 
     def restore(self, module: str) -> None:
-        import supervise
-
-        shutil.copy(Path(supervise.__file__).parent / f"{module}.py", self.package / f"{module}.py")
+        shutil.copy(INSTALLED / f"{module}.py", self.package / f"{module}.py")
         shutil.rmtree(self.package / "__pycache__", ignore_errors=True)

@@ -247,7 +247,7 @@ child = os.fork()
 if child == 0:
     os.setpgid(0, 0)
     if "exec" in sys.argv:
-        os.execvp("sleep", ["sleep", "86398"])
+        os.execv("/bin/sleep", ["sleep", "86398"])
     sys.stdout.write(f"{os.getpid()}\\n")
     sys.stdout.flush()
 import signal
@@ -256,23 +256,27 @@ while True:
 """
 
 
+def child_of(parent: int) -> int:
+    """The child of a process that leads a process group; 0 if there is none."""
+    places = (place for place in Path("/proc").iterdir() if place.name.isdigit())
+    for place in places:
+        try:
+            fields = stat(int(place.name))
+        except OSError:
+            continue
+        if int(fields[1]) == parent and int(fields[2]) == int(place.name):
+            return int(place.name)
+    return 0
+
+
 @pytest.mark.parametrize("words", [(), ("exec",)])
 @pytest.mark.parametrize("adopt", [True, False])
-def test_children_with_process_groups_of_their_own(box: Box, adopt: bool, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("env", [True, False])
+def test_children_with_process_groups_of_their_own(box: Box, adopt: bool, words: tuple[str, ...], env: bool) -> None:
+    if not env:
+        box.env = {}
     command = (sys.executable, "-S", "-E", "-c", FORKER, *words)
     pid = start(box, *command)
-
-    def child_of(parent: int) -> int:
-        places = (place for place in Path("/proc").iterdir() if place.name.isdigit())
-        for place in places:
-            try:
-                fields = stat(int(place.name))
-            except OSError:
-                continue
-            if int(fields[1]) == parent and int(fields[2]) == int(place.name):
-                return int(place.name)
-        return 0
-
     child = wait_for("the child with a group of its own", lambda: child_of(pid))
     if adopt:
         kill_supervise(box)
@@ -293,38 +297,48 @@ def test_children_with_process_groups_of_their_own(box: Box, adopt: bool, words:
 # The moment between the start of a process and the writing of the state.
 
 
-def before_the_first_start(box: Box, pid: int) -> dict[str, Any]:
-    return {"service": None, "machine": "spawning"}
+def before_a_restart(box: Box, pid: int) -> bytes:
+    """Have another process started; the state as it was before that."""
+    before = (box.status / "state").read_bytes()
+    box.control("k")
+    box.wait_new_pid(pid)
+    return before
 
 
-def before_a_restart(box: Box, pid: int) -> dict[str, Any]:
-    gone = subprocess.Popen(["true"])
-    service = service_of(gone.pid)
-    gone.wait()
-    return {"service": service, "machine": "running"}
+def before_a_first_process(box: Box, pid: int) -> bytes:
+    """The same, where the state names no process."""
+    box.control("d")
+    wait_for("no service in the state", lambda: state(box)["service"] is None)
+    before = (box.status / "state").read_bytes()
+    box.control("u")
+    box.wait_new_pid(0)
+    return before
 
 
-@pytest.mark.parametrize("earlier", [before_the_first_start, before_a_restart])
+def leave_unnamed(box: Box, prepare: Callable[[Box, int], bytes], first: int) -> int:
+    """Kill supervise when it has started a process, and put the state back from before that; the pid."""
+    before = prepare(box, first)
+    pid = box.pid
+    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == pid)
+    kill_supervise(box)
+    (box.status / "state").write_bytes(before)
+    return pid
+
+
+@pytest.mark.parametrize("prepare", [before_a_restart, before_a_first_process])
 @pytest.mark.parametrize("foreground", [False, True])
 def test_a_process_that_the_state_does_not_name_yet(
-    box: Box, earlier: Callable[[Box, int], dict[str, Any]], foreground: bool
+    box: Box, prepare: Callable[[Box, int], bytes], foreground: bool
 ) -> None:
     if foreground:
-        first = box.foreground(*SLEEP)
-        wait_for("a record", lambda: (box.status / "status").exists() and (box.status / "state").exists())
-        pid = wait_for("a pid in the record", lambda: box.pid)
-        wait_for("the state", lambda: state(box)["service"])
-        first.kill()
-        first.wait()
-        box.wait_gone()
-    else:
-        pid = start(box, *SLEEP)
-        kill_supervise(box)
-    edit_state(box, **earlier(box, pid))
-    if foreground:
         box.foreground(*SLEEP)
-        box.wait_log("taken over")
+        wait_for("a record", lambda: (box.status / "status").exists() and (box.status / "state").exists())
+        wait_for("a pid in the record", lambda: box.pid)
+        wait_for("the state", lambda: state(box)["service"])
+        pid = leave_unnamed(box, prepare, box.pid)
+        box.foreground(*SLEEP)
     else:
+        pid = leave_unnamed(box, prepare, start(box, *SLEEP))
         succeed(box, *SLEEP)
     adopted(box, pid)
     assert copies(box) == [pid]
@@ -333,11 +347,11 @@ def test_a_process_that_the_state_does_not_name_yet(
     box.wait_new_pid(pid)
 
 
-def test_it_is_recognised_by_the_directory_however_that_is_called(box: Box) -> None:
-    pid = start(box, *SLEEP)
-    kill_supervise(box)
-    edit_state(box, **before_the_first_start(box, pid))
-    (box.folder / "link").symlink_to("status")
+@pytest.mark.parametrize("prepare", [before_a_restart, before_a_first_process])
+def test_it_is_recognised_by_the_directory_however_that_is_called(
+    box: Box, prepare: Callable[[Box, int], bytes]
+) -> None:
+    pid = leave_unnamed(box, prepare, start(box, *SLEEP))
     (box.folder / "way").symlink_to(".")
     done = box.run("-u", str(box.folder / "way" / "status" / box.name), *SLEEP)
     assert (done.returncode, done.stderr) == (0, "")
@@ -345,17 +359,22 @@ def test_it_is_recognised_by_the_directory_however_that_is_called(box: Box) -> N
     assert copies(box) == [pid]
 
 
-def test_it_has_executed_another_program_since(box: Box) -> None:
-    pid = start(box, "sh", "-c", "read -r wait <go; exec sleep 86399")
-    os.mkfifo(box.folder / "go")
-    kill_supervise(box)
-    edit_state(box, **before_the_first_start(box, pid))
-    if alive(pid):  # `read` found the FIFO or nothing: both go on to sleep
-        fd = os.open(box.folder / "go", os.O_RDWR | os.O_NONBLOCK)
-        os.write(fd, b"\n")
-        wait_for("sleep", lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()[:6])
-        os.close(fd)
-    succeed(box, "sh", "-c", "read -r wait <go; exec sleep 86399")
+@pytest.mark.parametrize("prepare", [before_a_restart, before_a_first_process])
+def test_it_has_executed_another_program_since(box: Box, prepare: Callable[[Box, int], bytes]) -> None:
+    command = ("sh", "-c", "exec sleep 86399")
+    pid = leave_unnamed(box, prepare, start(box, *command))
+    wait_for("sleep", lambda: copies(box) == [pid])
+    succeed(box, *command)
+    adopted(box, pid)
+    assert copies(box) == [pid]
+
+
+def test_it_has_a_child_in_a_process_group_of_its_own(box: Box) -> None:
+    command = (sys.executable, "-S", "-E", "-c", FORKER)
+    first = start(box, *command)
+    pid = leave_unnamed(box, before_a_restart, first)
+    wait_for("its child", lambda: child_of(pid))
+    succeed(box, *command)
     adopted(box, pid)
 
 

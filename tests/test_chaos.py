@@ -13,7 +13,7 @@ NEVER = 10**9
 
 
 def sample(kind: type[Phase], folder: Path) -> list[tuple[str, int]]:
-    """Two of a phase's system calls, none from the start of an interpreter; of a restart the one after the clone, too."""
+    """Two of a phase's system calls, none from an interpreter's start; of a restart the one after the clone, too."""
     found = points(record_calls(kind, folder), NEVER, 1)[1:]
     assert len(found) > 10
     chosen = [found[len(found) // 3], found[2 * len(found) // 3]]

@@ -216,6 +216,11 @@ def test_a_symlink_and_what_it_leads_to_are_watched(tree: Path) -> None:
     }
 
 
+def test_a_symlink_is_still_watched_where_its_target_leads_past_it(tree: Path) -> None:
+    (tree / "link").symlink_to(tree / "etc/app")
+    assert kinds(tree, watch_plan(str(tree / "link/conf")))["."] == NAMES
+
+
 def test_where_a_symlink_leads_nowhere_its_target_is_waited_for(tree: Path) -> None:
     (tree / "conf").symlink_to("etc/new")
     assert kinds(tree, watch_plan(str(tree / "conf"))) == {".": NAMES, "etc": NAMES}

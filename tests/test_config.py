@@ -328,7 +328,7 @@ def test_a_line_of_2048_bytes_is_whole() -> None:
 
 
 def test_a_longer_line_is_cut_there_with_a_warning() -> None:
-    text = "[global]\n" + "alarm_mail : a@x".ljust(LINE_LIMIT) + "b@x\nmax_tries : 5\n"
+    text = "[global]\n" + "alarm_mail : a@x".ljust(LINE_LIMIT) + "b\nmax_tries : 5\n"
     assert parse(text.encode(), "app")[0] == made(alarm_mail=("a@x",), max_tries=5)
     assert the_complaint(text) == "conf:2: longer than 2048 bytes: cut there"
 

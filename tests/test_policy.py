@@ -66,6 +66,17 @@ def test_with_an_interval_of_0_the_other_keys_are_off() -> None:
     assert loop.state == RUNNING
 
 
+def test_an_exit_while_they_are_off_ends_the_interval() -> None:
+    loop = running(MINUTE)
+    loop.crash_after(5)
+    loop.event(machine.CONFIG, Config())
+    loop.crash_after(5)
+    assert loop.alarms == []
+    loop.event(machine.CONFIG, MINUTE)
+    loop.crash_after(5)
+    assert len(loop.alarms) == 1
+
+
 @pytest.mark.parametrize("how", [CLEAN, CRASH, KILLED, UNKNOWN], ids=str)
 def test_however_a_service_ends_it_is_counted_and_alarmed(how: ExitStatus) -> None:
     loop = running(limited(max_tries=1))

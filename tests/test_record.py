@@ -113,6 +113,22 @@ def test_byte_14_is_whether_alarms_are_on(alarms: bool, byte: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    "label, nanoseconds",
+    [(2**62 + 9, 0), (2**63, 0), (2**64 - 1, 0), (2**62 + 10, 10**9), (2**62 + 10, 2**32 - 1)],
+)
+def test_what_is_no_tai64n_label_is_refused(label: int, nanoseconds: int) -> None:
+    rest = Record(BORN, False, UP, True, 1).encode()[12:]
+    with pytest.raises(RecordError, match="bytes 0-11 are not a TAI64N label"):
+        decode(label.to_bytes(8, "big") + nanoseconds.to_bytes(4, "big") + rest)
+
+
+@pytest.mark.parametrize("label, nanoseconds", [(2**62 + 10, 0), (2**63 - 1, 10**9 - 1)])
+def test_the_first_and_the_last_label_are_read(label: int, nanoseconds: int) -> None:
+    data = label.to_bytes(8, "big") + nanoseconds.to_bytes(4, "big") + Record(0, False, UP, True, 1).encode()[12:]
+    assert decode(data).encode() == data
+
+
+@pytest.mark.parametrize(
     "at, value, said",
     [
         (0, 0x3F, "bytes 0-11"),  # a label from before 1970

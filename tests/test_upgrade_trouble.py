@@ -107,7 +107,7 @@ def test_from_an_older_release_while_a_restart_waits(private: Private) -> None:
 
 def test_to_a_newer_release_and_back(private: Private) -> None:
     """One that writes a field that this one does not know."""
-    private.append("state", "\n_encode = encode\n\n\ndef encode(fields):\n    return _encode({**fields, 'colour': 1})\n")
+    private.append("state", "\n_encode = encode\n\n\ndef encode(fields):\n    return _encode({**fields, 'colour': 1})")
     pid = start(private)
     assert state(private)["colour"] == 1
     private.restore("state")
