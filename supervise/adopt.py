@@ -12,7 +12,7 @@ Rule 3.  Between the start of a process and the writing of the state, supervise 
          without a system call more on the way to a restart, because each process bears a mark of the start that it
          comes from (birthmark.py), and has its directory in its environment.  If the process that the state names is
          gone, and supervise did not end as asked, the leader of a process group that comes from the start after
-         those that the state has counted, and whose parent is gone, is the service.  What a process before it has
+         those that the state has counted, in supervise's session, and whose parent is gone, is the service.  What a process before it has
          left behind comes from an earlier start.  And a process that has not got that far, between vfork and exec,
          still holds a copy of the descriptor of the lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled.
@@ -106,6 +106,8 @@ def unnamed(fields: dict[str, Any], directory: StatusDir) -> Process | None:
 
 def is_next(stat: Stat, fields: dict[str, Any], directory: StatusDir) -> bool:
     """Whether a process is the leader of the start after those that the state has counted."""
+    if stat.session != fields["session"]:
+        return False  # a helper of supervise's; the leader of a process group cannot leave its session
     if stat.parent != 1 and stat_of(stat.parent).session == stat.session:
         return False  # its parent lives: it is the service's child
     if fields["next_mark"] is not None and birthmark.of(stat.pid) not in (None, fields["next_mark"]):
@@ -120,7 +122,7 @@ def is_next(stat: Stat, fields: dict[str, Any], directory: StatusDir) -> bool:
         return directory.is_at(paths[0])
     # Another user's process, or one that has not quite been executed, or has thrown its environment away: of the
     # supervise it is if the session was supervise's alone.
-    return bool(stat.session == fields["session"] == fields["supervise_pid"])
+    return bool(fields["session"] == fields["supervise_pid"])
 
 
 def processes() -> list[Stat]:
