@@ -8,13 +8,14 @@ Rule 2.  The process that the state names is the service if it has the same pid 
          where the kernel has unique ones the same pidfd inode.  The pidfd is opened first and the rest compared
          afterwards, so what was compared is what the pidfd holds.
          A copy of the directory is not the directory: the state names the inode.
-Rule 3.  Between the start of a process and the writing of the state, supervise may be killed.  No hole is left there,
-         without a system call more on the way to a restart, because each process bears a mark of the start that it
-         comes from (birthmark.py), and has its directory in its environment.  If the process that the state names is
-         gone, and supervise did not end as asked, the leader of a process group that comes from the start after
-         those that the state has counted, in supervise's session, and whose parent is gone, is the service.  What a process before it has
-         left behind comes from an earlier start.  And a process that has not got that far, between vfork and exec,
-         still holds a copy of the descriptor of the lock: rule 1 has waited for it.
+Rule 3.  Between the start of a process and the writing of the state, supervise may be killed. No hole is left
+         there, without a system call more on the way to a restart, because each process bears a mark of the
+         start that it comes from (birthmark.py), and has its directory in its environment. If the process that
+         the state names is gone, and supervise did not end as asked, the leader of a process group that comes
+         from the start after those that the state has counted, in supervise's session, and whose parent is
+         gone, is the service. What a process before it has left behind comes from an earlier start. And a
+         process that has not got that far, between vfork and exec, still holds a copy of the descriptor of the
+         lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled.
 """
 

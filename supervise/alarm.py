@@ -24,36 +24,43 @@ if TYPE_CHECKING:
 NOBODY_CAN_SEND = 3  # the helper's exit status: no program that sends is installed, and that is in the log now
 
 
-def subject(name: str, how: ExitStatus, restarts: int, gave_up: bool) -> str:
-    """The line that says it all: on a telephone there is nothing else."""
-    what = "exited with coredump!" if how.core else "exited!"
-    if gave_up:
-        what = f"gave up after {restarts} restarts!"
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    return one_line(f"{stamp} [Alarm: {os.uname().nodename}] Service {name} {what}")
+class Text:
+    """What an alarm says: `subject`, on a telephone there is nothing else, and `body`."""
 
-
-def body(name: str, how: ExitStatus, uptime: float, restarts: int, interval: int, gave_up: bool, path: str) -> str:
-    """The mail's text.  Every line is indented or begins with a word: `.` and `~` mean something to mailers."""
-    follows = "supervise has given up: the service stays down" if gave_up else "it is being restarted"
-    return "\n".join(
-        (
-            f"Service {name} {how}; {follows}.",
-            "",
-            f"  uptime:   {uptime:.1f} seconds",
-            f"  restarts: {restarts} before this exit, within the last {interval} seconds",
-            f"  host:     {os.uname().nodename}",
-            "  logs:     " + "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR)),
-            "",
+    def __init__(
+        self,
+        name: str,
+        env: Mapping[bytes, bytes],
+        config: Config,
+        how: ExitStatus,
+        uptime: float,
+        restarts: int,
+        gave_up: bool,
+    ) -> None:
+        """How a service ended, after so many seconds, and so many restarts within the window; `env` is its own."""
+        host = os.uname().nodename
+        what = "exited with coredump!" if how.core else "exited!"
+        if gave_up:
+            what = f"gave up after {restarts} restarts!"
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        follows = "supervise has given up: the service stays down" if gave_up else "it is being restarted"
+        path = os.fsdecode(env[b"SUPERVISE_STATUS_DIR"])
+        logs = "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR))
+        self.subject = one_line(f"{stamp} [Alarm: {host}] Service {name} {what}")
+        # Every line is indented or begins with a word: `.` and `~` mean something to mailers.
+        self.body = (
+            f"Service {name} {how}; {follows}.\n\n"
+            f"  uptime:   {uptime:.1f} seconds\n"
+            f"  restarts: {restarts} before this exit, within the last {config.alarm_interval} seconds\n"
+            f"  host:     {host}\n"
+            f"  logs:     {logs}\n"
         )
-    )
 
 
 def send(
     directory: StatusDir,
     config: Config,
-    title: str,
-    text: str,
+    text: Text,
     env: Mapping[bytes, bytes],
     ignored: Sequence[int],
     warned: bool,
@@ -64,7 +71,7 @@ def send(
     """
     if not config.alarm_mail and not config.alarm_gsm:
         return 0
-    fields = ["1" if warned else "", title, text, " ".join(config.alarm_mail), " ".join(config.alarm_gsm)]
+    fields = ["1" if warned else "", text.subject, text.body, " ".join(config.alarm_mail), " ".join(config.alarm_gsm)]
     data = "\0".join(fields).encode("utf-8", "surrogateescape")
     reading, writing = os.pipe()
     try:

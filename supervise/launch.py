@@ -21,8 +21,9 @@ from supervise.options import SYSTEM, Options, environment
 from supervise.paths import service_name
 from supervise.recorder import boot_id
 from supervise.service import ignored_signals
+from supervise.starter import StartError
 from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError
-from supervise.supervisor import StartError, Supervisor
+from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -44,6 +44,11 @@ def _meanings(group: bool) -> dict[int, Command]:
 
 
 _TO_SERVICE, _TO_GROUP = _meanings(False), _meanings(True)
+# A write that is one signal to the service and nothing else, as `echo` and as `printf` make it.
+ONE_SIGNAL: dict[bytes, str] = {
+    letter.encode() + end: name for letter, name in SIGNALS.items() for end in (b"", b"\n")
+}
+
 _GROUP, _ALONE = ord("+"), b"=\n"
 _BLANK = b" \t\r"
 
@@ -55,6 +60,11 @@ class Reader:
 
     def __init__(self) -> None:
         self._meanings = _TO_SERVICE
+
+    @property
+    def between_writes(self) -> bool:
+        """Whether what is read next is not under a `+` that was read before."""
+        return self._meanings is _TO_SERVICE
 
     def feed(self, data: bytes, more: bool = False) -> tuple[list[Command], bytes]:
         """The commands in `data`, in order, and the bytes that mean nothing.

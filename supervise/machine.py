@@ -162,6 +162,11 @@ class Machine:
             return None
         return self.started_at + MIN_GAP
 
+    @property
+    def passes_signals(self) -> bool:
+        """Whether a letter that passes a signal on is answered with just that, first of all; as with `eager_from`."""
+        return self.state in (RUNNING, STOPPING)
+
     def handle(self, event: str, now: float, value: Any = None) -> list[Action]:
         """Answer one event.  `value` is as the event says, for letters as letters.py says; `now` is monotonic."""
         self._actions = []

@@ -52,6 +52,10 @@ class Kept:
         self.control = control
         self.ok = ok
 
+    def numbers(self) -> dict[str, int]:
+        """Each by its name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 class StatusDir:
     """An open status directory.  `path` is what the user called it, `fd` stays open for its life."""

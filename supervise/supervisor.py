@@ -15,7 +15,7 @@ import time
 
 from supervise import birthmark, machine
 from supervise.exitstatus import ExitStatus, signal_name
-from supervise.letters import Reader
+from supervise.letters import ONE_SIGNAL, Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.messages import origin
@@ -79,6 +79,7 @@ class Supervisor:
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._prepared = -1  # starts that there had been when the next was prepared
         self._eager_from: float | None = None
+        self._sent: str | None = None  # a signal that was sent before the machine asked for it
         self._successor: int | ExitStatus | None = None
         self._script_pid = 0
         self._alarm_pids: set[int] = set()
@@ -324,6 +325,11 @@ class Supervisor:
             data = os.read(self._kept.control, _CONTROL_READ)
         except BlockingIOError:
             return
+        # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
+        name = ONE_SIGNAL.get(data)
+        if name and self._service and self.machine.passes_signals and self._letters.between_writes:
+            self._sent = name
+            self._send(self._service, name, False)
         commands, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
         for event, value in commands:
             self._event(event, value)
@@ -342,10 +348,9 @@ class Supervisor:
             if kind == machine.START:
                 results.append(self._start())
             elif kind == machine.KILL:
-                if self._service:
-                    problem = self._service.send(action[1], action[2])
-                    if problem:
-                        self._log.add(WARNING, "%s", problem)
+                sent, self._sent = self._sent, None
+                if self._service and sent is None:
+                    self._send(self._service, action[1], action[2])
             elif kind == machine.SCRIPT:
                 started = self._starter.script(action[1])
                 if isinstance(started, str):
@@ -367,6 +372,11 @@ class Supervisor:
         for event, value in results:
             self._event(event, value)
 
+    def _send(self, process: Process, name: str, group: bool) -> None:
+        problem = process.send(name, group)
+        if problem:
+            self._log.add(WARNING, "%s", problem)
+
     def _start(self) -> tuple[str, Any]:
         """Start the service, unless that has been done; the event that comes of it."""
         result, self._successor = self._successor, None
@@ -378,20 +388,17 @@ class Supervisor:
         return machine.STARTED, result
 
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
-        config = self.machine.config
-        title = self._alarms.subject(self._name, how, restarts, gave_up)
-        path = os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"])
-        text = self._alarms.body(self._name, how, uptime, restarts, config.alarm_interval, gave_up, path)
+        text = self._alarms.Text(self._name, self._env, self.machine.config, how, uptime, restarts, gave_up)
         try:
             # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
             warned = self._mailer_missing or bool(self._alarm_pids)
-            pid = self._alarms.send(self._directory, config, title, text, self._env, self._ignored, warned)
+            pid = self._alarms.send(self._directory, self.machine.config, text, self._env, self._ignored, warned)
         except OSError as why:
             self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
             return
         if pid:
             self._alarm_pids.add(pid)
-            self._log.add(NOTICE, "alarm: %s", title)
+            self._log.add(NOTICE, "alarm: %s", text.subject)
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
@@ -429,22 +436,14 @@ class Supervisor:
 
     def _handover(self, trial: bool = False) -> Options:
         """What this supervise was told, and what it knows."""
-        kept = self._kept
+        kept, service = self._kept, self._service
+        child, pidfd = (service.child, service.fd) if service else (True, -1)
         fields = {
             **self._recorder.fields(),
-            "child": self._service.child if self._service else True,
+            "child": child,
             "script_pid": self._script_pid,
             "alarm_pids": sorted(self._alarm_pids),
             "mailer_missing": self._mailer_missing,
-            "descriptors": {
-                "directory": self._directory.fd,
-                "lock": kept.lock,
-                "control": kept.control,
-                "ok": kept.ok,
-                "service": self._service.fd if self._service else -1,
-            },
+            "descriptors": {**kept.numbers(), "directory": self._directory.fd, "service": pidfd},
         }
         return self._options.with_handover(fields, trial)
-
-
-__all__ = ["StartError", "Supervisor"]
