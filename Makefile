@@ -35,7 +35,7 @@ debian:
 	@sh tests/debian.sh
 
 lint: all
-	$(BIN)/ruff check --line-length 120 --select E,F,W,I,B,UP,SIM,RUF100 --ignore SIM105 --target-version py39 .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	sh -n tests/debian.sh
 	for script in bench/*.sh; do sh -n "$$script" || exit 1; done
