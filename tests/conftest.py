@@ -21,6 +21,11 @@ PATIENCE = 30.0  # seconds: generous, for the machine may be busy
 
 T = TypeVar("T")
 
+# A caller may ignore these (nohup, a shell's `&`), and all that the tests start would inherit it.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
 
 def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T:
     """Poll until `found()` is true, and return it; fail with `what` when it never is."""
