@@ -25,7 +25,7 @@ $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
 	touch $@
 
 run: all
-	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(NAME)' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
+	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(subst ','\'',$(NAME))' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
 
 test: all debian
 	$(BIN)/python -m pytest -n 4 --dist worksteal

@@ -9,7 +9,9 @@ if [ -z "${CMD:-}" ]; then
 fi
 
 if ! supervise -p "status/$NAME" -f "$CMD" -F conf/supervise.conf; then
-    echo "If it runs already, stop it first:  echo dx > status/$NAME/control" >&2
+    if svok "status/$NAME" 2>/dev/null; then
+        echo "It runs already; to stop it:  echo dx > status/$NAME/control" >&2
+    fi
     exit 1
 fi
 

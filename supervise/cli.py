@@ -52,15 +52,16 @@ class UsageError(Exception):
 def main() -> int:
     """The console script; the exit code."""
     argv = sys.argv[1:]
-    # Its interpreter starts while docopt is imported here: half of the time until the service runs.
-    daemon = Daemon(argv) if argv and argv[0] not in _NO_DAEMON else None
+    daemon = None
     try:
+        # Its interpreter starts while docopt is imported here: half of the time until the service runs.
+        daemon = Daemon(argv) if argv and argv[0] not in _NO_DAEMON else None
         return run(argv, daemon)
     except UsageError as why:
         say("supervise", "fatal", str(why))
         return USAGE
     except OSError as why:
-        say("supervise", "fatal", str(why))
+        say("supervise", "fatal", f"cannot start: {why.strerror}" if why.strerror else str(why))
         return SYSTEM
     except KeyboardInterrupt:
         return 130

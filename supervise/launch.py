@@ -131,6 +131,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         supervisor.start(heritage)
         directory.keep()
     except (StatusDirError, StartError, OSError) as why:
+        if isinstance(why, OSError):
+            why = StartError(f"cannot supervise {options.path}: {why.strerror}")
         say("supervise", "fatal", str(why))
         if directory and locked:
             if directory.has(LOG_WF):

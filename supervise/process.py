@@ -111,7 +111,10 @@ def unique_inode(fd: int) -> int | None:
         return None
     inode = os.fstat(fd).st_ino
     if _unique is None:
-        own = os.pidfd_open(os.getpid())
+        try:
+            own = os.pidfd_open(os.getpid())
+        except OSError:
+            return None  # no descriptor is left
         _unique = os.fstat(own).st_ino != inode
         os.close(own)
     return inode if _unique else None

@@ -256,7 +256,8 @@ class StatusDir:
         Four system calls less on the way to a restart.  What is not a file, but can be opened, is not noticed;
         it cannot make the service wait, and nothing outside of the directory is reached.
         """
-        return f"{self.path}/{name}", _APPEND | _SAFE & ~os.O_CLOEXEC, 0o644
+        # By the descriptor, which is there until the program is executed: the path may lead elsewhere by then.
+        return f"/proc/self/fd/{self.fd}/{name}", _APPEND | _SAFE & ~os.O_CLOEXEC, 0o644
 
     def append(self, name: str, text: bytes) -> None:
         """Add lines to one of the logs, in one write.  Raises OSError or StatusDirError."""

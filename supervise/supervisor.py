@@ -97,23 +97,23 @@ class Supervisor:
         if heritage.fields:
             self.machine.inherit(heritage.fields, self._options.resume)
             self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
-        if heritage.process:
-            self._attend(heritage.process)
-            self._event(machine.ADOPTED, (heritage.process.pid, heritage.fields))
-            self._settle()
-            return
+        process, event = heritage.process, machine.ADOPTED
         self._prepare()
-        actions = self.machine.handle(machine.BEGIN, time.monotonic())
-        if actions:
+        if not process and self.machine.handle(machine.BEGIN, time.monotonic()):
             self._starter.check()
             # Before there is a process: the state names the session that it will be born into (adopt.py, rule 3).
             self._recorder.write_state()
             result = self._starter.service()
             if isinstance(result, ExitStatus):
                 raise StartError(f"cannot start the service: {result.failure}")
-            self._attend(Process(result))
-            self._event(machine.STARTED, result)
-        self._settle()
+            process, event = Process(result), machine.STARTED
+        try:
+            if process:
+                self._attend(process)
+                self._event(event, process.pid if event == machine.STARTED else (process.pid, heritage.fields))
+            self._settle()
+        except Exception as why:  # as in `run`: from here on there is a service, and it is supervised
+            self._log.add(FATAL, "internal error, going on: %s", origin(why))
 
     def carry_on(self, fields: dict[str, Any]) -> None:
         """Be what the supervise was that this one replaces in the same process; `fields` as `_replace` has them."""
@@ -209,9 +209,9 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        trial = self._trial.deadline if self._trial else None
-        look_at = self._follower.look_at if self._follower else None
-        deadlines = (self.machine.deadline, look_at, self._recorder.retry_at, trial)
+        deadlines = [self.machine.deadline, self._recorder.retry_at]
+        deadlines += [self._follower.look_at] if self._follower else []
+        deadlines += [self._trial.deadline] if self._trial else []
         due = [at for at in deadlines if at is not None]
         return max(min(due) - time.monotonic(), 0) * 1000 if due else None
 
@@ -324,7 +324,7 @@ class Supervisor:
         try:
             data = os.read(self._kept.control, _CONTROL_READ)
         except BlockingIOError:
-            return
+            return  # somebody else has read it
         # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
         name = ONE_SIGNAL.get(data)
         if name and self._service and self.machine.passes_signals and self._letters.between_writes:
@@ -350,7 +350,7 @@ class Supervisor:
             elif kind == machine.KILL:
                 sent, self._sent = self._sent, None
                 if self._service and sent is None:
-                    self._send(self._service, action[1], action[2])
+                    self._send(self._service, *action[1:])
             elif kind == machine.SCRIPT:
                 started = self._starter.script(action[1])
                 if isinstance(started, str):
@@ -388,11 +388,12 @@ class Supervisor:
         return machine.STARTED, result
 
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
-        text = self._alarms.Text(self._name, self._env, self.machine.config, how, uptime, restarts, gave_up)
+        config = self.machine.config
+        text = self._alarms.Text(self._name, self._env, config, how, uptime, restarts, gave_up)
+        # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
+        warned = self._mailer_missing or bool(self._alarm_pids)
         try:
-            # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
-            warned = self._mailer_missing or bool(self._alarm_pids)
-            pid = self._alarms.send(self._directory, self.machine.config, text, self._env, self._ignored, warned)
+            pid = self._alarms.send(self._directory, config, text, self._env, self._ignored, warned)
         except OSError as why:
             self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
             return
@@ -416,9 +417,6 @@ class Supervisor:
         if how.code != 0:
             self._refuse_upgrade(f"its trial {how}: {complaint}")
             return
-        kept = [self._directory.fd, self._kept.lock, self._kept.control, self._kept.ok]
-        if self._service and self._service.fd >= 0:
-            kept.append(self._service.fd)
         try:
             with self._upgrades.signals_blocked():
                 # Those that came before; later ones wait for the handlers of the new version.
@@ -426,6 +424,9 @@ class Supervisor:
                 if self.machine.state == machine.ENDED or self._left:
                     return
                 self._settle()
+                kept = [self._directory.fd, *self._kept.numbers().values()]
+                if self._service and self._service.fd >= 0:
+                    kept.append(self._service.fd)
                 self._upgrades.replace(self._handover(), sys.argv[1:], kept)
         except OSError as why:
             self._refuse_upgrade(f"it cannot be executed: {why.strerror}")

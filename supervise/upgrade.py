@@ -62,18 +62,18 @@ class Trial:
 def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
     """Become the new version, with the descriptors that are `kept`.  Returns only by raising OSError."""
     task = told(options)
-    null = os.dup(0)
-    for fd in kept:
-        os.set_inheritable(fd, True)
-    os.dup2(task, 0)
     try:
+        for fd in kept:
+            os.set_inheritable(fd, True)
+        os.dup2(task, 0)
         os.execve(sys.executable, interpreter(shown), environment())
     finally:
         for fd in kept:
             os.set_inheritable(fd, False)
+        os.close(task)
+        null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
-        os.close(task)
 
 
 class signals_blocked:
