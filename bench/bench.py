@@ -155,26 +155,24 @@ def ratio_of(ours: list[float], theirs: list[float]) -> float:
     return statistics.median(ours) / statistics.median(theirs)
 
 
-def bench_restart(peers: list[Peer], rounds: int) -> None:
-    """Restart and control, every peer in turn within each round."""
-    restarts: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    commands: dict[str, list[float]] = {peer.name: [] for peer in peers}
+def in_turn(peers: list[Peer], rounds: int, measure: Callable[[Peer], float]) -> dict[str, list[float]]:
+    """Measure every peer in each round, in an order that moves on; a second lies between two rounds."""
+    times: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for number in range(rounds):
         time.sleep(1.1)  # a service that has run for over a second is restarted at once
-        order = peers[number % len(peers) :] + peers[: number % len(peers)]
-        for peer in order:
-            commands[peer.name].append(peer.command())
-        for peer in order:
-            restarts[peer.name].append(peer.restart())
-    for title, times, limits in (
-        ("restart", restarts, {"floor": "at most 1.8", "daemontools": "below 1"}),
-        ("control", commands, {"floor": "at most 2.5"}),
-    ):
-        ours = times["supervise"]
-        for name, theirs in times.items():
-            if name != "supervise":
-                ratio = ratio_of(ours, theirs)
-                row(title, microseconds(ours), f"{name}: {microseconds(theirs)}", ratio, limits.get(name, ""))
+        start = number % len(peers)
+        for peer in peers[start:] + peers[:start]:
+            times[peer.name].append(measure(peer))
+    return times
+
+
+def against_peers(title: str, times: dict[str, list[float]], limits: dict[str, str]) -> None:
+    """A row for each peer."""
+    ours = times["supervise"]
+    for name, theirs in times.items():
+        if name != "supervise":
+            against = f"{name}: {microseconds(theirs)}"
+            row(title, microseconds(ours), against, ratio_of(ours, theirs), limits.get(name, ""))
 
 
 def bench_start(folder: Path, probe: Path, rounds: int) -> None:
@@ -209,7 +207,11 @@ def main() -> int:
         peers = [peer for peer in found if peer]
         ours = peers[1]
         try:
-            bench_restart(peers, args.rounds)
+            restarts = in_turn(peers, args.rounds, Peer.restart)
+            against_peers("restart", restarts, {"floor": "at most 1.8", "daemontools": "below 1"})
+            for peer in peers:
+                peer.command()  # the first one of a new process
+            against_peers("control", in_turn(peers, args.rounds, Peer.command), {"floor": "at most 2.5"})
             bench_idle(ours, args.idle)
         finally:
             for peer in peers:
