@@ -79,6 +79,7 @@ class Supervisor:
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._prepared = -1  # starts that there had been when the next was prepared
         self._eager_from: float | None = None
+        self._direct: Process | None = None  # whom a letter that is a signal goes to before the machine is asked
         self._sent: str | None = None  # a signal that was sent before the machine asked for it
         self._successor: int | ExitStatus | None = None
         self._script_pid = 0
@@ -160,7 +161,10 @@ class Supervisor:
         while self.machine.state != machine.ENDED and not self._left:
             ready = self._poll.poll(self._timeout())
             try:
-                self._turn(ready)
+                if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control:
+                    self._commands(self._direct)
+                else:
+                    self._turn(ready)
                 self._settle()
             except Exception as why:  # a bug, or no memory: the service is worth more than our pride
                 self._log.add(FATAL, "internal error, going on: %s", origin(why))
@@ -223,6 +227,8 @@ class Supervisor:
         self._prepare()
         self._recorder.settle(self._service)
         self._eager_from = self.machine.eager_from
+        passes = self.machine.passes_signals and self._letters.between_writes
+        self._direct = self._service if passes else None
         self._log.flush()
 
     def _prepare(self) -> None:
@@ -320,16 +326,17 @@ class Supervisor:
             for letter in _LETTERS_OF_SIGNALS.get(name, ""):
                 self._event(letter, False)
 
-    def _commands(self) -> None:
+    def _commands(self, direct: Process | None = None) -> None:
+        """Obey what is in the FIFO; `direct`: nothing but that has happened since this process was there to signal."""
         try:
             data = os.read(self._kept.control, _CONTROL_READ)
         except BlockingIOError:
             return  # somebody else has read it
         # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
-        name = ONE_SIGNAL.get(data)
-        if name and self._service and self.machine.passes_signals and self._letters.between_writes:
+        name = ONE_SIGNAL.get(data) if direct else None
+        if direct and name:
             self._sent = name
-            self._send(self._service, name, False)
+            self._send(direct, name, False)
         commands, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
         for event, value in commands:
             self._event(event, value)
