@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from supervise.config import SIZE_LIMIT, Config, Problems, parse
+from supervise.config import SIZE_LIMIT, Config, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,6 +148,3 @@ def watch_plan(path: str) -> tuple[Watched, ...]:
             note(step, FILE, found)
             break
     return tuple((where, kind, dev, ino) for where, (kind, dev, ino) in sorted(plan.items()))
-
-
-__all__ = ["DIR", "FILE", "NAMES", "ConfFile", "Problems", "read_file", "watch_plan"]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 else:
     import _signal  # without the enums of `signal`, which cost every supervise 0.8 MB
 
+# What the loop handles, and an upgrade keeps waiting meanwhile.
+HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
+
 _SENT = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "CONT", "STOP", "WINCH")
 NUMBERS = {name: getattr(_signal, "SIG" + name) for name in _SENT}
 

@@ -21,7 +21,7 @@ from supervise.machine import Machine
 from supervise.messages import origin
 from supervise.process import Process, exit_info
 from supervise.recorder import Recorder
-from supervise.service import reap, send
+from supervise.service import HANDLED, reap, send
 from supervise.starter import Starter, StartError
 
 TYPE_CHECKING = False
@@ -40,7 +40,6 @@ else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
-_HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
@@ -140,7 +139,7 @@ class Supervisor:
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._wake = reading
-        for number in _HANDLED:
+        for number in HANDLED:
             _signal.signal(number, self._note_signal)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 

@@ -21,7 +21,7 @@ import time
 
 from supervise.handoff import interpreter, told
 from supervise.options import Options, environment
-from supervise.service import inherit, spawn
+from supervise.service import HANDLED, inherit, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ else:
     import _signal  # see service.py
 
 PATIENCE = 30.0  # seconds that a trial may take
-_BLOCKED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 
 
 class Trial:
@@ -80,7 +79,7 @@ class signals_blocked:
     """Signals wait (rule 3)."""
 
     def __enter__(self) -> None:
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _BLOCKED)
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, HANDLED)
 
     def __exit__(self, *_: object) -> None:
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, _BLOCKED)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, HANDLED)
