@@ -64,6 +64,8 @@ def test_a_package_that_is_gone(private: Private) -> None:
     away = private.folder / "away"
     private.package.rename(away)
     refused(private, "daemon.py")
+    # An interpreter that was still importing makes the folder again, for its bytecode.
+    shutil.rmtree(private.package, ignore_errors=True)
     away.rename(private.package)
     upgrade(private)
 
