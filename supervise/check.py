@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from supervise.conffile import read_file
-from supervise.config import parse, section_names
+from supervise.conffile import names_for, read_file
+from supervise.config import Config, Problem, Problems, parse, section_names, split
 from supervise.messages import one_line
 
 OK, PROBLEMS = 0, 100
+
+_DEFAULTS = Config()
+_CHECKS = ("check_interval", "check_timeout", "check_failures", "check_delay")
 
 
 def check(path: str, name: str | None) -> int:
     """Print what `path` means for the service `name`, or for every section, and every problem as `FILE:LINE: ...`.
 
+    Whoever may read the file may see what it says, so the variables of `environment` are shown with their values.
     Returns 0, or 100 if there is a problem.
     """
     try:
@@ -19,22 +23,45 @@ def check(path: str, name: str | None) -> int:
     except OSError as why:
         print(f"{one_line(path)}: cannot be read: {why.strerror}")
         return PROBLEMS
-    names = [name] if name is not None else [section for section in section_names(data) if section != "global"]
+    sections = section_names(data)
+    names = [name] if name is not None else [section for section in sections if section != "global"]
     found: dict[str, None] = {}
     # Every problem of the file, whichever service was asked for.
-    for service in section_names(data):
-        found.update(dict.fromkeys(parse(data, service, cut=cut, strict=True)[1].lines(one_line(path))))
+    for service in sections:
+        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service))
+        found.update(dict.fromkeys(problems.lines(one_line(path))))
+        found.update(dict.fromkeys(problem.at(one_line(path)) for problem in without_effect(data, service, config)))
     for service in names or [""]:
-        config, problems = parse(data, service, cut=cut, strict=True)
-        _describe(service, service in section_names(data))
+        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service))
+        _describe(service, service in sections)
         for key, value in config.items():
-            print(f"  {key} : {value}".rstrip())
+            print(f"  {key} : {one_line(value)}".rstrip())
         if not config.alarm_interval:
             print("  (alarm_interval is 0: no alarms, no limit of restarts)")
         found.update(dict.fromkeys(problems.lines(one_line(path))))
     for line in sorted(found, key=_line_number):
         print(line)
     return PROBLEMS if found else OK
+
+
+def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
+    """What a section says that cannot have an effect, for something else is missing.
+
+    What [global] says may be meant for some services only.
+    """
+    found = []
+    for key, (line, text) in split(data, Problems(), set()).keys.get(service, {}).items():
+        if not text or getattr(config, key) == getattr(_DEFAULTS, key):
+            continue
+        if key == "restart_delay_max" and config.restart_delay_max < config.restart_delay:
+            found.append(Problem(line, f"{key}: less than restart_delay, {config.restart_delay}: counts as that"))
+        elif service == "global":
+            continue
+        elif key in _CHECKS and not config.check_command:
+            found.append(Problem(line, f"{key}: of no effect without check_command"))
+        elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd):
+            found.append(Problem(line, f"{key}: of no effect without notify or notification_fd"))
+    return found
 
 
 def _describe(service: str, has_section: bool) -> None:

@@ -10,6 +10,8 @@ import os
 import stat
 
 from supervise.config import SIZE_LIMIT, Config, parse
+from supervise.expand import Names
+from supervise.paths import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 # What a watch is for.
 DIR = "dir"  # a directory on the way: is it moved or deleted?
 NAMES = "names"  # the same, and names in it matter: a symlink, the file itself, something missing
+WRITES = "writes"  # the same, and so do writes to files in it
 FILE = "file"  # the file: is it written, is its mode changed?
 
 _MAX_LINKS = 40  # as the kernel's own limit
@@ -47,7 +50,7 @@ class ConfFile:
             self.present, self._seen = True, self._look()
             return previous or Config(), [f"{self.path}: cannot be read: {why.strerror}"]
         self.present = True
-        config, problems = parse(data, self._name, previous, cut)
+        config, problems = parse(data, self._name, previous, cut, names=names_for(self.path, self._name))
         return config, problems.lines(self.path)
 
     def _load(self) -> tuple[bytes, bool]:
@@ -67,11 +70,18 @@ class ConfFile:
 
     def plan(self) -> tuple[Watched, ...]:
         """What must be watched, as the path leads now.  Two equal plans need the same watches."""
-        try:
-            base = os.getcwd()
-        except OSError:
-            base = "/"
-        return watch_plan(os.path.join(base, self.path))
+        return watch_plan(self.path)
+
+
+def names_for(path: str, service: str) -> Names:
+    """What can be expanded in the configuration at that path, as it governs that service."""
+    try:
+        here = os.path.dirname(plain(os.path.join(os.getcwd(), path)))
+    except OSError:
+        here = os.path.dirname(plain(path)) if path.startswith("/") else ""
+    # As the file itself is decoded, whatever the locale says.
+    here = os.fsencode(here).decode("utf-8", "surrogateescape")
+    return Names(here, service, os.uname().nodename, os.environb)
 
 
 def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
@@ -101,12 +111,17 @@ def _signature(found: os.stat_result) -> tuple[object, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def watch_plan(path: str) -> tuple[Watched, ...]:
-    """Follow an absolute path as the kernel does, noting what to watch at each step."""
+def watch_plan(path: str, through_directory: bool = False) -> tuple[Watched, ...]:
+    """Follow a path as the kernel does, noting what to watch at each step.
+
+    `through_directory`: the file is seen through the directory that it is in.  So the plan stays the same while the
+    file is made, written, replaced and removed, and what happens to it is never missed while watches are being set.
+    """
     plan: dict[str, tuple[str, int, int]] = {}
 
     def note(where: str, kind: str, found: os.stat_result | None = None) -> None:
-        if kind == DIR and where in plan:
+        known = plan.get(where)
+        if known and (kind == DIR or known[0] == WRITES):
             return
         try:
             found = found or os.lstat(where)
@@ -114,8 +129,12 @@ def watch_plan(path: str) -> tuple[Watched, ...]:
         except OSError:
             pass
 
+    try:
+        base = os.getcwd()
+    except OSError:
+        base = "/"
     current, links = "/", 0
-    pending = path.split("/")
+    pending = os.path.join(base, path).split("/")
     while pending:
         part = pending.pop(0)
         if part in ("", "."):
@@ -124,13 +143,15 @@ def watch_plan(path: str) -> tuple[Watched, ...]:
             current = os.path.dirname(current)
             continue
         step = os.path.join(current, part)
+        last = all(rest in ("", ".") for rest in pending)
+        names = WRITES if last and through_directory else NAMES
         try:
             found = os.lstat(step)
         except OSError:
-            note(current, NAMES)
+            note(current, names)
             break
         if stat.S_ISLNK(found.st_mode):
-            note(current, NAMES)
+            note(current, names)
             links += 1
             try:
                 target = os.readlink(step)
@@ -140,11 +161,12 @@ def watch_plan(path: str) -> tuple[Watched, ...]:
                 break
             pending = target.split("/") + pending
             current = "/" if target.startswith("/") else current
-        elif any(part not in ("", ".") for part in pending):
+        elif not last:
             note(step, DIR, found)
             current = step
         else:
-            note(current, NAMES)
-            note(step, FILE, found)
+            note(current, names)
+            if not through_directory:
+                note(step, FILE, found)
             break
     return tuple((where, kind, dev, ino) for where, (kind, dev, ino) in sorted(plan.items()))

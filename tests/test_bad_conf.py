@@ -73,6 +73,16 @@ def test_what_is_good_is_in_force_without_a_word(box: Box, data: bytes) -> None:
         (GOOD + b"max_tries : 7\n", 4),
         (GOOD + b"[global]\nmax_tries : 7\n", 4),
         (GOOD + b"[broken\n", 4),
+        (GOOD + b"autorestart : perhaps\n", 4),
+        (GOOD + b"stopsignal : 99\n", 4),
+        (GOOD + b"directory : %(nosuch)s\n", 4),
+        (GOOD + b"user : a b\n", 4),
+        (GOOD + b"umask : 999\n", 4),
+        (GOOD + b"environment : A='1\n", 4),
+        (GOOD + b"environment : SUPERVISE_SERVICE=other\n", 4),
+        (GOOD + b"notification_fd : 2\n", 4),
+        (GOOD + b"check_command : sh -c '\n", 4),
+        (GOOD + b"pidfile : 100%\n", 4),
         (GOOD + b"alarm_mail : " + b"x" * 3000 + b"\n", 4),
         (b"# " + b"x" * 4000 + b"\n" + GOOD, 1),
         (b"\0" * 100 + b"\n" + GOOD, 1),
@@ -83,6 +93,18 @@ def test_what_is_bad_is_named_by_its_line_and_the_rest_applies(box: Box, data: b
     assert f"supervise.conf:{line}: " in said
     assert f"supervise.conf:{line}: " in box.warnings
     assert "max_tries 7" in in_force(box)
+
+
+def test_no_log_tells_a_value_of_the_environment(box: Box) -> None:
+    """Neither in its place nor out of it."""
+    text = GOOD + b"environment : A=hunter2,B='hunter2\n  C=hunter2'\ncheck_command : true hunter2\n"
+    start(box, text)
+    assert "check_command true ..." in in_force(box)
+    box.conf(text.decode() + "environment : A=hunter2\n")
+    box.wait_log("environment A, check_command true ...")
+    box.wait_warning("environment again")
+    stop(box)
+    assert "hunter2" not in box.log() + box.warnings
 
 
 @pytest.mark.parametrize("seed", range(3))

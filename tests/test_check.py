@@ -63,6 +63,7 @@ def problems(output: list[str], path: str = "supervise.conf") -> list[str]:
 def test_one_service(box: Box) -> None:
     box.conf(GOOD)
     assert meaning(check(box, "app"), "app") == {
+        **dict(Config().items()),
         "alarm_interval": "60",
         "alarm_mail": "a@example.org b@example.org",
         "alarm_gsm": "",
@@ -133,6 +134,35 @@ def test_harmless_variants(box: Box, data: bytes) -> None:
     assert meaning(output, "app")["alarm_mail"] == "a@example.org b@example.org"
 
 
+def test_a_service_with_everything(box: Box) -> None:
+    """Values are shown expanded, and as they would be written."""
+    box.env["PORT"] = "8000"
+    box.conf(
+        "[global]\nenvironment : A=1,B=2\nstopsignal : 15\n"
+        "[app]\nautorestart : FALSE\nexitcodes : 0 2\ndirectory : %(here)s/%(program_name)s\numask : 22\n"
+        """environment : B="two 'words', 100%%",PORT=%(ENV_PORT)s\n"""
+        "check_command : curl -f 'http://x:%(ENV_PORT)s/a b'\nnotify : on\n"
+    )
+    found = meaning(check(box, "app"), "app")
+    assert {key: value for key, value in found.items() if value != dict(Config().items())[key]} == {
+        "autorestart": "never",
+        "exitcodes": "0,2",
+        "directory": f"{box.folder}/app",
+        "umask": "022",
+        "environment": """A="1",B="two 'words', 100%%",PORT="8000\"""",
+        "check_command": "curl -f 'http://x:8000/a b'",
+        "notify": "yes",
+    }
+
+
+def test_an_expanded_value_that_disturbs_a_terminal(box: Box) -> None:
+    box.env["ODD"] = "\x1b[2J\nmax_tries : 9\x07"
+    box.conf("[app]\ndirectory : %(ENV_ODD)s\nenvironment : A=%(ENV_ODD)s\n")
+    output = check(box, "app")
+    assert all(line.isprintable() for line in output)
+    assert meaning(output, "app")["max_tries"] == "0"
+
+
 # What is wrong with a bad one.
 
 BROKEN = {
@@ -157,6 +187,22 @@ BROKEN = {
     "unclosed header": ("[app\nmax_tries : 1\n[global]\nmax_tries : x\n", [r":1: not a section header", ":4: "]),
     "empty header": ("[]\n", [":1: not a section header"]),
     "text after a header": ("[app] # mine\n", [":1: not a section header"]),
+    "a flag": ("[app]\nnotify : maybe\n", [":2: notify: 'maybe' is neither yes nor no"]),
+    "a signal": ("[app]\nstopsignal : SIGSTERM\n", [":2: stopsignal: 'SIGSTERM' is not a signal"]),
+    "a mask": ("[app]\numask : 99\n", [":2: umask: '99' is not an octal number"]),
+    "exit codes": ("[app]\nexitcodes : 0,300\n", [":2: exitcodes: '300' is out of range"]),
+    "a restart policy": ("[app]\nautorestart : perhaps\n", [":2: autorestart: 'perhaps' is neither always nor"]),
+    "a user": ("[app]\nuser : a:b\n", [":2: user: 'a:b' is neither the name nor the number of a user"]),
+    "a descriptor": ("[app]\nnotification_fd : 1\n", [":2: notification_fd: '1' is neither 0 nor a descriptor"]),
+    "a quote": ("[app]\ncheck_command : a 'b\n", [":2: check_command: no closing '"]),
+    "a percent sign": ("[app]\ndirectory : /100%\n", [":2: directory: '/100%': a % that is neither"]),
+    "a variable": ("[app]\npidfile : %(ENV_NO)s\n", [":2: pidfile: '%.ENV_NO.s': no variable NO in supervise's"]),
+    "variables": ("[app]\nenvironment : A=1,B\n", [":2: environment: no = in the second pair"]),
+    "our variable": ("[app]\nenvironment : NOTIFY_SOCKET=1\n", [":2: environment: NOTIFY_SOCKET is set by"]),
+    "no check": ("[app]\ncheck_timeout : 5\n", [":2: check_timeout: of no effect without check_command"]),
+    "no readiness": ("[app]\nstarttimeoutsecs : 5\n", [":2: starttimeoutsecs: of no effect without notify or"]),
+    "delays": ("[app]\nrestart_delay : 9\nrestart_delay_max : 5\n", [":3: restart_delay_max: less than .*, 9:"]),
+    "general delays": ("[global]\nrestart_delay : 9\nrestart_delay_max : 5\n", [":3: restart_delay_max: less than"]),
     "NUL": ("[app]\nmax_tries : 1\0\n", [":2: holds a NUL byte"]),
     "long line": (f"[app]\nalarm_mail :{' a@b' * 600}\n", [":2: longer than 2048 bytes: cut there"]),
     "long comment": (f"[app]\n#{'x' * 3000}\n", [":2: longer than 2048 bytes: cut there"]),
@@ -179,6 +225,25 @@ def test_problems(box: Box, kind: str) -> None:
         assert line.isprintable()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[global]\ncheck_timeout : 5\nstarttimeoutsecs : 5\n[app]\nmax_tries : 1\n",
+        "[global]\ncheck_command : true\nnotify : yes\n[app]\ncheck_timeout : 5\nstarttimeoutsecs : 5\n",
+        "[app]\ncheck_interval : 30\nstarttimeoutsecs : 0\ncheck_delay :\n",
+        "[app]\nnotification_fd : 3\nstarttimeoutsecs : 5\n",
+        "[app]\nwatchdog_secs : 5\nexitcodes : 1\nkillasgroup : yes\nwatchdog_signal : KILL\n",
+        "[app]\nrestart_delay : 5\n",
+        "[app]\nrestart_delay : 5\nrestart_delay_max : 5\n",
+        "[app]\nuser : no-such-user\ndirectory : /no/such/directory\n",
+    ],
+)
+def test_what_makes_sense_together(box: Box, text: str) -> None:
+    """In [global], a key may be meant for some services; whether a user exists is asked at each start."""
+    box.conf(text)
+    assert problems(check(box, "app")) == []
+
+
 def test_problems_without_a_name(box: Box) -> None:
     """Those of all sections, and each of them once."""
     box.conf("[one]\nmax_tries : x\n[global]\nmax_tries : y\n[two]\nmax_tries : z\n[three]\n")
@@ -191,7 +256,7 @@ def test_many_problems(box: Box) -> None:
     """A file that is no configuration at all gives a screenful, not a flood."""
     box.conf("nonsense\n" * 5000)
     output = check(box, code=100)
-    assert len(output) < 40
+    assert len(output) < 40 + len(Config().items())
     assert "more problems" in output[-1]
 
 

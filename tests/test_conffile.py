@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import DIR, FILE, NAMES, ConfFile, read_file, watch_plan
+from supervise.conffile import DIR, FILE, NAMES, ConfFile, names_for, read_file, watch_plan
 from supervise.config import SIZE_LIMIT, Config
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -111,6 +111,71 @@ def test_reading_leaves_no_descriptor_open(path: Path) -> None:
         make()
         conf_file(path).read()
     assert os.listdir("/proc/self/fd") == before
+
+
+# What can be expanded in it.
+
+
+def test_what_a_file_says_is_expanded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFFILE_TEST", "a value")
+    path.write_text(
+        "[app]\ndirectory : %(here)s/run\npidfile : %(program_name)s.pid\n"
+        "environment : HOST=%(host_node_name)s,X=%(ENV_CONFFILE_TEST)s\n"
+    )
+    config, problems = conf_file(path).read()
+    assert problems == []
+    assert config.directory == f"{path.parent}/run"
+    assert config.pidfile == "app.pid"
+    assert config.environment == (("HOST", os.uname().nodename), ("X", "a value"))
+
+
+def test_what_cannot_be_expanded_is_told_with_file_and_line(path: Path) -> None:
+    path.write_text("[app]\ndirectory : %(nosuch)s\n")
+    config, (problem,) = conf_file(path).read(policy(7))
+    assert config.directory == ""
+    assert problem.startswith(f"{path}:2: directory: '%(nosuch)s': ")
+
+
+@pytest.mark.parametrize(
+    "given_path, here",
+    [
+        ("supervise.conf", "{cwd}"),
+        ("./supervise.conf", "{cwd}"),
+        ("etc/app.conf", "{cwd}/etc"),
+        ("etc//./app.conf", "{cwd}/etc"),
+        ("../app.conf", "{cwd}/.."),
+        ("/etc/app/supervise.conf", "/etc/app"),
+        ("//supervise.conf", "/"),
+    ],
+)
+def test_here_is_the_directory_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given_path: str, here: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert names_for(given_path, "app").here == here.format(cwd=tmp_path)
+
+
+def test_here_is_where_the_file_is_named_not_where_a_symlink_leads(path: Path) -> None:
+    (path.parent / "real").mkdir()
+    (path.parent / "real" / "conf").write_text("[app]\ndirectory : %(here)s\n")
+    path.symlink_to("real/conf")
+    assert conf_file(path).read()[0].directory == str(path.parent)
+
+
+def test_here_is_not_known_where_the_current_directory_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert names_for("supervise.conf", "app").here == ""
+    assert names_for("/etc/supervise.conf", "app").here == "/etc"
+
+
+def test_here_may_be_no_text(tmp_path: Path) -> None:
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    assert names_for(os.fsdecode(folder + b"/conf"), "app").here.encode("utf-8", "surrogateescape") == folder
 
 
 # Has it changed?

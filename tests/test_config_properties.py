@@ -7,32 +7,60 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.config import BOM, GSM_LIMIT, MAX_INT, Config, Problems, parse, section_names
+from supervise.config import BOM, Config, Problems, parse, section_names
+from supervise.expand import Names, usable
+from supervise.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
 
 STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = ("alarm_interval", "max_tries", "max_tries_if_coredumped")
 LISTS = ("alarm_mail", "alarm_gsm")
-KEYS = (*NUMBERS, *LISTS)
+SECONDS = (
+    *("restart_delay", "restart_delay_max", "startsecs", "stopwaitsecs", "starttimeoutsecs", "watchdog_secs"),
+    *("check_interval", "check_timeout", "check_delay"),
+)
+FLAGS = ("stopasgroup", "killasgroup", "redirect_stderr", "notify")
+KEYS = Config.__slots__
+NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root", b"ODD": b"'%(here)s\",\xff\n"})
 
 # Files without a meaning: any bytes, or pieces of a configuration in any order.
 PIECES = (
     *(key.encode() for key in KEYS),
     *(b"[global]", b"[app]", b"[other]", b"[", b"]", b"[ app ]", b"[]"),
     *(b"\n", b"\r\n", b"\r", b" ", b"\t", b":", b"=", b" : ", b"#", b";", b"\0", b"\xff", b"\xe2\x80\xa8", BOM),
+    *(b'"', b"'", b"\\", b",", b"A", b"A=1", b'B="2 3"', b"%", b"%%", b"%(here)s", b"%(ENV_ODD)s", b"%(ENV_NO)s"),
+    *(b"yes", b"TERM", b"022", b"always", b"root", b"NOTIFY_SOCKET"),
     *(b"0", b"1", b"59", b"60", b"-1", b"2147483648", b"9" * 30, b"a@x", b"-x", b"+49", b"x" * 2048, b" " * 2047),
 )
 File = tuple[bytes, list[tuple[str, dict[str, Any]]], list[int]]  # as `files` draws it
 
-junk = st.one_of(st.binary(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join))
+pieces = st.lists(st.sampled_from(PIECES), max_size=40).map(b"".join)
+settings_of_anything = st.lists(
+    st.builds(lambda key, text: key.encode() + b":" + text, st.sampled_from(KEYS), pieces | st.binary(max_size=30)),
+    max_size=8,
+).map(lambda lines: b"\n".join([b"[app]", *lines]))
+junk = st.one_of(st.binary(max_size=200), pieces, settings_of_anything)
 
+plain = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8)
 values = {
     **{key: st.one_of(st.integers(0, 70), st.integers(0, MAX_INT)) for key in NUMBERS},
     **{key: st.lists(st.sampled_from("abcdefgh"), max_size=6) for key in LISTS},
+    **{key: st.integers(1, MAX_SECONDS) for key in SECONDS},
+    **{key: st.booleans() for key in FLAGS},
+    **{key: st.sampled_from(["TERM", "ABRT", "HUP", "SYS"]) for key in ("stopsignal", "watchdog_signal")},
+    **{key: plain for key in ("directory", "pidfile")},
+    "autorestart": st.sampled_from(["always", "unexpected", "never"]),
+    "exitcodes": st.lists(st.integers(0, 255), max_size=3, unique=True).map(tuple),
+    "user": st.sampled_from(["", "root", "0", "www-data"]),
+    "umask": st.none() | st.integers(0, 0o777),
+    "environment": st.dictionaries(st.sampled_from("ABCD"), plain | st.just(' "\\, %')).map(lambda d: tuple(d.items())),
+    "notification_fd": st.just(0) | st.integers(3, 1023),
+    "check_command": st.just(()) | st.lists(plain | st.just(" '"), min_size=1, max_size=3).map(tuple),
+    "check_failures": st.integers(1, MAX_INT),
 }
 meanings = st.fixed_dictionaries({}, optional=values)  # of one section: some of the keys, each with a good value
-configs = st.tuples(*(st.integers(0, 99) if key in NUMBERS else st.just(("old",)) for key in Config.__slots__)).map(
-    lambda fields: made(dict(zip(Config.__slots__, fields)))
+configs = st.fixed_dictionaries(values).map(
+    lambda fields: made({key: tuple(dict.fromkeys(value)) if key in LISTS else value for key, value in fields.items()})
 )
 spaces = st.sampled_from(["", " ", "\t", "  "])
 
@@ -54,6 +82,8 @@ def expected(sections: list[tuple[str, dict[str, Any]]], name: str) -> Config:
             for key, value in said.items():
                 if key in LISTS:
                     setattr(config, key, tuple(dict.fromkeys([*getattr(config, key), *value])))
+                elif key == "environment":
+                    config.environment = tuple({**dict(config.environment), **dict(value)}.items())
                 else:
                     setattr(config, key, 60 if key == "alarm_interval" and 1 <= value <= 59 else value)
     return config
@@ -80,8 +110,8 @@ def files(draw: st.DrawFn) -> File:
         lines.append(f"[{name}]{draw(spaces)}")
         noise()
         for key, value in said.items():
-            text = str(value) if key in NUMBERS else draw(st.sampled_from([" ", "\t", "  "])).join(value)
-            if text == "0":
+            text = draw(st.sampled_from([" ", "\t", "  "])).join(value) if key in LISTS else written(key, value)
+            if key in NUMBERS and text == "0":
                 text = draw(st.sampled_from(["0", "", "00"]))
             sign = draw(st.sampled_from(":="))
             lines.append(f"{key}{draw(spaces)}{sign}{draw(spaces)}{text}{draw(spaces)}")
@@ -148,12 +178,25 @@ def test_a_bad_value_costs_nothing_but_itself(file: File, previous: Config, key:
 @STEADY
 @given(junk, st.none() | configs, st.booleans(), st.booleans())
 @example(b"[app]\n" + b"alarm_mail:" + b"x" * 4096, None, False, True)
+@example(b"[app]\nenvironment:A=" + b"x" * 4096, None, False, True)
 @example(BOM, None, True, True)
 def test_no_bytes_are_too_much(data: bytes, previous: Config | None, cut: bool, strict: bool) -> None:
     """Nothing raises, what comes out is usable, and every problem is a line of the file."""
-    config, problems = parse(data, "app", previous, cut, strict)
+    config, problems = parse(data, "app", previous, cut, strict, NAMES)
     assert config.alarm_interval >= 60 or config.alarm_interval in (0, previous.alarm_interval if previous else 0)
     assert all(0 <= getattr(config, key) <= MAX_INT for key in NUMBERS)
+    assert all(0 <= getattr(config, key) <= MAX_SECONDS for key in SECONDS)
+    assert all(type(getattr(config, key)) is bool for key in FLAGS)
+    assert config.autorestart in ("always", "unexpected", "never")
+    assert all(type(code) is int and 0 <= code <= 255 for code in config.exitcodes)
+    assert config.umask is None or 0 <= config.umask <= 0o777
+    assert config.notification_fd == 0 or 3 <= config.notification_fd <= 1023
+    assert min(config.restart_delay, config.check_interval, config.check_timeout, config.check_failures) >= 1
+    assert all(usable(name) and name not in RESERVED for name, _ in config.environment)
+    assert len(dict(config.environment)) == len(config.environment)
+    assert not config.check_command or config.check_command[0]
+    for text in (config.directory, config.pidfile, *config.check_command, *dict(config.environment).values()):
+        assert b"\0" not in text.encode("utf-8", "surrogateescape")
     assert len(config.alarm_gsm) <= GSM_LIMIT
     for key in LISTS:
         words = getattr(config, key)
@@ -161,6 +204,7 @@ def test_no_bytes_are_too_much(data: bytes, previous: Config | None, cut: bool, 
         assert all(word and word.isascii() and not word.startswith("-") and word.split() == [word] for word in words)
     assert all(0 <= problem.line <= data.count(b"\n") + 1 for problem in problems.kept)
     assert cut or all(problem.line for problem in problems.kept)
+    assert str(config) and hash(config) == hash(config)
 
 
 @STEADY
@@ -178,14 +222,32 @@ def test_a_problem_is_fit_for_a_log_and_a_terminal(data: bytes) -> None:
 @STEADY
 @given(junk, configs, st.booleans())
 def test_reading_the_same_file_again_changes_nothing(data: bytes, previous: Config, cut: bool) -> None:
-    config, _ = parse(data, "app", previous, cut)
-    assert parse(data, "app", config, cut)[0] == config
+    config, _ = parse(data, "app", previous, cut, names=NAMES)
+    assert parse(data, "app", config, cut, names=NAMES)[0] == config
 
 
 @STEADY
 @given(junk)
 def test_whether_problems_of_others_are_told_does_not_change_the_meaning(data: bytes) -> None:
-    config, problems = parse(data, "app")
-    strict, all_problems = parse(data, "app", strict=True)
+    config, problems = parse(data, "app", names=NAMES)
+    strict, all_problems = parse(data, "app", strict=True, names=NAMES)
     assert config == strict
     assert bool(all_problems) or not problems
+
+
+@STEADY
+@given(configs)
+def test_what_a_configuration_shows_is_read_as_the_same(config: Config) -> None:
+    config.alarm_interval = max(config.alarm_interval, 60)
+    text = "[app]\n" + "".join(f"{key} : {value}\n" for key, value in config.items())
+    read, problems = parse(text.encode(), "app")
+    assert (read, problems.lines("conf")) == (config, [])
+
+
+@STEADY
+@given(configs)
+def test_the_log_is_not_told_what_may_be_secret(config: Config) -> None:
+    config.environment = (("A", "hunter2"), ("B", "1 hunter2"))
+    config.check_command = ("curl", "hunter2")
+    assert "hunter2" not in str(config)
+    assert "environment A B" in str(config)
