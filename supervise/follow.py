@@ -1,4 +1,8 @@
-"""Following the configuration: reading it when it has changed, and keeping the watches where its path leads."""
+"""Following a file as it changes: keeping the watches where its path leads, and saying when to look at it.
+
+`PathFollower` does that for any subject: something with a path that knows whether it has changed and what must be
+watched for that.  `ConfFollower` follows the configuration; pidfile.py has another.
+"""
 
 from __future__ import annotations
 
@@ -10,26 +14,133 @@ from supervise.watch import PATIENCE, SETTLE, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from supervise.conffile import ConfFile, Watched
     from supervise.config import Config
     from supervise.log import Log
 
+    class Subject(Protocol):
+        """What can be followed."""
 
-class Follower:
-    """The configuration of one service as it changes; its descriptor is registered with the loop's poll."""
+        path: str
 
-    def __init__(self, conf: ConfFile, config: Config, watch: Watch, poll: select.poll, log: Log) -> None:
-        """`config` is what `conf` meant when it was last read."""
-        self._conf = conf
-        self._config = config
+        def changed(self) -> bool:
+            """Whether it is not what it was when it was read."""
+
+        def plan(self) -> tuple[Watched, ...]:
+            """What must be watched, as its path leads now."""
+
+
+class PathFollower:
+    """One subject as it changes; the descriptor `fd` is registered with the loop's poll.
+
+    The loop calls `ready` when it is readable, and at `look_at` the `look` of a subclass: that begins with `_due`,
+    and ends with `rewatch`.
+    """
+
+    still_works = "it is not looked at again"  # for the log, where the watches cannot be set
+
+    def __init__(self, subject: Subject, watch: Watch, poll: select.poll, log: Log) -> None:
+        self._subject = subject
         self._watch = watch
         self._poll = poll
         self._log = log
         self._warned = False
+        self._look_at: float | None = None
         self._arming_until: float | None = None
         self._given_up: tuple[Watched, ...] | None = None  # a plan whose watches could not be set
         self.fd = -1  # what was registered
-        self.look_at: float | None = None  # monotonic: when to look at the file again
+
+    @property
+    def look_at(self) -> float | None:
+        """Monotonic: when to look, None if nothing is known to have happened."""
+        if self._arming_until is None or self._look_at is None:
+            return self._arming_until or self._look_at
+        return min(self._arming_until, self._look_at)
+
+    def rewatch(self) -> None:
+        """Have the watches set where the path leads now, unless they are there or a helper is at it."""
+        plan = self._subject.plan()
+        if plan in (self._watch.plan, self._given_up) or self._watch.arming:
+            return
+        self._unregister()
+        now = time.monotonic()
+        try:
+            self._watch.arm(plan)
+            self._arming_until = now + PATIENCE
+        except OSError as why:
+            self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")
+            self._look_by(now + PATIENCE)  # and try again
+        self._register()
+
+    def ready(self) -> None:
+        """The descriptor is readable: the watches are set, or something has happened."""
+        now = time.monotonic()
+        if self._watch.arming:
+            self._unregister()
+            problem = self._watch.answer()
+            self._arming_until = None
+            self._register()
+            if problem:
+                self._not_watched(problem)
+            # Whatever changed before the watches were there made no event.
+            self._look_by(now)
+            return
+        self._watch.drain()
+        self._look_by(now + self._settle(now))
+
+    def close(self) -> None:
+        """Follow it no more; `rewatch` begins again."""
+        self._unregister()
+        self._watch.close()
+        self._look_at = self._arming_until = None
+
+    def _settle(self, now: float) -> float:
+        """Seconds from an event to looking."""
+        return SETTLE
+
+    def _look_by(self, at: float) -> None:
+        if self._look_at is None or at < self._look_at:
+            self._look_at = at
+
+    def _due(self) -> None:
+        """`look_at` is past, for one of its reasons."""
+        self._look_at = None
+        if self._arming_until is not None and time.monotonic() >= self._arming_until:
+            self._unregister()
+            self._watch.give_up()
+            self._not_watched("the helper that sets the watches does not answer")
+            self._arming_until = None
+            self._given_up = self._subject.plan()
+
+    def _not_watched(self, problem: str) -> None:
+        if not self._warned:
+            self._warned = True
+            path = self._subject.path
+            self._log.add(WARNING, "changes of %s may go unnoticed (%s); %s", path, problem, self.still_works)
+
+    def _unregister(self) -> None:
+        if self.fd >= 0:
+            self._poll.unregister(self.fd)
+            self.fd = -1
+
+    def _register(self) -> None:
+        if self._watch.fd >= 0:
+            self.fd = self._watch.fd
+            self._poll.register(self.fd, select.POLLIN)
+
+
+class ConfFollower(PathFollower):
+    """The configuration of one service as it changes."""
+
+    still_works = "the letter r still works"
+
+    def __init__(self, conf: ConfFile, config: Config, watch: Watch, poll: select.poll, log: Log) -> None:
+        """`config` is what `conf` meant when it was last read."""
+        super().__init__(conf, watch, poll, log)
+        self._conf = conf
+        self._config = config
 
     def read(self) -> Config:
         """Read the file whether it has changed or not, and say what it means."""
@@ -47,59 +158,8 @@ class Follower:
 
     def look(self) -> Config | None:
         """Read the file if it has changed."""
-        self.look_at = None
-        if self._watch.arming and self._arming_until and time.monotonic() >= self._arming_until:
-            self._unregister()
-            self._watch.give_up()
-            self._not_watched("the helper that sets the watches does not answer")
-            self._arming_until = None
-            self._given_up = self._conf.plan()
+        self._due()
         if self._conf.changed():
             return self.read()
         self.rewatch()
         return None
-
-    def rewatch(self) -> None:
-        """Have the watches set where the path leads now, unless they are there or a helper is at it."""
-        plan = self._conf.plan()
-        if plan in (self._watch.plan, self._given_up) or self._watch.arming:
-            return
-        self._unregister()
-        self.look_at = self._arming_until = time.monotonic() + PATIENCE
-        try:
-            self._watch.arm(plan)
-        except OSError as why:
-            self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")
-        self._register()
-
-    def ready(self) -> None:
-        """The descriptor is readable: the watches are set, or something has happened."""
-        if self._watch.arming:
-            self._unregister()
-            problem = self._watch.answer()
-            self._arming_until = None
-            self._register()
-            if problem:
-                self._not_watched(problem)
-            # Whatever changed before the watches were there made no event.
-            self.look_at = time.monotonic()
-            return
-        self._watch.drain()
-        if self.look_at is None:
-            self.look_at = time.monotonic() + SETTLE
-
-    def _not_watched(self, problem: str) -> None:
-        if not self._warned:
-            self._warned = True
-            path = self._conf.path
-            self._log.add(WARNING, "changes of %s may go unnoticed (%s); the letter r still works", path, problem)
-
-    def _unregister(self) -> None:
-        if self.fd >= 0:
-            self._poll.unregister(self.fd)
-            self.fd = -1
-
-    def _register(self) -> None:
-        if self._watch.fd >= 0:
-            self.fd = self._watch.fd
-            self._poll.register(self.fd, select.POLLIN)

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     import pyinotify
 
 _MOVED = "IN_MOVE_SELF", "IN_DELETE_SELF"
+_NAMES = (*_MOVED, "IN_CREATE", "IN_MOVED_TO", "IN_MOVED_FROM", "IN_DELETE")
 _MASKS = {
     "dir": _MOVED,
-    "names": (*_MOVED, "IN_CREATE", "IN_MOVED_TO", "IN_MOVED_FROM", "IN_DELETE"),
+    "names": _NAMES,
+    "writes": (*_NAMES, "IN_CLOSE_WRITE"),
     # Not IN_MODIFY: a file is read when its writer has closed it, not half written.
     "file": ("IN_CLOSE_WRITE", "IN_ATTRIB", "IN_MOVE_SELF"),
 }

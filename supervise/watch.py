@@ -1,4 +1,4 @@
-"""Noticing changes of the configuration through inotify, without carrying what that takes.
+"""Noticing changes of a file through inotify, without carrying what that takes.
 
 pyinotify, with all that it imports, would nearly double the memory of every supervise (measured: 5.4 MB become
 10.6), and importing it would hold the loop up for 20 ms.  So it is used by a helper (inotify_helper.py) that sets

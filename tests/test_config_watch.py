@@ -42,7 +42,10 @@ def wait_watching(box: Box) -> None:
 
     def watching() -> bool:
         supervisor = box.supervisor
-        descriptors = [os.readlink(entry) for entry in Path(f"/proc/{supervisor}/fd").iterdir() if entry.is_symlink()]
+        try:
+            descriptors = [os.readlink(entry) for entry in Path(f"/proc/{supervisor}/fd").iterdir()]
+        except FileNotFoundError:  # one was closed meanwhile
+            return False
         return "anon_inode:inotify" in descriptors and [*children(supervisor)] == [box.pid]
 
     wait_for("the watches to be set", watching)
