@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCK, CONTROL, OK = "lock", "control", "ok"
 STATUS, STATE = "status", "state"
+NOTIFY = "notify"
 _READ_LIMIT = (1 << 20) + 1  # bytes
 _NEW = ".new"  # what these two are written as before they are renamed
 STDOUT, STDERR = "__stdout", "__stderr"
@@ -196,6 +197,36 @@ class StatusDir:
             raise self._refused("set the mode of", name, why) from None
         return fd
 
+    # The socket that the service tells its state through.
+
+    def bind_notify(self, bind: Callable[[str], None]) -> None:
+        """Have a socket bound to `notify`, mode 0600; only under the lock.  Raises StatusDirError.
+
+        `bind` gets a path that is short enough for a socket's address whatever the directory is called.
+        """
+        self.remove_notify()
+        mask = os.umask(0o177)  # it is what the kernel takes the mode from, and no moment with another mode is left
+        try:
+            bind(f"/proc/self/fd/{self.fd}/{NOTIFY}")
+        except OSError as why:
+            raise self._refused("make", NOTIFY, why) from None
+        finally:
+            os.umask(mask)
+        if self._starting:
+            self._made_files.append(NOTIFY)
+
+    def remove_notify(self) -> None:
+        """Remove the socket, which a killed supervise leaves behind; only under the lock.  Raises StatusDirError."""
+        try:
+            mode = os.lstat(NOTIFY, dir_fd=self.fd).st_mode
+            if not stat.S_ISSOCK(mode):
+                raise StatusDirError(f"cannot use {self.path}/{NOTIFY}: is {_kind(mode)}, not a socket")
+            os.unlink(NOTIFY, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+        except OSError as why:
+            raise self._refused("remove", NOTIFY, why) from None
+
     # The record and the state.
 
     def replace(self, name: str, data: bytes) -> None:
@@ -286,7 +317,7 @@ class StatusDir:
                 except OSError:
                     pass
         if self._made_dirs and self._made_dirs[-1] == self.path:
-            names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, CONTROL, OK, LOCK]
+            names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, NOTIFY, CONTROL, OK, LOCK]
         for name in names:
             try:
                 os.unlink(name, dir_fd=self.fd)

@@ -1,0 +1,102 @@
+"""Whether a process is one of this service, and which ones there are.
+
+Theory of operation
+-------------------
+
+A process is one of the service if
+
+Rule 1.  it is the main process; or
+Rule 2.  the way up its parents leads to the main process; or
+Rule 3.  it leads to supervise, and there through a child that is no helper of supervise's (its restart script, a check,
+         an alarm on its way).  supervise is a subreaper, so what the service leaves behind becomes its child; or
+Rule 4.  it is in a session in which there are no others: supervise's own, if supervise is its leader; or the main
+         process's, if its leader is dead.  That was the supervise which the main process was taken over from: what that
+         service leaves behind goes to another parent, where rule 3 does not find it.
+         A supervise in the foreground of somebody's session is not its leader: that session says nothing.
+
+Rule 5.  A process that has ended cannot be told from the one that gets its number next: it is none of the service,
+         unless it is the main process, which supervise knows by more than its number.
+Rule 6.  Where /proc is that of another PID namespace (unshare --pid without --mount-proc) or is missing, the numbers in
+         it are other processes': only rule 1 is used then, and nothing is listed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervise.process import stat_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.process import Stat
+
+_FAR = 256  # parents; who hides behind more of them is not found
+
+
+def belongs(pid: int, main: int, helpers: set[int]) -> bool:
+    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Never raises."""
+    if pid <= 0:
+        return False  # a process that cannot be seen from here
+    if pid == main:
+        return True
+    own = os.getpid()
+    if pid == own or not _proc_is_ours():
+        return False
+    found = stat_of(pid)
+    if not found.running:
+        return False
+    at = found
+    for _ in range(_FAR):
+        if at.parent == own:
+            return at.pid not in helpers
+        if at.parent == main > 0:
+            return True
+        if at.parent <= 1:
+            break
+        at = stat_of(at.parent)
+    return _is_alone(found.session, main, own)
+
+
+def _is_alone(session: int, main: int, own: int) -> bool:
+    """Whether there are only processes of this service in a session, beside supervise (rule 4)."""
+    ours = os.getsid(0)
+    if session == ours:
+        return ours == own
+    return 0 < session == stat_of(main).session and not stat_of(session).running
+
+
+def children(helpers: set[int]) -> list[int]:
+    """supervise's children that live and are no helpers.  Never raises."""
+    own = os.getpid()
+    if not _proc_is_ours():
+        return []
+    try:
+        # A child is missing here only if another one goes while the list is read; they go when supervise reaps them.
+        with open(f"/proc/self/task/{own}/children", "rb", buffering=0) as file:
+            pids = [int(pid) for pid in (file.readall() or b"").split()]
+        found = [stat_of(pid) for pid in pids]
+    except (OSError, ValueError):  # a kernel without CONFIG_PROC_CHILDREN
+        found = _everybody()
+    return [stat.pid for stat in found if stat.running and stat.parent == own and stat.pid not in helpers]
+
+
+def group_members(group: int, session: int) -> list[int]:
+    """The processes that live in a process group of a session.  Never raises."""
+    if not _proc_is_ours():
+        return []
+    return [stat.pid for stat in _everybody() if stat.running and stat.group == group and stat.session == session]
+
+
+def _everybody() -> list[Stat]:
+    try:
+        return [stat_of(int(name)) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return []
+
+
+def _proc_is_ours() -> bool:
+    """Whether the numbers in /proc are those of our system calls."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
