@@ -26,8 +26,10 @@ import os
 from supervise import birthmark
 from supervise.heritage import Heritage
 from supervise.process import Process, Stat, stat_of, unique_inode
+from supervise.record import RecordError
+from supervise.record import decode as decode_record
 from supervise.state import StateError, decode
-from supervise.statusdir import STATE, StatusDirError
+from supervise.statusdir import STATE, STATUS, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def look(directory: StatusDir, boot_id: str) -> Heritage:
         heritage.notices.append(f"{name} is from another directory; nothing is taken over")
         return heritage
     heritage.fields = fields
+    heed_record(fields, directory)
     if fields["machine"] == _ENDED:
         return heritage
     try:
@@ -75,8 +78,19 @@ def look(directory: StatusDir, boot_id: str) -> Heritage:
         left = [stat.pid for stat in processes() if stat.group == service["pid"] and stat.session == fields["session"]]
         if left:
             pids = " ".join(map(str, left))
+            heritage.left = service["pid"], fields["session"]
             heritage.warnings.append(f"left of the service's process group {service['pid']}: pids {pids}")
     return heritage
+
+
+def heed_record(fields: dict[str, Any], directory: StatusDir) -> None:
+    """The record is written first, so where both are about the same process it has the last word."""
+    try:
+        record = decode_record(directory.read(STATUS) or b"")
+    except (StatusDirError, RecordError, OSError):
+        return
+    if record.pid == (fields["service"]["pid"] if fields["service"] else 0):
+        fields.update(paused=record.paused, wanted=record.want, alarms=record.alarms)
 
 
 def named(service: dict[str, Any]) -> Process | None:

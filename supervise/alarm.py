@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from supervise.exitstatus import ExitStatus
     from supervise.statusdir import StatusDir
 
+_DETAILS = 2000  # bytes
+_WIDTH = 200  # characters of a line of them
 NOBODY_CAN_SEND = 3  # the helper's exit status: no program that sends is installed, and that is in the log now
 
 
@@ -36,14 +38,21 @@ class Text:
         uptime: float,
         restarts: int,
         gave_up: bool,
+        *,
+        stays_down: bool = False,
+        details: str = "",
     ) -> None:
-        """How a service ended, after so many seconds, and so many restarts within the window; `env` is its own."""
+        """How a service ended, after so many seconds, and so many restarts within the window; `env` is its own.
+
+        `stays_down`: it is not to be restarted.  `details`: what else is known, lines of anybody's making.
+        """
         host = os.uname().nodename
-        what = "exited with coredump!" if how.core else "exited!"
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        what = _what(how)
+        follows = "it is not restarted (autorestart)" if stays_down else "it is being restarted"
         if gave_up:
             what = f"gave up after {restarts} restarts!"
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        follows = "supervise has given up: the service stays down" if gave_up else "it is being restarted"
+            follows = "supervise has given up: the service stays down"
         path = os.fsdecode(env[b"SUPERVISE_STATUS_DIR"])
         logs = "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR))
         self.subject = one_line(f"{stamp} [Alarm: {host}] Service {name} {what}")
@@ -55,6 +64,42 @@ class Text:
             f"  host:     {host}\n"
             f"  logs:     {logs}\n"
         )
+        if details.strip():
+            self.body += f"\n  details:\n{_block(details)}"
+
+
+def _what(how: ExitStatus) -> str:
+    """What has happened, for the subject."""
+    fault = how.fault or ""
+    if fault.startswith(("hung", "unhealthy")):
+        return "hung!"
+    if fault.startswith("not ready"):
+        return "not ready!"
+    return "exited with coredump!" if how.core else "exited!"
+
+
+def _block(text: str) -> str:
+    """Anybody's lines, indented, without what could disturb a terminal or a mailer, and no more than a mail can bear.
+
+    Where there are too many, those in the middle are left out: what it was about is said first, what went wrong last.
+    """
+    lines = []
+    for line in text.splitlines():
+        kept = "".join(char for char in line.expandtabs() if char.isprintable()).rstrip()
+        lines.append(f"    {kept[:_WIDTH]}...\n" if len(kept) > _WIDTH else f"    {kept}\n")
+    if sum(len(line.encode()) for line in lines) > _DETAILS:
+        lines = [*_fitting(lines), "    ...\n", *reversed(_fitting(lines[::-1]))]
+    return "".join(lines)
+
+
+def _fitting(lines: list[str]) -> list[str]:
+    """As many of the lines as half of `_DETAILS` has room for."""
+    left = _DETAILS // 2
+    for count, line in enumerate(lines):
+        left -= len(line.encode())
+        if left < 0:
+            return lines[:count]
+    return lines
 
 
 def send(
@@ -73,13 +118,12 @@ def send(
         return 0
     fields = ["1" if warned else "", text.subject, text.body, " ".join(config.alarm_mail), " ".join(config.alarm_gsm)]
     data = "\0".join(fields).encode("utf-8", "surrogateescape")
-    reading, writing = os.pipe()
+    # In memory: a pipe of a user who has many holds no more than 4 KB.
+    alarm = os.memfd_create("alarm")
     try:
-        os.set_blocking(writing, False)
-        os.write(writing, data)  # fits: a pipe holds 64 KB (4 KB at the worst), the lists have 2 KB a line
+        while data:
+            data = data[os.write(alarm, data) :]
+        os.lseek(alarm, 0, os.SEEK_SET)
+        return helper.start("alarm_helper", [directory.path], env, ignored, alarm, directory.fd)
     finally:
-        os.close(writing)
-    try:
-        return helper.start("alarm_helper", [directory.path], env, ignored, reading, directory.fd)
-    finally:
-        os.close(reading)
+        os.close(alarm)

@@ -19,13 +19,18 @@ def give(starts: int) -> int | None:
     found = _read("self")
     if found is None or found & _BITS == _BITS:
         return None
-    mark = (starts + 1) % _MARKS
+    mark = mark_of_start(starts + 1)
     try:
         with open("/proc/self/coredump_filter", "wb", buffering=0) as file:
             file.write(b"%#x" % (found & ~_BITS | mark << _SHIFT))
     except OSError:
         return None
     return mark
+
+
+def mark_of_start(number: int) -> int:
+    """The mark of the start with this number, counted from 1."""
+    return number % _MARKS
 
 
 def of(pid: int) -> int | None:

@@ -2,7 +2,9 @@
 
 Usage:
   supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
-  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground] -u STATUS_DIR COMMAND [ARG ...]
+            [--exit-with-service]
+  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
+            [--exit-with-service] -u STATUS_DIR COMMAND [ARG ...]
   supervise --check [-F CONF] [NAME]
   supervise -h | --help | -v | --version
 
@@ -14,7 +16,9 @@ Options:
   -r SCRIPT      run SCRIPT N before each restart, N = how often the service has exited
   -t SECONDS     let N start again at 1 when the last exit is SECONDS or more ago
   --resume       want what the last supervise wanted: down stays down, alarms off stay off
-  --foreground   do not become a daemon
+  --foreground   do not become a daemon; may be process 1 of a container
+  --exit-with-service  end when the service has ended and is not to be restarted, with its exit code, or 128 + N
+                 after signal N
   --check        say what CONF means for the service NAME, and what is wrong with it
   -h, --help     this text
   -v, --version  the version
@@ -33,12 +37,16 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise import __version__
+from supervise import __version__, subreaper
 from supervise.handoff import interpreter, told
 from supervise.messages import say
 from supervise.options import SYSTEM, Options, environment
 from supervise.paths import BadPath, plain, service_name
 from supervise.words import Unbalanced, split
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
@@ -85,7 +93,7 @@ def run(argv: list[str], daemon: Daemon | None) -> int:
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
     if options.foreground:
-        return execute(options, argv)
+        execute(options, argv)
     return (daemon or Daemon(argv)).supervise(options)
 
 
@@ -122,6 +130,7 @@ def read_options(args: dict[str, str]) -> Options:
         reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
         foreground=bool(args["--foreground"]),
         resume=bool(args["--resume"]),
+        exit_with_service=bool(args["--exit-with-service"]),
     )
 
 
@@ -143,11 +152,20 @@ def seconds(option: str, text: str) -> int:
     return int(text)
 
 
-def execute(options: Options, argv: list[str]) -> int:
+def execute(options: Options, argv: list[str]) -> NoReturn:
     """Become the supervise of the service.  Raises OSError."""
     os.dup2(told(options), 0)
     sys.stdout.flush()
-    os.execve(sys.executable, interpreter(argv), environment())
+    become(argv)
+
+
+def become(argv: list[str]) -> NoReturn:
+    """Execute the interpreter that stays.  Raises OSError.
+
+    It stays a subreaper through that, and what it takes to become one is not in its memory.
+    """
+    problem = subreaper.become()
+    os.execve(sys.executable, interpreter(argv, orphans=not problem), environment())
 
 
 class Daemon:
@@ -157,8 +175,15 @@ class Daemon:
         """Raises OSError."""
         its_input, self._tell = os.pipe()
         self._report, its_output = os.pipe()
-        actions = [(os.POSIX_SPAWN_DUP2, its_input, 0), (os.POSIX_SPAWN_DUP2, its_output, 1)]
-        self._pid = os.posix_spawn(sys.executable, interpreter(argv), environment(), file_actions=actions)
+        self._pid = os.fork()
+        if not self._pid:
+            try:
+                os.dup2(its_input, 0)
+                os.dup2(its_output, 1)
+                os.set_inheritable(0, True)  # it may have been 0 before, where the caller had that closed
+                become(argv)
+            finally:
+                os._exit(SYSTEM)
         os.close(its_input)
         os.close(its_output)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 # Names for the log; only `signal` (which costs 0.8 MB, for its enums) would know them otherwise.
-_SIGNAL_NAMES = """
+SIGNAL_NAMES = """
     HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG
     XCPU XFSZ VTALRM PROF WINCH IO PWR SYS
 """.split()  # noqa: SIM905
@@ -16,31 +16,48 @@ _SIGNAL_NAMES = """
 
 def signal_name(number: int) -> str:
     """`TERM` for 15; the number itself for a real-time signal."""
-    return _SIGNAL_NAMES[number - 1] if 0 < number <= len(_SIGNAL_NAMES) else str(number)
+    return SIGNAL_NAMES[number - 1] if 0 < number <= len(SIGNAL_NAMES) else str(number)
 
 
 class ExitStatus:
     """Either `code` (0-255) or `signal` is set, or `failure`: why the program could not be started at all.
 
-    None of them: it has ended, nobody knows how.
+    None of them: it has ended, nobody knows how.  `fault`: why supervise had ended it, if so.
     """
 
-    __slots__ = ("code", "signal", "core", "failure")
+    __slots__ = ("code", "signal", "core", "failure", "fault")
 
     def __init__(
-        self, code: int | None = None, signal: int | None = None, core: bool = False, failure: str | None = None
+        self,
+        code: int | None = None,
+        signal: int | None = None,
+        core: bool = False,
+        failure: str | None = None,
+        fault: str | None = None,
     ) -> None:
         self.code = code
         self.signal = signal
         self.core = core
         self.failure = failure
+        self.fault = fault
 
     @property
     def unknown(self) -> bool:
         """Whether nobody knows how it ended."""
         return self.code is None and self.signal is None and self.failure is None
 
+    @property
+    def exit_code(self) -> int:
+        """The same as a shell has it: the code, or 128 and the signal; 111 if it could not be started or is unknown."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 111 if self.code is None else self.code
+
     def __str__(self) -> str:
+        how = self._how()
+        return f"{how}, ended by supervise: {self.fault}" if self.fault else how
+
+    def _how(self) -> str:
         if self.failure is not None:
             return f"could not be started: {self.failure}"
         if self.signal is not None:

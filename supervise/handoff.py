@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 _DAEMON = os.path.join(os.path.dirname(os.path.abspath(__file__)), "daemon.py")
 
 
-def interpreter(shown: list[str]) -> list[str]:
+NO_ORPHANS = "no_orphans"
+
+
+def interpreter(shown: list[str], orphans: bool = True) -> list[str]:
     """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's.
 
-    It is told what to do on its standard input (options.py); what is `shown` is for people with ps(1).
+    It is told what to do on its standard input (options.py); what is `shown` is for people with ps(1).  `orphans`: this
+    process is a subreaper, and so the daemon.
     """
-    return [sys.executable, "-S", "-E", _DAEMON, *shown]
+    return [sys.executable, "-S", "-E", *(() if orphans else ("-X", NO_ORPHANS)), _DAEMON, *shown]
 
 
 def told(options: Options) -> int:

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 class Heritage:
     """What a supervise that is gone has left.
 
-    `fields`: its state, if it can be used; `process`: its service, if that still runs; `notices` and `warnings`:
-    lines for the log.
+    `fields`: its state, if it can be used; `process`: its service, if that still runs; `left`: where that has ended and
+    left something, the numbers of its process group and session; `notices` and `warnings`: lines for the log.
     """
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] | None = None
         self.process: Process | None = None
+        self.left: tuple[int, int] | None = None
         self.notices: list[str] = []
         self.warnings: list[str] = []

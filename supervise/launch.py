@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 
 from supervise import state
 from supervise.conffile import ConfFile
+from supervise.handoff import NO_ORPHANS
 from supervise.heritage import Heritage
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.messages import say
@@ -163,11 +165,19 @@ def furnish(
     env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
     env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(options.path))
     config, problems = conf.read()
+    if NO_ORPHANS in sys._xoptions:
+        log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
         log.add(NOTICE, "configuration %s: %s", options.conf, config)
     elif conf.named:
         problems.append(f"{options.conf} does not exist: no policy")
-    return Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id()), problems, log
+    forwarder = None
+    if options.foreground and b"NOTIFY_SOCKET" in env:
+        from supervise.upstream import Forwarder, Upstream
+
+        forwarder = Forwarder(Upstream(env))
+    made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id(), forwarder)
+    return made, problems, log
 
 
 def absolute(path: bytes) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SYSTEM = 111  # the exit code for "the system refused"
 
-_FLAGS = ("foreground", "resume", "trial")
+_FLAGS = ("foreground", "resume", "exit_with_service", "trial")
 
 
 class Options:
@@ -35,6 +35,7 @@ class Options:
         reset: int | None = None,
         foreground: bool = False,
         resume: bool = False,
+        exit_with_service: bool = False,
         trial: bool = False,
         handover: str = "",
     ) -> None:
@@ -46,6 +47,7 @@ class Options:
         self.reset = reset
         self.foreground = foreground
         self.resume = resume
+        self.exit_with_service = exit_with_service
         self.trial = trial
         self.handover = handover
 

@@ -1,12 +1,15 @@
-"""Counting exits: when to raise an alarm, when to give up.
+"""Counting exits: when to raise an alarm, when to give up, how long to wait before the next start.
 
-What lives here: the counting window.  What does not: clocks (the time is handed in), alarms, restarts.
+What lives here: the counting window, the delay.  What does not: clocks (the time is handed in), alarms, restarts.
 
 Rule 1.  A window opens with an exit, when none is open, and is over `alarm_interval` seconds later.
 Rule 2.  The exit that opens the window raises the alarm; those within it do not.
 Rule 3.  An exit that would need more than `max_tries` restarts within the window, or by which
          `max_tries_if_coredumped` exits within it have dumped core, is the last: supervise gives up.
 Rule 4.  With `alarm_interval` 0 nothing is counted.
+Rule 5.  Each quick exit in a row but the first doubles the delay from `restart_delay`, up to `restart_delay_max`;
+         what is longer than `restart_delay` is shortened by up to a quarter of it by chance, so that services that
+         failed for the same reason do not come back at the same moment.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.config import Config
+
+MIN_GAP = 1.0  # seconds between two starts, whoever asks for the second
 
 
 class Verdict:
@@ -56,3 +61,14 @@ class Window:
         """Whether the next exit could be the last, whenever and however it comes."""
         tries, core_tries = config.max_tries, config.max_tries_if_coredumped
         return bool((tries and self.exits >= tries) or (core_tries and self.cores + 1 >= core_tries))
+
+
+def delay(config: Config, quick_exits: int, chance: float) -> float:
+    """Seconds from one start to the next, after so many quick exits in a row; `chance` is from 0 to 1."""
+    shortest = config.restart_delay
+    longest = max(config.restart_delay_max, shortest)
+    # Beyond 32 times the longest that there can be is reached.
+    seconds = min(shortest << min(max(quick_exits - 1, 0), 32), longest)
+    if seconds == shortest:
+        return float(shortest)
+    return max(seconds * (1 - chance / 4), float(shortest))

@@ -1,7 +1,8 @@
-"""The service's process: a child, or one that was taken over.  The difference between the two lives here.
+"""The service's main process: a child, or not.  The difference between the two lives here.
 
-A child is reaped, and its exit status is waitpid's.  One that was taken over is not ours to reap: its end is
-seen through its pidfd, and its exit status is what the kernel tells through that (PIDFD_GET_INFO with
+A child is reaped, and its exit status is waitpid's.  One that was taken over, or started by another process of the
+service, is not ours to reap, or only since its parent has ended (supervise is a subreaper): its end is seen through its
+pidfd, and where waitpid knows nothing its exit status is what the kernel tells through that (PIDFD_GET_INFO with
 PIDFD_INFO_EXIT, Linux 6.15 and later, once its parent has reaped it), or unknown.
 """
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 else:
     import _signal  # see service.py
 
-_PROCESS_GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP of linux/pidfd.h, Linux 6.9
-
 # struct pidfd_info of linux/pidfd.h: mask at 0, exit_code (as waitpid reports it) at 60.
 _INFO_SIZE = 64
 _GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11  # _IOWR(0xFF, 11, struct pidfd_info)
@@ -30,9 +29,12 @@ _INFO_EXIT = 1 << 3
 
 
 class Process:
-    """One process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child)."""
+    """One process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child).
 
-    __slots__ = ("pid", "child", "fd")
+    `group` and `session` are the numbers of its process group and session.
+    """
+
+    __slots__ = ("pid", "child", "fd", "group", "session")
 
     def __init__(self, pid: int, child: bool = True, fd: int = -1) -> None:
         self.pid = pid
@@ -43,17 +45,28 @@ class Process:
                 self.fd = os.pidfd_open(pid)
             except OSError:
                 pass  # an old kernel, or no descriptor left: SIGCHLD will tell
+        # A child of ours leads a group of its own from before its program is executed.
+        self.group, self.session = pid, 0
+        if not child:
+            try:
+                self.group = os.getpgid(pid)
+            except OSError:
+                pass  # its end is about to be seen
+        try:
+            self.session = os.getsid(pid)
+        except OSError:
+            pass
 
     def send(self, name: str, group: bool) -> str | None:
         """Send a signal, to it or to its process group.  What went wrong, or None."""
         if self.child:
             return send(self.pid, name, group)
+        if group:
+            # The group has its number as long as this process is in it, which the pidfd shows alive.
+            return send(self.group, name, True) if self.alive() else None
         try:
-            _signal.pidfd_send_signal(self.fd, NUMBERS[name], None, _PROCESS_GROUP if group else 0)
+            _signal.pidfd_send_signal(self.fd, NUMBERS[name])
         except OSError as why:
-            if why.errno == errno.EINVAL and group:
-                # Linux before 6.9.  The group has its number as long as the process, which the pidfd shows alive.
-                return send(self.pid, name, group) if self.alive() else None
             if why.errno != errno.ESRCH:  # its end is about to be seen
                 return f"cannot send {name} to pid {self.pid}: {why.strerror}"
         return None
@@ -68,11 +81,11 @@ class Process:
 
     def ended(self) -> ExitStatus:
         """How it ended, as far as that can be known now; only when its pidfd is readable."""
-        if not self.child:
-            return exit_info(self.fd) or ExitStatus()
         done = reap(self.pid)
-        # A tracer may keep the status to itself for as long as it likes; the process is gone all the same.
-        return done[1] if done else ExitStatus()
+        if done:
+            return done[1]
+        # Of a child, a tracer may keep the status to itself for as long as it likes; the process is gone all the same.
+        return ExitStatus() if self.child else exit_info(self.fd) or ExitStatus()
 
     def identity(self) -> dict[str, Any]:
         """What tells it from any other process that had or will have its pid.

@@ -9,6 +9,7 @@ from supervise import __version__
 from supervise.log import NOTICE, WARNING
 from supervise.record import Record, RecordError, decode
 from supervise.state import VERSION, encode
+from supervise.states import RUNNING
 from supervise.statusdir import STATE, STATUS, StatusDirError
 
 TYPE_CHECKING = False
@@ -45,6 +46,8 @@ class Recorder:
         self.next_mark: int | None = None  # birthmark.py
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
+        self.notify_address: str | None = None  # where the service's notifications come to
+        self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
         self.retry_at: float | None = None  # monotonic
 
     def inherit(self, fields: dict[str, Any], pid: int) -> None:
@@ -53,6 +56,8 @@ class Recorder:
         The record tells when the pid last changed, and that is not now if it is the same.
         """
         self._last_exit = fields["last_exit"]
+        self._phase = fields["phase"], fields["phase_time"]
+        self.notify_address = fields["notify_address"]
         try:
             record = decode(self._directory.read(STATUS) or b"")
         except (OSError, StatusDirError, RecordError):
@@ -64,6 +69,7 @@ class Recorder:
 
     def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
         """The service has ended: for people who ask later how."""
+        self._phase = None, None  # the next one has its own
         self._last_exit = {
             "code": how.code,
             "signal": how.signal,
@@ -72,6 +78,7 @@ class Recorder:
             "planned": planned,
             "uptime": round(uptime, 3),
             "time": round(time.time(), 3),
+            "fault": how.fault,
         }
 
     def amended(self, how: ExitStatus) -> None:
@@ -122,6 +129,8 @@ class Recorder:
         """The state, as state.py describes it."""
         machine = self._machine
         window = machine.window
+        if machine.phase != self._phase[0]:
+            self._phase = machine.phase, round(time.time(), 3) if machine.phase else None
         return {
             "version": VERSION,
             "supervise_version": __version__,
@@ -142,11 +151,19 @@ class Recorder:
             "totals": machine.totals,
             "last_exit": self._last_exit,
             "gave_up": machine.gave_up,
-            "deadline_at": machine.deadline,
+            # Of a service that runs it moves with every sign of life, and starts anew in another supervise.
+            "deadline_at": None if machine.state == RUNNING else machine.deadline,
             "directory": self._where,
             "next_mark": self.next_mark,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,
+            "phase": machine.phase,
+            "phase_time": self._phase[1],
+            "status_text": machine.status_text,
+            "quick_exits": machine.quick_exits,
+            "watchdog": machine.watchdog or None,
+            "fault": machine.fault,
+            "notify_address": self.notify_address,
         }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from supervise.exitstatus import ExitStatus, from_wait_status
+from supervise.exitstatus import SIGNAL_NAMES, ExitStatus, from_wait_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ else:
 # What the loop handles, and an upgrade keeps waiting meanwhile.
 HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 
-_SENT = ("HUP", "INT", "QUIT", "KILL", "USR1", "USR2", "ALRM", "TERM", "CONT", "STOP", "WINCH")
-NUMBERS = {name: getattr(_signal, "SIG" + name) for name in _SENT}
+NUMBERS = {name: getattr(_signal, "SIG" + name) for name in SIGNAL_NAMES if hasattr(_signal, "SIG" + name)}
 
 
 def inherit(ours: int, its: int) -> Descriptor:
@@ -87,12 +86,19 @@ def send(pid: int, name: str, group: bool) -> str | None:
     return None
 
 
-def why_not(program: str, error: OSError) -> str:
-    """A person's words for a program that cannot be executed; looks at it once more to find them."""
+def search_path(env: Mapping[bytes, bytes]) -> list[bytes]:
+    """Where execvp(3) would look for a program in this environment."""
+    return [place or b"." for place in env.get(b"PATH", os.defpath.encode()).split(b":")]
+
+
+def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
+    """A person's words for a program that cannot be executed; looks at it once more to find them.
+
+    `env` is the program's; what is relative is looked for from the current directory.
+    """
     found = program
     if "/" not in program:
-        places = os.environ.get("PATH", os.defpath).split(os.pathsep)
-        paths = [os.path.join(place or ".", program) for place in places]
+        paths = [os.path.join(os.fsdecode(place), program) for place in search_path(env)]
         found = next((path for path in paths if os.path.isfile(path)), "")
         if not found:
             return f"{program}: not found in PATH"

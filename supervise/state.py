@@ -34,8 +34,9 @@ _EXIT = {
     "planned": (bool,),
     "uptime": _NUMBER,
     "time": _NUMBER,
+    "fault": (str, type(None)),
 }
-_TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned")
+_TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned", "expected", "hangs")
 _FIELDS: dict[str, Any] = {
     "version": (int,),
     "supervise_version": (str,),
@@ -61,6 +62,13 @@ _FIELDS: dict[str, Any] = {
     "next_mark": (int, type(None)),
     "upgrades": (int,),
     "upgrades_refused": (int,),
+    "phase": (str, type(None)),
+    "phase_time": _OPTIONAL_NUMBER,
+    "status_text": (str, type(None)),
+    "quick_exits": (int,),
+    "watchdog": _OPTIONAL_NUMBER,
+    "fault": (str, type(None)),
+    "notify_address": (str, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -70,6 +78,15 @@ _DEFAULTS: dict[str, Any] = {
     "next_mark": None,
     "upgrades": 0,
     "upgrades_refused": 0,
+    "phase": None,
+    "phase_time": None,
+    "status_text": None,
+    "quick_exits": 0,
+    "watchdog": None,
+    "fault": None,
+    "notify_address": None,
+    "totals": {"expected": 0, "hangs": 0},
+    "last_exit": {"fault": None},
 }
 
 
@@ -130,13 +147,25 @@ def decode(data: bytes) -> dict[str, Any]:
         raise StateError("it has no version")
     if version > VERSION:
         raise StateError(f"of version {version}, this supervise knows version {VERSION}")
-    fields = {**_DEFAULTS, **fields}
+    fields = _completed(fields, _DEFAULTS)
     _check(fields, _FIELDS, "")
     if fields["wanted"] not in (UP, DOWN, ONCE):
         raise StateError(f"wanted is {fields['wanted']!r}")
     if not fields["command"] or not all(isinstance(word, str) for word in fields["command"]):
         raise StateError("command is not a list of words")
     return fields
+
+
+def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The fields, with those that an older release did not write; also within objects that are there."""
+    complete = {**found}
+    for name, default in defaults.items():
+        if isinstance(default, dict):
+            if isinstance(found.get(name), dict):
+                complete[name] = {**default, **found[name]}
+        else:
+            complete.setdefault(name, default)
+    return complete
 
 
 def _check(found: dict[str, Any], wanted: dict[str, Any], where: str) -> None:

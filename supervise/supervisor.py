@@ -1,8 +1,10 @@
 """The loop of one supervise: descriptors -> events -> state machine -> actions.
 
 Nothing in it waits but the one poll(2).  What is to be waited for is either a descriptor (the control FIFO, the
-pipe that signals wake, the service's pidfd, the configuration's watch) or a deadline, which is the timeout of that
-poll; where nothing happens and nothing is due, the process does not run at all.
+pipe that signals wake, the service's pidfd, what the service says, the watches on files) or a deadline, which is the
+timeout of that poll; where nothing happens and nothing is due, the process does not run at all.
+
+What belongs to the service's main process, and to those that follow it in its place, is in charge.py.
 """
 
 from __future__ import annotations
@@ -10,16 +12,17 @@ from __future__ import annotations
 import gc
 import os
 import select
-import sys
 import time
+from _random import Random  # without `random`, which costs more than all of this package
 
-from supervise import birthmark, machine
+from supervise import states
+from supervise.charge import Charge
 from supervise.exitstatus import ExitStatus, signal_name
 from supervise.letters import ONE_SIGNAL, Reader
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.messages import origin
-from supervise.process import Process, exit_info
+from supervise.process import Process
 from supervise.recorder import Recorder
 from supervise.service import HANDLED, reap, send
 from supervise.starter import Starter, StartError
@@ -31,15 +34,17 @@ if TYPE_CHECKING:
 
     from supervise.conffile import ConfFile
     from supervise.config import Config
-    from supervise.follow import Follower
+    from supervise.follow import ConfFollower
     from supervise.heritage import Heritage
+    from supervise.machine import Action
     from supervise.options import Options
     from supervise.statusdir import Kept, StatusDir
-    from supervise.upgrade import Trial
+    from supervise.upstream import Forwarder
 else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
+_TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
@@ -58,6 +63,7 @@ class Supervisor:
         env: dict[bytes, bytes],
         ignored: list[int],
         boot_id: str,
+        forwarder: Forwarder | None = None,
     ) -> None:
         """The directory is locked, its FIFOs are open, `env` is the service's; `ignored` as service.py says."""
         self._options = options
@@ -68,61 +74,69 @@ class Supervisor:
         self._env = env
         self._ignored = ignored
         self._poll = select.poll()
-        self.machine = Machine(config, bool(options.script), options.reset)
+        chance = Random(int.from_bytes(os.urandom(8), "big")).random
+        ends = options.exit_with_service
+        self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
         self._letters = Reader()
-        self._starter = Starter(options, directory, env, ignored, log)
+        self._starter = Starter(options, directory, env, ignored, log, config)
         self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
+        self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, self._poll, log)
         self._conf = conf
-        self._follower: Follower | None = None
-        self._service: Process | None = None
-        self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
-        self._prepared = -1  # starts that there had been when the next was prepared
+        self._follower: ConfFollower | None = None
         self._eager_from: float | None = None
         self._direct: Process | None = None  # whom a letter that is a signal goes to before the machine is asked
         self._sent: str | None = None  # a signal that was sent before the machine asked for it
-        self._successor: int | ExitStatus | None = None
         self._script_pid = 0
         self._alarm_pids: set[int] = set()
         self._mailer_missing = False
-        self._trial: Trial | None = None
+        self._forwarder = forwarder
         self._signals: list[str] = []
         self._wake = -1
         self._left = False  # QUIT came: end, and leave the service to the next supervise
+        self._last: ExitStatus | None = None
 
     # The start.
 
     def start(self, heritage: Heritage) -> None:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then."""
-        self._catch_signals()
+        self._become_ready()
         if heritage.fields:
             self.machine.inherit(heritage.fields, self._options.resume)
             self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
-        process, event = heritage.process, machine.ADOPTED
-        self._prepare()
-        if not process and self.machine.handle(machine.BEGIN, time.monotonic()):
+        process, event = heritage.process, states.ADOPTED
+        self._charge.prepare()
+        actions: list[Action] = []
+        if not process:
+            if heritage.left:
+                self._charge.left_behind(*heritage.left)
+            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(heritage.left))
+        if actions == [(states.START,)]:
+            actions = []
             self._starter.check()
             # Before there is a process: the state names the session that it will be born into (adopt.py, rule 3).
             self._recorder.write_state()
-            result = self._starter.service()
+            result = self._charge.spawn()
             if isinstance(result, ExitStatus):
+                self._charge.close()
                 raise StartError(f"cannot start the service: {result.failure}")
-            process, event = Process(result), machine.STARTED
+            process, event = Process(result), states.STARTED
         try:
             if process:
-                self._attend(process)
-                self._event(event, process.pid if event == machine.STARTED else (process.pid, heritage.fields))
+                self._charge.attend(process)
+                self._event(event, process.pid if event == states.STARTED else (process.pid, heritage.fields))
+            self._carry_out(actions)
             self._settle()
         except Exception as why:  # as in `run`: from here on there is a service, and it is supervised
             self._log.add(FATAL, "internal error, going on: %s", origin(why))
 
     def carry_on(self, fields: dict[str, Any]) -> None:
-        """Be what the supervise was that this one replaces in the same process; `fields` as `_replace` has them."""
-        self._catch_signals()
+        """Be what the supervise was that this one replaces in the same process; `fields` as `_handover` has them."""
+        self._become_ready()
         self._follower = self._complete()
-        self.machine.carry_on(fields)
+        self.machine.carry_on(fields, time.monotonic())
         self._recorder.inherit(fields, self.machine.pid)
-        if self.machine.pid:
-            self._attend(Process(self.machine.pid, fields["child"], fields["descriptors"]["service"]))
+        self._charge.inherit(fields)
+        self._charge.equip(self.machine.config)
         self._recorder.upgrades = fields["upgrades"] + 1
         self._recorder.upgrades_refused = fields["upgrades_refused"]
         self._script_pid = fields["script_pid"]
@@ -134,7 +148,7 @@ class Supervisor:
         self._commands_by_signal()
         self._settle()
 
-    def _catch_signals(self) -> None:
+    def _become_ready(self) -> None:
         """Signals write to a pipe that the loop waits for, and leave their name in a list."""
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -150,14 +164,15 @@ class Supervisor:
     # The loop.
 
     def run(self) -> int:
-        """Supervise until the end.  The exit code: 0, or 111 after giving up."""
+        """Supervise until the end.  The exit code: 0, or 111 after giving up; with the service, that of the service."""
         self._follower = self._follower or self._complete()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
         self._poll.register(self._wake, select.POLLIN)
         self._poll.register(self._kept.control, select.POLLIN)
         self._follower.rewatch()
-        while self.machine.state != machine.ENDED and not self._left:
+        self._settle()
+        while self.machine.state != states.ENDED and not self._left:
             ready = self._poll.poll(self._timeout())
             try:
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control:
@@ -168,31 +183,43 @@ class Supervisor:
             except Exception as why:  # a bug, or no memory: the service is worth more than our pride
                 self._log.add(FATAL, "internal error, going on: %s", origin(why))
                 self._log.flush()
+        self._charge.close(self._left)
         self._log.add(NOTICE, "supervise ends")
         self._log.flush()
+        if self._options.exit_with_service and self._last and not self._left:
+            return self._last.exit_code
         return 111 if self.machine.gave_up else 0
 
-    def _complete(self) -> Follower:
+    def _complete(self) -> ConfFollower:
         """Import what the first start could do without.
 
-        All of it, and now: the files of this package may be replaced by another version's at any later time.
+        All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
+        only some configurations need is imported when one asks for it, and then only if they have not been.)
         """
-        from supervise import alarm, upgrade
-        from supervise.follow import Follower
+        from supervise import alarm
+        from supervise.follow import ConfFollower
+        from supervise.upgrade import Upgrader
         from supervise.watch import Watch
 
-        self._alarms, self._upgrades = alarm, upgrade
-        return Follower(self._conf, self.machine.config, Watch(self._env, self._ignored), self._poll, self._log)
+        self._alarms = alarm
+        hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
+        self._upgrader = Upgrader(*hooks, self._ignored, self._log)
+        return ConfFollower(self._conf, self.machine.config, Watch(self._env, self._ignored), self._poll, self._log)
 
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
-        if self._service is not None:
+        charge = self._charge
+        if charge.process is not None:
             for fd, _ in ready:
-                if fd == self._service.fd:
-                    self._service_ended(self._service)
+                if fd == charge.process.fd:
+                    self._service_ended(charge.process)
                     break
-        if self.machine.deadline is not None and time.monotonic() >= self.machine.deadline:
-            self._event(machine.TIMER)
+        now = time.monotonic()
+        if self.machine.deadline is not None and now >= self.machine.deadline:
+            # A sign of life that has arrived counts, whenever it is read.
+            for event, value in charge.heard():
+                self._event(event, value)
+            self._event(states.TIMER)
         for fd, events in ready:
             if fd == self._kept.control:
                 self._commands()
@@ -201,56 +228,39 @@ class Supervisor:
                 self._commands_by_signal()
             elif self._follower and fd == self._follower.fd:
                 self._follower.ready()
-            elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
-                self._amend(self._fading)
-        if self._follower and self._follower.look_at is not None and time.monotonic() >= self._follower.look_at:
+            else:
+                for event, value in charge.ready(fd, events):
+                    self._event(event, value)
+        if self._follower and self._follower.look_at is not None and now >= self._follower.look_at:
             config = self._follower.look()
             if config is not None:
-                self._event(machine.CONFIG, config)
-        if self._trial and time.monotonic() >= self._trial.deadline:
-            send(self._trial.pid, "KILL", True)
+                self._event(states.CONFIG, config)
+        for event, value in charge.on_time(time.monotonic()):
+            self._event(event, value)
+        if self._upgrader.deadline is not None and now >= self._upgrader.deadline:
+            self._upgrader.overdue()
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        deadlines = [self.machine.deadline, self._recorder.retry_at]
+        deadlines = [self.machine.deadline, self._recorder.retry_at, self._upgrader.deadline, *self._charge.deadlines()]
         deadlines += [self._follower.look_at] if self._follower else []
-        deadlines += [self._trial.deadline] if self._trial else []
+        deadlines += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
         due = [at for at in deadlines if at is not None]
-        return max(min(due) - time.monotonic(), 0) * 1000 if due else None
+        # At most a day, which poll can count in milliseconds.
+        return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
 
     def _settle(self) -> None:
         """After everything urgent: the record and the state, then the log."""
-        if self.machine.pid == 0 and self._service:
-            self._dismiss(self._service)
-            self._service = None
-        self._prepare()
-        self._recorder.settle(self._service)
+        self._charge.settle()
+        self._recorder.settle(self._charge.process)
         self._eager_from = self.machine.eager_from
         passes = self.machine.passes_signals and self._letters.between_writes
-        self._direct = self._service if passes else None
+        self._direct = self._charge.process if passes else None
+        if self._forwarder:
+            problem = self._forwarder.follow(self.machine)
+            if problem:
+                self._log.add(WARNING, "%s", problem)
         self._log.flush()
-
-    def _prepare(self) -> None:
-        """Have the next start marked, and the mark in the state."""
-        starts = self.machine.totals["starts"]
-        if starts != self._prepared:
-            self._prepared = starts
-            self._recorder.next_mark = birthmark.give(starts)
-
-    # The service's process.
-
-    def _attend(self, process: Process) -> None:
-        """Wait for the end of a new process of the service; the old one is of no more interest."""
-        if self._service:
-            self._dismiss(self._service)
-        self._service = process
-        if process.fd >= 0:
-            self._poll.register(process.fd, select.POLLIN)
-
-    def _dismiss(self, process: Process) -> None:
-        if process.fd >= 0 and process is not self._fading:
-            self._poll.unregister(process.fd)
-            process.close()
 
     def _service_ended(self, process: Process) -> None:
         """The shortest way from the end of the service to its successor.
@@ -260,27 +270,9 @@ class Supervisor:
         is started before it is asked; it claims it with its START.
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
-            self._successor = self._starter.service()
-        how = process.ended()
-        if not process.child and how.unknown:
-            self._fade(process)
-        self._event(machine.EXITED, how)
-
-    def _fade(self, process: Process) -> None:
-        """Nobody waits for an exit status; but it is welcome when the kernel has it: the pidfd hangs up then."""
-        if self._fading:
-            former, self._fading = self._fading, None
-            self._dismiss(former)
-        self._fading = process
-        self._poll.modify(process.fd, 0)
-
-    def _amend(self, process: Process) -> None:
-        how = exit_info(process.fd)
-        self._fading = None
-        self._dismiss(process)
-        if how:
-            self._event(machine.AMENDED, (how, process.pid))
-            self._recorder.amended(how)
+            self._charge.spawn_ahead()
+        for event, value in self._charge.ended(process):
+            self._event(event, value)
 
     # Events.
 
@@ -295,20 +287,22 @@ class Supervisor:
         while True:
             ended = reap()
             if ended is None:
-                return
+                break
             pid, how = ended
-            if pid == self.machine.pid:
-                self._event(machine.EXITED, how)
-            elif pid == self._script_pid:
+            if pid == self._script_pid:
                 self._script_pid = 0
                 failed = how.code != 0
-                self._event(machine.SCRIPT_DONE, f"restart script {how}" if failed else None)
+                self._event(states.SCRIPT_DONE, f"restart script {how}" if failed else None)
             elif pid in self._alarm_pids:
                 self._alarm_pids.discard(pid)
                 self._mailer_missing |= how.code == self._alarms.NOBODY_CAN_SEND
-            elif self._trial and pid == self._trial.pid:
-                trial, self._trial = self._trial, None
-                self._trial_over(trial, how)
+            elif pid == self._upgrader.pid:
+                self._upgrader.tried(how)
+            else:
+                for event, value in self._charge.reaped(pid, how):
+                    self._event(event, value)
+        for event, value in self._charge.children_gone():
+            self._event(event, value)
 
     def _commands_by_signal(self) -> None:
         while self._signals:
@@ -316,10 +310,10 @@ class Supervisor:
             self._log.add(NOTICE, "received %s", name)
             if name == "QUIT":
                 self._left = True
-                if self.machine.paused and self._service:
+                if self.machine.paused and self._charge.process:
                     # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops
                     # one that runs again.
-                    self._service.send("CONT", True)
+                    self._charge.process.send("CONT", True)
                 if self.machine.pid:
                     self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self.machine.pid)
             for letter in _LETTERS_OF_SIGNALS.get(name, ""):
@@ -346,32 +340,37 @@ class Supervisor:
 
     # Actions.
 
-    def _carry_out(self, actions: list[machine.Action]) -> None:
+    def _carry_out(self, actions: list[Action]) -> None:
         """Carry out actions in order; what comes of them is handled after the rest of their list."""
         results: list[tuple[str, Any]] = []
         for action in actions:
             kind = action[0]
-            if kind == machine.START:
-                results.append(self._start())
-            elif kind == machine.KILL:
+            if kind == states.START:
+                results.append(self._charge.start())
+            elif kind == states.KILL:
                 sent, self._sent = self._sent, None
-                if self._service and sent is None:
-                    self._send(self._service, *action[1:])
-            elif kind == machine.SCRIPT:
+                if self._charge.process and sent is None:
+                    self._send(self._charge.process, *action[1:])
+            elif kind == states.CLEAR:
+                results += self._charge.clear(action[1])
+            elif kind == states.LEFT:
+                self._charge.report_left()
+            elif kind == states.SCRIPT:
                 started = self._starter.script(action[1])
                 if isinstance(started, str):
-                    results.append((machine.SCRIPT_DONE, started))
+                    results.append((states.SCRIPT_DONE, started))
                 else:
                     self._script_pid = started
-            elif kind == machine.END_SCRIPT:
+            elif kind == states.END_SCRIPT:
                 send(self._script_pid, "TERM", True)
-            elif kind == machine.GONE:
+            elif kind == states.GONE:
+                self._last = action[1]
                 self._recorder.exited(*action[1:])
-            elif kind == machine.RELOAD and self._follower:
-                results.append((machine.CONFIG, self._follower.read()))
-            elif kind == machine.UPGRADE:
-                self._try_upgrade()
-            elif kind == machine.ALARM:
+            elif kind == states.RELOAD and self._follower:
+                results.append((states.CONFIG, self._follower.read()))
+            elif kind == states.UPGRADE:
+                self._upgrader.attempt()
+            elif kind == states.ALARM:
                 self._alarm(*action[1:])
             else:
                 self._log.add(*action)
@@ -383,19 +382,13 @@ class Supervisor:
         if problem:
             self._log.add(WARNING, "%s", problem)
 
-    def _start(self) -> tuple[str, Any]:
-        """Start the service, unless that has been done; the event that comes of it."""
-        result, self._successor = self._successor, None
-        if result is None:
-            result = self._starter.service()
-        if isinstance(result, ExitStatus):
-            return machine.FAILED, result
-        self._attend(Process(result))
-        return machine.STARTED, result
-
     def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
         config = self.machine.config
-        text = self._alarms.Text(self._name, self._env, config, how, uptime, restarts, gave_up)
+        stays_down = self.machine.want == "up" and not self.machine.again and not gave_up
+        details = self._charge.check_output if how.fault and how.fault.startswith("unhealthy") else ""
+        text = self._alarms.Text(
+            *(self._name, self._env, config, how, uptime, restarts, gave_up), stays_down=stays_down, details=details
+        )
         # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
         warned = self._mailer_missing or bool(self._alarm_pids)
         try:
@@ -409,48 +402,31 @@ class Supervisor:
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
-    def _try_upgrade(self) -> None:
-        if self._trial:
-            self._log.add(NOTICE, "the installed version is being tried already")
-            return
-        try:
-            self._trial = self._upgrades.Trial(self._handover(trial=True), self._ignored)
-        except OSError as why:
-            self._refuse_upgrade(f"it cannot be tried: {why.strerror}")
+    def _prepare_upgrade(self) -> list[int] | None:
+        """Everything is written: the descriptors to keep; none if supervise ends, None if it cannot be now."""
+        # Those that came before; later ones wait for the handlers of the new version.
+        self._commands_by_signal()
+        if self.machine.state == states.ENDED or self._left:
+            return []
+        if self.machine.state in (states.CLEANUP, states.SUCCESSION):
+            return None
+        self._charge.end_check()
+        self._settle()
+        descriptors = [self._directory.fd, *self._kept.numbers().values(), *self._charge.descriptors().values()]
+        return [fd for fd in descriptors if fd >= 0]
 
-    def _trial_over(self, trial: Trial, how: ExitStatus) -> None:
-        complaint = trial.complaint()
-        if how.code != 0:
-            self._refuse_upgrade(f"its trial {how}: {complaint}")
-            return
-        try:
-            with self._upgrades.signals_blocked():
-                # Those that came before; later ones wait for the handlers of the new version.
-                self._commands_by_signal()
-                if self.machine.state == machine.ENDED or self._left:
-                    return
-                self._settle()
-                kept = [self._directory.fd, *self._kept.numbers().values()]
-                if self._service and self._service.fd >= 0:
-                    kept.append(self._service.fd)
-                self._upgrades.replace(self._handover(), sys.argv[1:], kept)
-        except OSError as why:
-            self._refuse_upgrade(f"it cannot be executed: {why.strerror}")
-
-    def _refuse_upgrade(self, why: str) -> None:
+    def _upgrade_refused(self) -> None:
         self._recorder.upgrades_refused += 1
-        self._log.add(WARNING, "not replaced by the installed version: %s", why)
 
-    def _handover(self, trial: bool = False) -> Options:
+    def _handover(self, trial: bool) -> Options:
         """What this supervise was told, and what it knows."""
-        kept, service = self._kept, self._service
-        child, pidfd = (service.child, service.fd) if service else (True, -1)
+        process = self._charge.process
         fields = {
             **self._recorder.fields(),
-            "child": child,
+            "child": process.child if process else True,
             "script_pid": self._script_pid,
             "alarm_pids": sorted(self._alarm_pids),
             "mailer_missing": self._mailer_missing,
-            "descriptors": {**kept.numbers(), "directory": self._directory.fd, "service": pidfd},
+            "descriptors": {**self._kept.numbers(), "directory": self._directory.fd, **self._charge.descriptors()},
         }
         return self._options.with_handover(fields, trial)

@@ -19,14 +19,19 @@ import os
 import sys
 import time
 
-from supervise.handoff import interpreter, told
+from supervise.handoff import NO_ORPHANS, interpreter, told
+from supervise.log import NOTICE, WARNING
 from supervise.options import Options, environment
-from supervise.service import HANDLED, inherit, spawn
+from supervise.service import HANDLED, inherit, send, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Sequence
+    from typing import Callable
+
+    from supervise.exitstatus import ExitStatus
+    from supervise.log import Log
 else:
     import _signal  # see service.py
 
@@ -65,7 +70,7 @@ def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
         for fd in kept:
             os.set_inheritable(fd, True)
         os.dup2(task, 0)
-        os.execve(sys.executable, interpreter(shown), environment())
+        os.execve(sys.executable, interpreter(shown, NO_ORPHANS not in sys._xoptions), environment())
     finally:
         for fd in kept:
             os.set_inheritable(fd, False)
@@ -73,6 +78,76 @@ def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
+
+
+class Upgrader:
+    """Tries and replaces when it is asked to; one at a time.
+
+    What it needs of the supervise that is to be replaced is handed in: `handover(trial)` makes the options for the new
+    version, `prepare()` has everything written and gives the descriptors to keep, or None when this is no time for it,
+    `refused()` is told when nothing comes of it.
+    """
+
+    def __init__(
+        self,
+        handover: Callable[[bool], Options],
+        prepare: Callable[[], Sequence[int] | None],
+        refused: Callable[[], None],
+        ignored: Sequence[int],
+        log: Log,
+    ) -> None:
+        self._handover = handover
+        self._prepare = prepare
+        self._refused = refused
+        self._ignored = ignored
+        self._log = log
+        self._trial: Trial | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the trial, 0 if there is none."""
+        return self._trial.pid if self._trial else 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When the trial has taken too long, monotonic."""
+        return self._trial.deadline if self._trial else None
+
+    def attempt(self) -> None:
+        """Begin."""
+        if self._trial:
+            self._log.add(NOTICE, "the installed version is being tried already")
+            return
+        try:
+            self._trial = Trial(self._handover(True), self._ignored)
+        except OSError as why:
+            self._refuse(f"it cannot be tried: {why.strerror}")
+
+    def overdue(self) -> None:
+        """The trial has taken too long."""
+        if self._trial:
+            send(self._trial.pid, "KILL", True)
+
+    def tried(self, how: ExitStatus) -> None:
+        """The trial has ended."""
+        trial, self._trial = self._trial, None
+        complaint = trial.complaint() if trial else ""
+        if how.code != 0:
+            self._refuse(f"its trial {how}: {complaint}")
+            return
+        try:
+            with signals_blocked():
+                kept = self._prepare()
+                if kept is None:
+                    self._refuse("the service is between two processes just now")
+                elif kept:
+                    replace(self._handover(False), sys.argv[1:], kept)
+        except OSError as why:
+            self._refuse(f"it cannot be executed: {why.strerror}")
+
+    def _refuse(self, why: str) -> None:
+        self._refused()
+        self._log.add(WARNING, "not replaced by the installed version: %s", why)
 
 
 class signals_blocked:

@@ -113,7 +113,7 @@ def help_of(program: str) -> str:
 def options_of(program: str) -> set[str]:
     """The options of its --help."""
     lines = [line for line in help_of(program).splitlines() if line.startswith("  ")]
-    named = [line[:18] if line.startswith("  -") else line for line in lines]
+    named = [line.strip().partition("  ")[0] if line.startswith("  -") else line for line in lines]
     return {word for text in named for word in re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", text)}
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from simulated import CRASH, KILLED, NOT_FOUND, Loop, in_state, policy, running
 
-from supervise import machine
+from supervise import states
 from supervise.exitstatus import ExitStatus
 from supervise.letters import COMMANDS, SIGNAL, SIGNALS
-from supervise.machine import DELAY, ENDED, EVENTS, IDLE, RUNNING, SCRIPT_RUN, SPAWNING, STATES, STOPPING, TABLE
+from supervise.machine import EVENTS, TABLE
 from supervise.record import DOWN, ONCE, UP
+from supervise.states import (
+    ABORTING,
+    CLEANUP,
+    DELAY,
+    ENDED,
+    IDLE,
+    RUNNING,
+    SCRIPT_RUN,
+    SPAWNING,
+    STATES,
+    STOPPING,
+    SUCCESSION,
+)
 
-WITHOUT_SERVICE = [IDLE, SPAWNING, DELAY, SCRIPT_RUN, ENDED]
-WITH_SERVICE = [RUNNING, STOPPING]
+WITHOUT_SERVICE = [IDLE, SPAWNING, CLEANUP, SUCCESSION, DELAY, SCRIPT_RUN, ENDED]
+WITH_SERVICE = [RUNNING, STOPPING, ABORTING]
 WAITING = [IDLE, DELAY, SCRIPT_RUN]
 ALIVE = [state for state in STATES if state != ENDED]
 
@@ -37,7 +52,7 @@ def test_every_letter_is_an_event() -> None:
 def test_a_supervise_that_begins_starts_its_service() -> None:
     loop = Loop()
     loop.begin()
-    assert loop.kinds == [machine.START]
+    assert loop.kinds == [states.START]
     assert loop.machine.visible == (False, UP, True, loop.pid)
 
 
@@ -49,16 +64,17 @@ def test_it_begins_once() -> None:
 
 @pytest.mark.parametrize("state", [state for state in STATES if state != DELAY])
 def test_where_nothing_is_due_a_timer_means_nothing(state: str) -> None:
-    assert in_state(state).event(machine.TIMER) == []
+    assert in_state(state).event(states.TIMER) == []
 
 
 @pytest.mark.parametrize(
     "event, value, asked_for_in",
     [
-        (machine.STARTED, 77, [SPAWNING]),
-        (machine.FAILED, NOT_FOUND, [SPAWNING]),
-        (machine.EXITED, CRASH, [RUNNING, STOPPING]),
-        (machine.SCRIPT_DONE, None, [SCRIPT_RUN]),
+        (states.STARTED, 77, [SPAWNING]),
+        (states.FAILED, NOT_FOUND, [SPAWNING]),
+        (states.EXITED, CRASH, WITH_SERVICE),
+        (states.ORPHANED, CRASH, WITH_SERVICE),
+        (states.SCRIPT_DONE, None, [SCRIPT_RUN]),
     ],
 )
 def test_a_result_that_was_not_asked_for_is_said_and_has_no_effect(
@@ -68,9 +84,9 @@ def test_a_result_that_was_not_asked_for_is_said_and_has_no_effect(
         if state not in asked_for_in:
             loop = in_state(state)
             before = loop.machine.visible
-            loop.event(event, value)
+            loop.event(event, copy.copy(value))
             assert loop.kinds == []
-            assert loop.said(machine.WARNING) == [f"unexpected in state {state}: {event}"]
+            assert loop.said(states.WARNING) == [f"unexpected in state {state}: {event}"]
             assert (loop.state, loop.machine.visible) == (state, before)
 
 
@@ -92,7 +108,7 @@ def test_in_every_state_a_letter_can_say_what_is_wanted(letter: str, want: str, 
 def test_u_starts_a_service_that_is_down() -> None:
     loop = in_state(IDLE)
     loop.letters("u")
-    assert loop.kinds == [machine.START]
+    assert loop.kinds == [states.START]
     assert loop.machine.want == UP
 
 
@@ -113,7 +129,7 @@ def test_u_makes_a_service_that_runs_once_be_restarted() -> None:
 def test_u_brings_a_service_that_was_told_to_go_down_up_again() -> None:
     loop = running()
     loop.letters("du")
-    assert loop.crash_after(2)[0] == (machine.START,)
+    assert loop.crash_after(2)[0] == (states.START,)
 
 
 @pytest.mark.parametrize("state", [DELAY, SCRIPT_RUN])
@@ -170,7 +186,7 @@ def test_d_ends_a_wait_for_a_restart() -> None:
 def test_d_ends_the_restart_script_and_the_restart() -> None:
     loop = in_state(SCRIPT_RUN)
     loop.letters("d")
-    assert loop.kinds == [machine.END_SCRIPT]
+    assert loop.kinds == [states.END_SCRIPT]
     loop.script_done()
     assert loop.state == IDLE
 
@@ -191,7 +207,7 @@ def test_d_while_the_service_is_being_started_takes_it_down() -> None:
 def test_o_starts_a_service_that_is_down_and_does_not_restart_it() -> None:
     loop = in_state(IDLE)
     loop.letters("o")
-    assert loop.kinds == [machine.START]
+    assert loop.kinds == [states.START]
     assert loop.machine.want == ONCE
     loop.crash_after(5)
     assert loop.state == IDLE
@@ -234,7 +250,7 @@ def test_x_ends_at_once_without_a_service(state: str) -> None:
     loop = in_state(state)
     loop.letters("x")
     assert loop.state == ENDED
-    assert loop.kinds == ([machine.END_SCRIPT] if state == SCRIPT_RUN else [])
+    assert loop.kinds == ([states.END_SCRIPT] if state == SCRIPT_RUN else [])
 
 
 def test_x_does_not_take_the_service_down() -> None:
@@ -297,7 +313,7 @@ def test_R_takes_the_service_down_and_starts_it_again() -> None:
     loop.letters("R")
     assert loop.signals == [("TERM", False), ("CONT", False)]
     loop.exit()
-    assert loop.did[0] == (machine.START,)
+    assert loop.did[0] == (states.START,)
     assert loop.machine.want == UP
 
 
@@ -356,7 +372,7 @@ def test_a_signal_letter_sends_its_signal_and_nothing_else(letter: str, state: s
     loop = in_state(state)
     before = loop.machine.visible
     loop.letters(letter)
-    assert loop.kinds == [machine.KILL]
+    assert loop.kinds == [states.KILL]
     assert loop.signals == [(SIGNALS[letter], False)]
     assert loop.machine.visible == before
     assert loop.state == state
@@ -384,7 +400,7 @@ def test_a_service_that_was_killed_by_letter_is_restarted(letter: str) -> None:
     loop = running()
     loop.wait(5)
     loop.letters(letter)
-    assert loop.exit(KILLED)[0] == (machine.START,)
+    assert loop.exit(KILLED)[0] == (states.START,)
 
 
 # s and n, r, e.
@@ -404,19 +420,19 @@ def test_s_turns_alarms_off_and_n_on_again(state: str) -> None:
 def test_r_reads_the_configuration_again(state: str) -> None:
     loop = in_state(state)
     loop.letters("r")
-    assert loop.kinds == [machine.RELOAD]
+    assert loop.kinds == [states.RELOAD]
     config = policy(max_tries=5)
-    loop.event(machine.CONFIG, config)
+    loop.event(states.CONFIG, config)
     assert loop.machine.config is config
     assert loop.state == state
 
 
-@pytest.mark.parametrize("state", [IDLE, RUNNING, STOPPING, DELAY, SCRIPT_RUN])
+@pytest.mark.parametrize("state", [state for state in ALIVE if state != SPAWNING])
 def test_e_replaces_supervise_and_does_not_touch_the_service(state: str) -> None:
     loop = in_state(state)
     before = loop.machine.visible
     loop.letters("e")
-    assert loop.kinds == [machine.UPGRADE]
+    assert loop.kinds == [states.UPGRADE]
     assert (loop.state, loop.machine.visible) == (state, before)
 
 
@@ -427,4 +443,4 @@ def test_every_letter_is_said_in_the_log(letter: str) -> None:
             continue  # nothing is read while a start lasts; the successor would not know of it
         loop = in_state(state)
         loop.letters(letter)
-        assert [line for line in loop.said(machine.NOTICE) if line.startswith(f"command {letter}: ")], state
+        assert [line for line in loop.said(states.NOTICE) if line.startswith(f"command {letter}: ")], state

@@ -9,95 +9,139 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from simulated import CLEAN, CORE, CRASH, KILLED, LOG, NOT_FOUND, UNKNOWN, Loop, in_state, policy
+from machines import check_adopted, check_carried_on, check_eager, check_shape, fingerprint, found_state
+from simulated import (
+    CLEAN,
+    CORE,
+    CRASH,
+    KILLED,
+    LOG,
+    NEVER,
+    NOT_FOUND,
+    UNKNOWN,
+    Loop,
+    again,
+    in_phase,
+    in_state,
+    policy,
+)
 
-from supervise import machine
+from supervise import states
+from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.letters import SIGNAL, SIGNALS
-from supervise.machine import DELAY, ENDED, EVENTS, IDLE, RUNNING, SCRIPT_RUN, STATES, STOPPING, Machine
-from supervise.record import DOWN, ONCE, UP, Record, decode
+from supervise.machine import EVENTS, Machine
+from supervise.record import DOWN, ONCE, UP
+from supervise.states import (
+    ABORTING,
+    CLEANUP,
+    DELAY,
+    ENDED,
+    ENDING,
+    IDLE,
+    READY,
+    RELOADING,
+    RUNNING,
+    SCRIPT_RUN,
+    SPAWNING,
+    STARTING,
+    STATES,
+    STOPPING,
+    SUCCESSION,
+)
+from supervise.vigilance import GRACE
 
 NOISY = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 ENDS = (CRASH, CLEAN, KILLED, CORE, UNKNOWN)
 LETTERS = "udoxRpcsnre"
+PHASES = (None, STARTING, READY, RELOADING, ENDING)
 ends = st.sampled_from(ENDS)
-limits = st.sampled_from([0, 0, 1, 2, 5])
-policies = st.builds(
-    lambda interval, tries, cores: policy(alarm_interval=interval, max_tries=tries, max_tries_if_coredumped=cores),
-    st.sampled_from([0, 60, 60, 600]),
-    limits,
-    limits,
+leftovers = st.sampled_from([None, None, "TERM", "KILL", NEVER])
+configs = st.builds(
+    policy,
+    alarm_interval=st.sampled_from([0, 60, 60, 600]),
+    max_tries=st.sampled_from([0, 0, 0, 1, 2, 5]),
+    max_tries_if_coredumped=st.sampled_from([0, 0, 1, 2]),
+    autorestart=st.sampled_from(["always", "always", "unexpected", "never"]),
+    exitcodes=st.sampled_from([(0,), (), (0, 1), (3,)]),
+    restart_delay=st.sampled_from([1, 1, 2, 30]),
+    restart_delay_max=st.sampled_from([0, 1, 8, 600]),
+    startsecs=st.sampled_from([0, 1, 1, 10]),
+    stopsignal=st.sampled_from(["TERM", "INT"]),
+    stopwaitsecs=st.sampled_from([0, 0, 3, 60]),
+    stopasgroup=st.booleans(),
+    killasgroup=st.booleans(),
+    notify=st.booleans(),
+    notification_fd=st.sampled_from([0, 0, 3]),
+    starttimeoutsecs=st.sampled_from([0, 0, 2, 30]),
+    watchdog_secs=st.sampled_from([0, 0, 1, 10]),
+    watchdog_signal=st.sampled_from(["ABRT", "KILL"]),
+    pidfile=st.sampled_from(["", "", "app.pid"]),
 )
-pauses = st.sampled_from([0, 0.001, 0.3, 0.999, 1, 1.001, 2, 59, 60, 1000])
+CONFIGS = [
+    policy(),
+    policy(alarm_interval=60, max_tries=1, max_tries_if_coredumped=1),
+    policy(autorestart="never", killasgroup=True, stopasgroup=True, stopwaitsecs=3, pidfile="app.pid"),
+    policy(autorestart="unexpected", restart_delay=2, restart_delay_max=60, startsecs=10, stopsignal="INT"),
+    policy(notify=True, starttimeoutsecs=30, watchdog_secs=10),
+]
+pauses = st.sampled_from([0, 0.001, 0.3, 0.999, 1, 1.001, 2, 5, 10, 59, 60, 1000])
 
-
-def found_state(machine_state: str, paused: bool, pid: int) -> dict[str, Any]:
-    """What a supervise that was killed has left behind (state.py), as far as it matters here."""
-    service = {"pid": pid, "start_ticks": 1, "pidfd_inode": None, "start_time": 0.0} if pid else None
-    return {"machine": machine_state, "paused": paused, "leaving": False, "service": service, "started_at": 900.0}
-
-
-# For each event some values that its comment in machine.py allows.
+# For each event some values that its comment in states.py allows.
 VALUES: dict[str, list[Any]] = {
     SIGNAL: [(letter, name, group) for letter, name in SIGNALS.items() for group in (False, True)],
-    machine.BEGIN: [None],
-    machine.ADOPTED: [
-        (77, found_state(RUNNING, True, 77)),
-        (78, found_state(STOPPING, False, 78)),
-        (79, found_state(IDLE, False, 0)),
+    states.BEGIN: [None],
+    states.ADOPTED: [
+        (77, found_state(RUNNING, 77, paused=True)),
+        (77, found_state(RUNNING, 77, phase=STARTING, watchdog=3.0, status_text="loading")),
+        (78, found_state(STOPPING, 78)),
+        (78, found_state(STOPPING, 78, deadline_at=950.0)),
+        (78, found_state(ABORTING, 78, deadline_at=1003.0, fault="hung: no WATCHDOG=1 for 10 seconds")),
+        (79, found_state(IDLE, 0)),
+        (79, found_state(SUCCESSION, 0, deadline_at=1002.0)),
+        (80, found_state(RUNNING, 77, phase=READY)),
     ],
-    machine.STARTED: [80, 4194304],
-    machine.FAILED: [NOT_FOUND],
-    machine.EXITED: list(ENDS),
-    machine.AMENDED: [(CORE, 81), (CLEAN, 82)],
-    machine.TIMER: [None],
-    machine.SCRIPT_DONE: [None, "restart script exited with status 1"],
-    machine.CONFIG: [policy(), policy(alarm_interval=60, max_tries=1, max_tries_if_coredumped=1)],
+    states.STARTED: [80, 4194304],
+    states.FAILED: [NOT_FOUND],
+    states.EXITED: list(ENDS),
+    states.ORPHANED: list(ENDS),
+    states.MAIN: [91, 4194304],
+    states.AMENDED: [(CORE, 81), (CLEAN, 82)],
+    states.TIMER: [None],
+    states.SCRIPT_DONE: [None, "restart script exited with status 1"],
+    states.CONFIG: CONFIGS,
+    states.SAYS_TEXT: ["", "loading 50 % of it"],
+    states.WATCHDOG: [0.0, 0.5, 30.0],
+    states.EXTEND: [0.0, 3.0, 1000.0],
+    states.UNHEALTHY: ["unhealthy: check_command exited with status 1"],
 }
 events = st.sampled_from(EVENTS).flatmap(
     lambda event: st.tuples(st.just(event), st.sampled_from(VALUES.get(event, [False, True, None])))
 )
 
 
-def check_shape(found: Machine) -> None:
-    """What holds between any two events."""
-    assert found.state in STATES
-    assert (found.pid != 0) == (found.state in (RUNNING, STOPPING))
-    assert found.pid or not found.paused
-    assert (found.deadline is not None) == (found.state == DELAY)
-    assert found.visible == (found.paused, found.want, found.alarms, found.pid)
-    record = Record(0, *found.visible)
-    assert decode(record.encode()) == record
-
-
-def check_eager(found: Machine, now: float) -> None:
-    """What the loop relies on when it starts the successor before it has asked."""
-    if found.eager_from is None:
-        return
-    assert found.state == RUNNING
-    for how in ENDS:
-        for at in (found.eager_from, max(now, found.eager_from), now + found.eager_from):
-            if at >= now:
-                assert copy.deepcopy(found).handle(machine.EXITED, at, how)[0] == (machine.START,)
-
-
-def fingerprint(found: Machine) -> tuple[Any, ...]:
-    """Everything about a machine that an event can change."""
-    window = (found.window.opened, found.window.exits, found.window.cores)
-    names = [name for name in Machine.__slots__ if name not in ("window", "_actions", "totals")]
-    return (*(getattr(found, name) for name in names), window, tuple(found.totals.items()))
-
-
 class AnyOrder(RuleBasedStateMachine):
     """Everything that a loop can be told, at any time; simulated.py refuses what must never be asked for."""
 
-    @initialize(config=policies, script=st.booleans(), reset=st.sampled_from([None, 0, 60]), begin=st.booleans())
-    def first(self, config: Any, script: bool, reset: float | None, begin: bool) -> None:
-        self.loop = Loop(config, script, reset)
+    @initialize(
+        config=configs,
+        script=st.booleans(),
+        reset=st.sampled_from([None, 0, 60]),
+        ends=st.booleans(),
+        begin=st.booleans(),
+        steady=st.booleans(),
+    )
+    def first(
+        self, config: Config, script: bool, reset: float | None, ends: bool, begin: bool, steady: bool
+    ) -> None:
+        self.loop = Loop(config, script, reset, ends)
         self.over = False
+        self.steady = steady  # the configuration never changes
         if begin:
             self.loop.begin()
+
+    # Letters.
 
     @rule(letter=st.sampled_from(LETTERS), plus=st.sampled_from(["", "+"]))
     def command(self, letter: str, plus: str) -> None:
@@ -108,15 +152,36 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(letter=st.sampled_from(sorted(SIGNALS)), plus=st.sampled_from(["", "+"]))
     def signal(self, letter: str, plus: str) -> None:
-        before = fingerprint(self.loop.machine)
-        self.loop.letters(plus + letter)
-        assert fingerprint(self.loop.machine) == before
-        assert bool(self.loop.signals) == (self.loop.pid != 0)
+        before, pid = fingerprint(self.loop.machine), self.loop.pid
+        actions = self.loop.letters(plus + letter)
+        assert bool(self.loop.signals) == (pid != 0)
+        if pid:
+            assert actions[0] == (states.KILL, SIGNALS[letter], plus == "+")
+        if self.loop.pid == pid:
+            assert fingerprint(self.loop.machine) == before
+
+    # Processes.
 
     @precondition(lambda self: self.loop.pid)
-    @rule(how=ends)
-    def service_ends(self, how: ExitStatus) -> None:
+    @rule(how=ends, leaves=leftovers)
+    def service_ends(self, how: ExitStatus, leaves: str | None) -> None:
+        self.loop.leaves = leaves
         self.loop.exit(how)
+
+    @precondition(lambda self: self.loop.pid)
+    @rule(how=ends, left=leftovers)
+    def main_process_ends(self, how: ExitStatus, left: str | None) -> None:
+        self.loop.orphan(how, left or "TERM")
+
+    @precondition(lambda self: self.loop.pid or self.loop.state == SUCCESSION)
+    @rule()
+    def main_process_changes(self) -> None:
+        self.loop.main()
+
+    @precondition(lambda self: self.loop.left and self.loop.state in (CLEANUP, SUCCESSION))
+    @rule()
+    def what_is_left_ends(self) -> None:
+        self.loop.nobody_left()
 
     @precondition(lambda self: self.loop.script_runs)
     @rule(problem=st.sampled_from([None, "failed"]))
@@ -128,52 +193,99 @@ class AnyOrder(RuleBasedStateMachine):
     def start_is_over(self) -> None:
         self.loop.spawned()
 
+    @rule(broken=st.booleans(), hold=st.booleans(), kill=st.booleans(), chance=st.floats(0, 1))
+    def world_changes(self, broken: bool, hold: bool, kill: bool, chance: float) -> None:
+        """Whether starts fail, whether anything can happen while they last, whether KILL works at once."""
+        self.loop.broken, self.loop.hold = broken, hold
+        self.loop.ends_on = ("KILL",) if kill else ()
+        self.loop.chance = chance
+
+    @rule()
+    def it_turns_out_how_it_ended(self) -> None:
+        self.loop.event(states.AMENDED, (again(CORE), 81))
+
+    # What the service says, and what is found out about it.
+
+    @rule(
+        event=st.sampled_from(
+            [states.SAYS_READY, states.SAYS_READY, states.SAYS_RELOADING, states.SAYS_STOPPING, states.KICK]
+        )
+    )
+    def service_says(self, event: str) -> None:
+        self.loop.event(event)
+        assert self.loop.kinds == []
+
+    @rule(text=st.sampled_from(["", "loading", "100 % loaded"]))
+    def service_has_text(self, text: str) -> None:
+        self.loop.event(states.SAYS_TEXT, text)
+        assert self.loop.did == []
+
+    @rule(event=st.sampled_from([states.WATCHDOG, states.EXTEND]), seconds=st.sampled_from([0.0, 0.5, 3.0, 100.0]))
+    def service_wants_time(self, event: str, seconds: float) -> None:
+        self.loop.event(event, seconds)
+        assert self.loop.did == []
+
+    @rule(event=st.sampled_from([states.TRIGGER, states.UNHEALTHY]))
+    def service_hangs(self, event: str) -> None:
+        obeyed = self.loop.machine.healthy if event == states.UNHEALTHY else self.loop.state == RUNNING
+        hangs = self.loop.machine.totals["hangs"]
+        self.loop.event(event, "unhealthy: so it is")
+        assert self.loop.machine.totals["hangs"] == hangs + obeyed
+        assert obeyed or not self.loop.signals
+
+    # Time, and everything else.
+
     @rule(seconds=pauses)
     def time_passes(self, seconds: float) -> None:
         self.loop.wait(seconds)
 
     @rule()
     def timer_that_is_early_or_late(self) -> None:
-        self.loop.event(machine.TIMER)
+        self.loop.event(states.TIMER)
 
-    @rule(config=policies)
-    def configuration_changes(self, config: Any) -> None:
-        state = self.loop.state
-        self.loop.event(machine.CONFIG, config)
-        assert self.loop.kinds == []
-        assert self.loop.state == state
+    @precondition(lambda self: not self.steady)
+    @rule(config=configs)
+    def configuration_changes(self, config: Config) -> None:
+        before = fingerprint(self.loop.machine)
+        self.loop.event(states.CONFIG, config)
+        assert self.loop.did == []
+        assert fingerprint(self.loop.machine) == before
 
-    @rule(broken=st.booleans(), hold=st.booleans())
-    def starts_change(self, broken: bool, hold: bool) -> None:
-        """Whether they fail, and whether anything can happen while they last."""
-        self.loop.broken, self.loop.hold = broken, hold
-
+    @precondition(lambda self: not self.loop.starts)
     @rule()
     def begins_again(self) -> None:
         self.loop.begin()
 
-    @rule(event=st.sampled_from([machine.STARTED, machine.FAILED, machine.EXITED, machine.SCRIPT_DONE]))
+    @rule(
+        event=st.sampled_from([states.STARTED, states.FAILED, states.EXITED, states.ORPHANED, states.SCRIPT_DONE])
+    )
     def result_of_nothing(self, event: str) -> None:
         """A result that was not asked for is said, and changes nothing."""
-        state = self.loop.state
         asked_for = {
-            machine.STARTED: self.loop.spawning,
-            machine.FAILED: self.loop.spawning,
-            machine.EXITED: state in (RUNNING, STOPPING),
-            machine.SCRIPT_DONE: state == SCRIPT_RUN,
+            states.STARTED: self.loop.spawning,
+            states.FAILED: self.loop.spawning,
+            states.EXITED: self.loop.pid,
+            states.ORPHANED: self.loop.pid,
+            states.SCRIPT_DONE: self.loop.state == SCRIPT_RUN,
         }
         if not asked_for[event]:
             before = fingerprint(self.loop.machine)
-            actions = self.loop.event(event, VALUES[event][0])
-            assert [action[0] for action in actions] == [machine.WARNING]
+            actions = self.loop.event(event, copy.copy(VALUES[event][0]))
+            assert [action[0] for action in actions] == [states.WARNING]
             assert fingerprint(self.loop.machine) == before
+
+    # What holds between any two of them.
 
     @invariant()
     def what_the_record_shows_is_what_runs(self) -> None:
         check_shape(self.loop.machine)
         assert self.loop.machine.pid == self.loop.pid
-        assert (self.loop.state == machine.SPAWNING) == self.loop.spawning
-        assert self.loop.machine.want != DOWN or self.loop.state not in (RUNNING, DELAY)
+        assert (self.loop.state == SPAWNING) == self.loop.spawning
+
+    @invariant()
+    def what_is_wanted_down_is_down_or_on_its_way(self) -> None:
+        if self.loop.machine.want == DOWN:
+            assert self.loop.state in (IDLE, SPAWNING, STOPPING, CLEANUP, SCRIPT_RUN, ENDED)
 
     @invariant()
     def the_end_is_final(self) -> None:
@@ -181,66 +293,128 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.loop.kinds == []
             assert self.loop.state == ENDED
         self.loop.did = []
-        assert not self.loop.machine.gave_up or self.loop.state == ENDED
         self.over = self.loop.state == ENDED
 
     @invariant()
+    def something_is_due_exactly_where_something_limits_it(self) -> None:
+        found, config = self.loop.machine, self.loop.machine.config
+        killed = self.loop.killed == self.loop.pid
+        if found.state == ABORTING:
+            assert found.deadline is not None or killed
+        elif found.state == STOPPING and self.steady:
+            assert found.deadline is not None or killed or not config.stopwaitsecs
+        elif found.state == RUNNING and self.steady and not killed and not found.paused:
+            limits = {STARTING: config.starttimeoutsecs, ENDING: config.stopwaitsecs}
+            assert (found.deadline is not None) == (limits.get(found.phase or "", found.watchdog) > 0)
+
+    @invariant()
+    def what_has_to_end_ends_in_bounded_time(self) -> None:
+        if self.loop.state not in (ABORTING, CLEANUP):
+            return
+        later = copy.deepcopy(self.loop)
+        later.ends_on = ("KILL",)
+        if later.machine.deadline is None:
+            later.exit(KILLED)  # it was sent KILL already
+        else:
+            later.wait(max(later.machine.deadline - later.now, 0))
+        if later.state == CLEANUP:
+            later.wait((later.machine.deadline or later.now) - later.now + GRACE)
+        assert later.state != CLEANUP
+        assert not self.loop.pid or later.pid != self.loop.pid
+
+    @invariant()
     def an_early_successor_is_asked_for(self) -> None:
-        check_eager(self.loop.machine, self.loop.now)
+        check_eager(self.loop.machine, self.loop.now, ENDS)
+
+    @invariant()
+    def the_next_version_carries_on(self) -> None:
+        check_carried_on(self.loop.machine, self.loop.now)
+
+    @invariant()
+    def the_next_supervise_takes_over(self) -> None:
+        check_adopted(self.loop.machine, self.loop.now)
 
     @invariant()
     def somebody_will_wake_what_is_wanted(self) -> None:
-        """A service that is wanted up and does not run is waiting for something that will come."""
-        if self.loop.state == IDLE and self.loop.starts:
-            assert self.loop.machine.want != UP
+        """A service that is wanted up and does not run is waiting for something that will come, or has had its end."""
+        found = self.loop.machine
+        if found.state == IDLE and self.loop.starts:
+            assert found.want != UP or (not found.again and found.config.autorestart != "always") or not self.steady
+            assert not found.exit_with_service
 
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=NOISY
+    max_examples=250, stateful_step_count=50, deadline=None, suppress_health_check=NOISY
 )
+
+
+# Every event in every state, and in every phase of a service that runs.
+
+
+def check_answer(loop: Loop, event: str, value: Any, seconds: float) -> None:
+    found, state = loop.machine, loop.state
+    actions = found.handle(event, loop.now + seconds, copy.copy(value))
+    check_shape(found)
+    check_eager(found, loop.now + seconds, ENDS)
+    check_carried_on(found, loop.now + seconds)
+    check_adopted(found, loop.now + seconds)
+    assert [action for action in actions if action[0] == states.START] in ([], [(states.START,)])
+    assert all(action[1] % action[2:] for action in actions if action[0] in LOG)
+    if state == ENDED:
+        assert found.state == ENDED
+        assert all(action[0] == states.WARNING for action in actions)
 
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_event_in_every_state_has_an_answer(event: str, state: str) -> None:
-    for value in VALUES.get(event, [False, True, None]):
-        loop = in_state(state)
-        found = loop.machine
-        actions = found.handle(event, loop.now + 0.5, value)
-        check_shape(found)
-        assert [action for action in actions if action[0] == machine.START] in ([], [(machine.START,)])
-        assert all(action[1] % action[2:] for action in actions if action[0] in LOG)
-        if state == ENDED:
-            assert found.state == ENDED
-            assert all(action[0] == machine.WARNING for action in actions)
+    for config in CONFIGS:
+        if state == CLEANUP:
+            config = copy.copy(config)
+            config.killasgroup = True
+        if state in (DELAY, SCRIPT_RUN) and (config.autorestart == "never" or config.killasgroup):
+            continue  # it cannot be led there by an exit
+        for value in VALUES.get(event, [False, True, None]):
+            for seconds in (0, 0.5, 1, 10_000):
+                check_answer(in_state(state, config=config), event, value, seconds)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_in_every_phase_has_an_answer(event: str, phase: str | None) -> None:
+    for config in CONFIGS:
+        for value in VALUES.get(event, [False, True, None]):
+            for seconds in (0, 0.5, 1, 10_000):
+                check_answer(in_phase(phase, copy.copy(config)), event, value, seconds)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=NOISY)
 @given(
     st.lists(st.tuples(events, pauses), max_size=60),
-    policies,
+    configs,
     st.booleans(),
     st.sampled_from([None, 60]),
+    st.booleans(),
 )
 def test_events_without_sense_or_order_do_no_harm(
-    steps: list[tuple[tuple[str, Any], float]], config: Any, script: bool, reset: float | None
+    steps: list[tuple[tuple[str, Any], float]], config: Config, script: bool, reset: float | None, ends: bool
 ) -> None:
     """Whatever a loop with a bug reports, nothing raises, and there is no start where there is a service."""
-    found = Machine(config, script, reset)
+    found = Machine(config, script, reset, ends, lambda: 0.5)
     now = 1000.0
     for (event, value), seconds in steps:
         before, pid, over = found.state, found.pid, found.state == ENDED
-        actions = found.handle(event, now, value)
+        actions = found.handle(event, now, copy.copy(value))
         check_shape(found)
-        check_eager(found, now)
-        starts = [action for action in actions if action[0] == machine.START]
+        check_eager(found, now, ENDS)
+        starts = [action for action in actions if action[0] == states.START]
         assert len(starts) <= 1
         if starts:
-            assert found.state == machine.SPAWNING and before != machine.SPAWNING
+            assert found.state == SPAWNING and before != SPAWNING
             assert found.want != DOWN
-            assert not pid or event == machine.EXITED
+            assert not pid or event in (states.EXITED, states.ORPHANED)
         if over:
             assert found.state == ENDED
-            assert all(action[0] == machine.WARNING for action in actions)
+            assert all(action[0] == states.WARNING for action in actions)
         now += seconds

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, in_state, policy, running
 
-from supervise import machine
+from supervise import states
 from supervise.exitstatus import ExitStatus
-from supervise.machine import DELAY, RUNNING, SCRIPT_RUN
+from supervise.states import DELAY, RUNNING, SCRIPT_RUN
 
 
 @pytest.mark.parametrize("how", [CLEAN, CRASH, KILLED, CORE, UNKNOWN], ids=str)
 def test_a_service_that_ran_for_a_second_is_restarted_as_soon_as_it_exits(how: ExitStatus) -> None:
     loop = running()
     loop.crash_after(1, how)
-    assert loop.did[0] == (machine.START,)
+    assert loop.did[0] == (states.START,)
     assert loop.starts == [1000.0, 1001.0]
 
 
@@ -22,7 +22,7 @@ def test_a_service_that_ran_for_a_second_is_restarted_as_soon_as_it_exits(how: E
 def test_one_that_ran_for_less_is_restarted_at_the_end_of_that_second(uptime: float) -> None:
     loop = running()
     loop.crash_after(uptime)
-    assert machine.START not in loop.kinds
+    assert states.START not in loop.kinds
     assert loop.machine.deadline == 1001.0
     loop.wait(5)
     assert loop.starts == [1000.0, 1001.0]
@@ -30,7 +30,7 @@ def test_one_that_ran_for_less_is_restarted_at_the_end_of_that_second(uptime: fl
 
 def test_a_timer_that_comes_too_soon_starts_nothing() -> None:
     loop = in_state(DELAY)
-    loop.event(machine.TIMER)
+    loop.event(states.TIMER)
     assert loop.state == DELAY
     assert len(loop.starts) == 1
 
@@ -48,7 +48,7 @@ def test_a_restart_that_fails_is_an_exit_and_the_next_try_follows_by_the_same_ru
     loop.broken = True
     loop.crash_after(5)
     assert loop.state == DELAY
-    assert loop.said(machine.WARNING) == ["service could not be started: no such program"]
+    assert loop.said(states.WARNING) == ["service could not be started: no such program"]
     loop.wait(3)
     loop.broken = False
     loop.wait(1)
@@ -58,19 +58,19 @@ def test_a_restart_that_fails_is_an_exit_and_the_next_try_follows_by_the_same_ru
 
 def test_the_next_process_comes_before_the_log_and_the_alarm() -> None:
     loop = running(policy(alarm_interval=60))
-    assert loop.crash_after(5)[0] == (machine.START,)
-    assert loop.kinds.index(machine.START) < loop.kinds.index(machine.ALARM)
+    assert loop.crash_after(5)[0] == (states.START,)
+    assert loop.kinds.index(states.START) < loop.kinds.index(states.ALARM)
 
 
 def test_the_log_says_how_the_service_ended() -> None:
     loop = running()
     loop.crash_after(2.5, CORE)
-    assert loop.said(machine.NOTICE)[0] == (
+    assert loop.said(states.NOTICE)[0] == (
         "service was killed by signal 11 (SEGV), core dumped (pid 101, up 2.5 seconds)"
     )
     loop.letters("d")
     loop.crash_after(1, CLEAN)
-    assert loop.said(machine.NOTICE) == ["service exited with status 0 (pid 102, up 1.0 seconds, as asked)"]
+    assert loop.said(states.NOTICE) == ["service exited with status 0 (pid 102, up 1.0 seconds, as asked)"]
 
 
 # The restart script.
@@ -80,8 +80,8 @@ def test_the_script_runs_before_each_restart_and_is_told_how_many_exits_there_we
     loop = running(script=True)
     for exits in (1, 2, 3):
         loop.crash_after(5)
-        assert loop.kinds[0] == machine.SCRIPT
-        assert machine.START not in loop.kinds
+        assert loop.kinds[0] == states.SCRIPT
+        assert states.START not in loop.kinds
         loop.script_done()
         assert loop.state == RUNNING
         assert loop.scripts[-1] == exits
@@ -111,7 +111,7 @@ def test_a_script_that_fails_is_a_warning_and_the_restart_follows() -> None:
     loop = running(script=True)
     loop.crash_after(5)
     loop.script_done("restart script exited with status 1")
-    assert loop.said(machine.WARNING) == ["restart script exited with status 1"]
+    assert loop.said(states.WARNING) == ["restart script exited with status 1"]
     assert loop.state == RUNNING
 
 

@@ -16,7 +16,9 @@ from supervise.options import Options
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What execve(2) can hand over: any bytes but NUL.  Some of them look like our own words.
-ours = st.sampled_from(["--", "conf=x", "script=x", "reset=1", "foreground", "resume", "trial", "handover=x", "=", ""])
+ours = st.sampled_from(
+    ["--", "conf=x", "script=x", "reset=1", "foreground", "resume", "exit_with_service", "trial", "handover=x", "=", ""]
+)
 words = st.one_of(ours, st.binary(max_size=12).map(lambda data: os.fsdecode(data.replace(b"\0", b""))))
 
 options = st.builds(
@@ -28,6 +30,7 @@ options = st.builds(
     script=st.lists(words, max_size=3),
     reset=st.none() | st.integers(0, 2**40),
     foreground=st.booleans(),
+    exit_with_service=st.booleans(),
     resume=st.booleans(),
     trial=st.booleans(),
     handover=words,
@@ -66,6 +69,7 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "script": [],
         "reset": None,
         "foreground": False,
+        "exit_with_service": False,
         "resume": False,
         "trial": False,
         "handover": "",

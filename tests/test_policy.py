@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, Loop, policy, running
 
-from supervise import machine
+from supervise import states
 from supervise.config import Config
 from supervise.exitstatus import ExitStatus, from_wait_status, signal_name
-from supervise.machine import DELAY, ENDED, IDLE, RUNNING, SPAWNING
 from supervise.policy import Window
+from supervise.states import DELAY, ENDED, IDLE, RUNNING, SPAWNING
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -30,7 +30,7 @@ def limited(max_tries: int = 0, cores: int = 0, interval: int = 60) -> Config:
 def test_the_first_exit_raises_an_alarm() -> None:
     loop = running(MINUTE)
     loop.crash_after(5, CORE)
-    assert loop.alarms == [(CORE, 5.0, 0, False)]
+    assert loop.alarms == [(str(CORE), 5.0, 0, False)]
 
 
 def test_further_exits_within_the_interval_raise_none() -> None:
@@ -69,10 +69,10 @@ def test_with_an_interval_of_0_the_other_keys_are_off() -> None:
 def test_an_exit_while_they_are_off_ends_the_interval() -> None:
     loop = running(MINUTE)
     loop.crash_after(5)
-    loop.event(machine.CONFIG, Config())
+    loop.event(states.CONFIG, Config())
     loop.crash_after(5)
     assert loop.alarms == []
-    loop.event(machine.CONFIG, MINUTE)
+    loop.event(states.CONFIG, MINUTE)
     loop.crash_after(5)
     assert len(loop.alarms) == 1
 
@@ -81,7 +81,7 @@ def test_an_exit_while_they_are_off_ends_the_interval() -> None:
 def test_however_a_service_ends_it_is_counted_and_alarmed(how: ExitStatus) -> None:
     loop = running(limited(max_tries=1))
     loop.crash_after(5, how)
-    assert [alarm[0] for alarm in loop.alarms] == [how]
+    assert [alarm[0] for alarm in loop.alarms] == [str(how)]
     loop.crash_after(5, how)
     assert loop.machine.gave_up
 
@@ -101,7 +101,7 @@ def test_a_start_that_fails_is_counted_and_alarmed() -> None:
     loop.crash_after(5)
     loop.letters("n")
     loop.wait(1)
-    assert [str(alarm[0]) for alarm in loop.alarms] == ["could not be started: no such program"]
+    assert [alarm[0] for alarm in loop.alarms] == ["could not be started: no such program"]
     loop.wait(2)
     assert loop.machine.gave_up
 
@@ -209,8 +209,8 @@ def test_giving_up_is_an_alarm_and_a_fatal_line() -> None:
     loop = running(limited(max_tries=1))
     loop.crash_after(5)
     loop.crash_after(5, CORE)
-    assert loop.alarms == [(CORE, 5.0, 1, True)]
-    assert loop.said(machine.FATAL) == ["giving up after 1 restarts within 60 seconds"]
+    assert loop.alarms == [(str(CORE), 5.0, 1, True)]
+    assert loop.said(states.FATAL) == ["giving up after 1 restarts within 60 seconds"]
 
 
 def test_a_restart_beyond_the_window_is_not_one_too_many() -> None:
@@ -262,7 +262,7 @@ def test_a_new_limit_holds_from_the_next_exit_on() -> None:
     loop = running(MINUTE)
     for _ in range(5):
         loop.crash_after(1)
-    loop.event(machine.CONFIG, limited(max_tries=3))
+    loop.event(states.CONFIG, limited(max_tries=3))
     assert loop.state == RUNNING
     loop.crash_after(1)
     assert loop.machine.gave_up
@@ -280,7 +280,7 @@ def test_supervise_gives_up_once_so_many_exits_dumped_core(cores: int) -> None:
     loop.crash_after(1, CORE)
     assert loop.machine.gave_up
     assert loop.alarms[0][3]
-    assert loop.said(machine.FATAL)
+    assert loop.said(states.FATAL)
 
 
 def test_exits_without_a_core_do_not_count_for_it() -> None:

@@ -18,6 +18,7 @@ COUNT = st.integers(0, 2**63 - 1)
 TIME = st.one_of(st.integers(0, 2**40), st.floats(0, 2**40, allow_nan=False))
 TEXT = st.text(st.characters(), max_size=20)  # surrogates, too: what os.fsdecode makes of bytes that are not UTF-8
 MAYBE_TIME = st.one_of(st.none(), TIME)
+TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned")  # that the first release had
 
 states = st.fixed_dictionaries(
     {
@@ -48,7 +49,7 @@ states = st.fixed_dictionaries(
         "script_exits": COUNT,
         "window": st.fixed_dictionaries({"opened_at": MAYBE_TIME, "exits": COUNT, "cores": COUNT}),
         "totals": st.fixed_dictionaries(
-            {name: COUNT for name in ("starts", "exits", "crashes", "cores", "failures", "planned")}
+            {name: COUNT for name in (*TOTALS, "expected", "hangs")}
         ),
         "last_exit": st.one_of(
             st.none(),
@@ -61,6 +62,7 @@ states = st.fixed_dictionaries(
                     "planned": st.booleans(),
                     "uptime": TIME,
                     "time": TIME,
+                    "fault": st.one_of(st.none(), TEXT),
                 }
             ),
         ),
@@ -70,6 +72,13 @@ states = st.fixed_dictionaries(
         "next_mark": st.one_of(st.none(), COUNT),
         "upgrades": COUNT,
         "upgrades_refused": COUNT,
+        "phase": st.sampled_from([None, "starting", "ready", "reloading", "stopping"]),
+        "phase_time": MAYBE_TIME,
+        "status_text": st.one_of(st.none(), TEXT),
+        "quick_exits": COUNT,
+        "watchdog": MAYBE_TIME,
+        "fault": st.one_of(st.none(), TEXT),
+        "notify_address": st.one_of(st.none(), TEXT),
     }
 )
 
@@ -90,7 +99,7 @@ SAMPLE: dict[str, Any] = {
     "exited_at": None,
     "script_exits": 0,
     "window": {"opened_at": None, "exits": 0, "cores": 0},
-    "totals": {"starts": 1, "exits": 0, "crashes": 0, "cores": 0, "failures": 0, "planned": 0},
+    "totals": {**dict.fromkeys((*TOTALS, "expected", "hangs"), 0), "starts": 1},
     "last_exit": None,
     "gave_up": False,
     "deadline_at": None,
@@ -98,9 +107,30 @@ SAMPLE: dict[str, Any] = {
     "next_mark": None,
     "upgrades": 0,
     "upgrades_refused": 0,
+    "phase": None,
+    "phase_time": None,
+    "status_text": None,
+    "quick_exits": 0,
+    "watchdog": None,
+    "fault": None,
+    "notify_address": None,
 }
-# Fields that the first release did not write.
-NEWER = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
+LAST_EXIT: dict[str, Any] = {
+    "code": 3,
+    "signal": None,
+    "core": False,
+    "failure": None,
+    "planned": False,
+    "uptime": 1.5,
+    "time": 1795229306.676,
+    "fault": None,
+}
+# Fields that earlier releases did not write: what came with adoption, and what came with readiness and backoff.
+ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
+READINESS = {"phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
+NEWER = ADOPTION | READINESS
+# The same within objects.
+NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}}
 # Other values than a field may have: a type that it never is, out of range, not finite.
 WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
@@ -209,15 +239,16 @@ def test_a_missing_field_is_named(name: str) -> None:
         decode(encode(fields))
 
 
-@pytest.mark.parametrize("outer", ["service", "window", "totals"])
+@pytest.mark.parametrize("outer", ["service", "window", "totals", "last_exit"])
 def test_a_missing_inner_field_is_named(outer: str) -> None:
-    for inner in SAMPLE[outer]:
-        part = {name: value for name, value in SAMPLE[outer].items() if name != inner}
+    whole = LAST_EXIT if outer == "last_exit" else SAMPLE[outer]
+    for inner in set(whole) - NEWER_INSIDE.get(outer, set()):
+        part = {name: value for name, value in whole.items() if name != inner}
         with pytest.raises(StateError, match=rf"^{outer}\.{inner} is missing$"):
             decode(raw(**{outer: part}))
 
 
-@pytest.mark.parametrize("name", ["supervise_pid", "session", "script_exits"])
+@pytest.mark.parametrize("name", ["supervise_pid", "session", "script_exits", "quick_exits"])
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_what_is_not_a_count_is_refused(name: str, value: Any) -> None:
     with pytest.raises(StateError, match=f"^{name} "):
@@ -248,9 +279,38 @@ def test_a_command_is_words(command: Any) -> None:
         decode(raw(command=command))
 
 
-def test_an_older_release_lacks_the_newer_fields() -> None:
-    old = {name: value for name, value in SAMPLE.items() if name not in NEWER}
+@pytest.mark.parametrize("missing", [READINESS, NEWER], ids=["newest", "newer"])
+def test_an_older_release_lacks_the_newer_fields(missing: set[str]) -> None:
+    old = {name: value for name, value in SAMPLE.items() if name not in missing}
+    old["totals"] = {name: SAMPLE["totals"][name] for name in TOTALS}
     assert known(decode(encode(old))) == SAMPLE
+
+
+def test_it_lacks_them_inside_its_objects_too() -> None:
+    old = {name: value for name, value in LAST_EXIT.items() if name != "fault"}
+    assert decode(raw(last_exit=old))["last_exit"] == LAST_EXIT
+
+
+def test_what_it_has_is_not_replaced_by_what_is_assumed_otherwise() -> None:
+    fields = {"phase": "ready", "status_text": "serving", "quick_exits": 7, "fault": "hung", "watchdog": 2.5}
+    found = decode(raw(**fields, totals={**SAMPLE["totals"], "hangs": 3}, last_exit={**LAST_EXIT, "fault": "hung"}))
+    assert {name: found[name] for name in fields} == fields
+    assert (found["totals"]["hangs"], found["totals"]["expected"]) == (3, 0)
+    assert found["last_exit"]["fault"] == "hung"
+
+
+@pytest.mark.parametrize("name", ["phase", "status_text", "fault", "notify_address"])
+@pytest.mark.parametrize("value", [True, -1, 2**63, 1.5, [], {}], ids=repr)
+def test_what_is_not_a_text_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(StateError, match=f"^{name} "):
+        decode(raw(**{name: value}))
+
+
+@pytest.mark.parametrize("name", ["phase_time", "watchdog", "deadline_at"])
+@pytest.mark.parametrize("value", [True, "x", -1, 2**63, [], {}], ids=repr)
+def test_what_is_not_a_time_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(StateError, match=f"^{name} "):
+        decode(raw(**{name: value}))
 
 
 def test_fields_of_a_newer_release_are_kept() -> None:
@@ -287,6 +347,7 @@ def test_what_a_real_supervise_writes(box: Box) -> None:
     assert fields["command"] == ["sh", "-c", "exec sleep 86399", "n\u00e4me", "\udcff\n"]
     assert fields["totals"]["starts"] == 1
     assert fields["last_exit"] is None
+    assert (fields["phase"], fields["phase_time"], fields["fault"], fields["quick_exits"]) == (None, None, None, 0)
     box.control("k")
     box.wait_new_pid(pid)
     box.wait_log("service started", 2)
@@ -294,6 +355,7 @@ def test_what_a_real_supervise_writes(box: Box) -> None:
     def counted() -> bool:
         now = decode((box.status / "state").read_bytes())
         last = now["last_exit"]
-        return bool(now["totals"]["crashes"] == 1 and last and last["signal"] == 9 and not last["planned"])
+        crashed = last and last["signal"] == 9 and not last["planned"] and last["fault"] is None
+        return bool(now["totals"]["crashes"] == 1 and crashed)
 
     wait_for("the exit in the state", counted)

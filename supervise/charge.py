@@ -1,0 +1,419 @@
+"""What the loop has in its charge: the service's main process, those in its place after it, and what they say.
+
+What lives here: which descriptors and deadlines there are for that, and what events they make.  What does not: what
+follows from them (the state machine), and the parts themselves: succession.py says who the main process is, hearing.py
+what it says, checks.py whether it is healthy, remains.py what is left of it.
+Each part is only there where the configuration asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from supervise import birthmark, states
+from supervise.exitstatus import ExitStatus
+from supervise.log import NOTICE, WARNING
+from supervise.process import Process, exit_info
+from supervise.remains import Remains, empty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from supervise.checks import Checks
+    from supervise.config import Config
+    from supervise.hearing import Hearing
+    from supervise.log import Log
+    from supervise.machine import Machine
+    from supervise.recorder import Recorder
+    from supervise.starter import Starter
+    from supervise.statusdir import StatusDir
+    from supervise.succession import Succession
+
+    Events = Iterator[tuple[str, Any]]
+
+
+def _installed() -> tuple[int, ...] | None:
+    """What tells the installed files of this package from those of another version."""
+    try:
+        found = os.stat(__file__)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
+_INSTALLED = _installed()
+
+
+class Charge:
+    """The processes of one service.  `process`: its main process, if it runs."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        starter: Starter,
+        recorder: Recorder,
+        directory: StatusDir,
+        env: dict[bytes, bytes],
+        ignored: list[int],
+        poll: select.poll,
+        log: Log,
+    ) -> None:
+        self._machine = machine
+        self._starter = starter
+        self._recorder = recorder
+        self._directory = directory
+        self._env = env
+        self._ignored = ignored
+        self._poll = poll
+        self._log = log
+        self.process: Process | None = None
+        self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
+        self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
+        self._prepared = -1  # starts that there had been when the next was prepared
+        self._config: Config | None = None  # that the parts are for
+        self._remains: Remains | None = None
+        self._hearing: Hearing | None = None
+        self._succession: Succession | None = None
+        self._checks: Checks | None = None
+        self._checked = 0  # the main process that is checked
+
+    # The parts.
+
+    def equip(self, config: Config) -> None:
+        """Have what this configuration asks for."""
+        if config is self._config:
+            return
+        self._config = config
+        if not self._import_parts(config):
+            return
+        self._starter.config = config
+        if self._succession:
+            self._succession.configure(config)
+        if self._checks:
+            self._checks.configure(config, time.monotonic())
+        address = ""
+        if self._hearing and (config.notify or config.watchdog_secs):
+            place = self._env[b"SUPERVISE_STATUS_DIR"]
+            address = self._hearing.listen(config, place, self._recorder.notify_address)
+            self._recorder.notify_address = address or None
+        self._starter.notify_socket = address
+        self._starter.watchdog_usec = config.watchdog_secs * 1000000
+
+    def _import_parts(self, config: Config) -> bool:
+        """Have the parts that are needed, and only these: what most services do without costs none of them memory.
+
+        Whether they could be had: when the files of this package have been replaced, they may be another version's.
+        """
+        speaks = config.notify or config.watchdog_secs
+        hearing = bool((speaks or config.notification_fd) and not self._hearing)
+        succession = bool((speaks or config.pidfile) and not self._succession)
+        checks = bool(config.check_command and not self._checks)
+        forks = self._starter.needs_fork(config) and not self._starter.can_fork
+        if not (hearing or succession or checks or forks):
+            return True
+        if _installed() != _INSTALLED:
+            text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
+            self._log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
+            return False
+        if hearing:
+            from supervise.hearing import Hearing
+
+            self._hearing = Hearing(self._directory, self._poll, self._log)
+        if succession:
+            from supervise.succession import Succession
+
+            self._succession = Succession(self._env, self._ignored, self._poll, self._log)
+        if checks:
+            from supervise.checks import Checks
+
+            self._checks = Checks(self._starter, self._poll, self._log)
+        if forks:
+            self._starter.complete()
+        return True
+
+    def inherit(self, fields: dict[str, Any]) -> None:
+        """Carry on in the same process; `fields` as the supervise before has handed them over."""
+        descriptors = fields["descriptors"]
+        if self._machine.pid:
+            self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
+        if max(descriptors.get("notify", -1), descriptors.get("notification", -1)) >= 0:
+            from supervise.hearing import Hearing
+
+            self._hearing = Hearing(self._directory, self._poll, self._log)
+            self._hearing.attach(descriptors, fields["notify_address"])
+
+    def descriptors(self) -> dict[str, int]:
+        """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
+        service = self.process.fd if self.process else -1
+        notify, notification = (self._hearing.socket, self._hearing.pipe) if self._hearing else (-1, -1)
+        return {"service": service, "notify": notify, "notification": notification}
+
+    def settle(self) -> None:
+        """After everything urgent: let go of what has ended, and prepare for what may come."""
+        machine = self._machine
+        if machine.pid == 0 and self.process:
+            self._dismiss(self.process)
+            self.process = None
+            if self._succession and machine.state != states.SUCCESSION:
+                self._succession.forget()
+            if self._hearing:
+                self._hearing.close_pipe()
+        if self._remains and machine.state != states.CLEANUP:
+            self._remains.let_go()
+        self.prepare()
+        if self._checks:
+            self._check(self._checks)
+
+    def prepare(self) -> None:
+        """Have what is configured, the next start marked, and the mark in the state."""
+        self.equip(self._machine.config)
+        starts = self._machine.totals["starts"]
+        if starts != self._prepared:
+            self._prepared = starts
+            self._recorder.next_mark = birthmark.give(starts)
+
+    def close(self, leaving: bool = False) -> None:
+        """Supervise ends, `leaving` the service to another or not."""
+        self.end_check()
+        if self._hearing and not leaving:
+            self._hearing.close()
+
+    def end_check(self) -> None:
+        """Nobody will wait for the end of a check that runs; if supervise goes on after all, another is due."""
+        if self._checks:
+            self._checks.end()
+            self._checked = 0
+
+    # Starts.
+
+    def spawn(self) -> int | ExitStatus:
+        """Start the service: its pid, or why not."""
+        fd = self._machine.config.notification_fd
+        if not self._hearing or not fd:
+            return self._starter.service()
+        self._starter.notification = self._hearing.open_pipe()
+        try:
+            return self._starter.service()
+        finally:
+            if self._starter.notification >= 0:
+                os.close(self._starter.notification)
+            self._starter.notification = -1
+
+    def spawn_ahead(self) -> None:
+        """Start it before the machine asks for it."""
+        self._ahead = self._starter.service()
+
+    def start(self) -> tuple[str, Any]:
+        """Start the service, unless that has been done; the event that comes of it."""
+        result, self._ahead = self._ahead, None
+        if result is None:
+            self.equip(self._machine.config)
+            result = self.spawn()
+        if isinstance(result, ExitStatus):
+            return states.FAILED, result
+        if self._succession:
+            self._succession.forget()
+        self.attend(Process(result))
+        return states.STARTED, result
+
+    def attend(self, process: Process) -> None:
+        """Wait for the end of a new main process; the old one is of no more interest."""
+        if self.process:
+            self._dismiss(self.process)
+        self.process = process
+        if process.fd >= 0:
+            self._poll.register(process.fd, select.POLLIN)
+
+    def _dismiss(self, process: Process) -> None:
+        if process.fd >= 0 and process is not self._fading:
+            self._poll.unregister(process.fd)
+            process.close()
+
+    # Ends.
+
+    def ended(self, process: Process) -> Events:
+        """The main process has ended, by its pidfd."""
+        yield from self.heard()  # it may have named its successor
+        if process is not self.process:
+            return
+        how = process.ended()
+        if not process.child and how.unknown:
+            self._fade(process)
+        yield from self._main_ended(process, how)
+
+    def _main_ended(self, process: Process, how: ExitStatus) -> Events:
+        self._remains = Remains(process.group, process.session, self._poll)
+        if self._succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
+            starts = self._machine.totals["starts"]
+            follows = self._succession.after(process, how, self._helpers(), starts)
+            if isinstance(follows, Process):
+                self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
+                yield self._now_main(follows)
+                return
+            if follows is not None:
+                yield states.ORPHANED, how
+                return
+        yield states.EXITED, how
+
+    def _now_main(self, process: Process) -> tuple[str, Any]:
+        if self._succession:
+            self._succession.succeed(self.process)
+        self.attend(process)
+        return states.MAIN, process.pid
+
+    def _fade(self, process: Process) -> None:
+        """Nobody waits for an exit status; but it is welcome when the kernel has it: the pidfd hangs up then."""
+        if self._fading:
+            former, self._fading = self._fading, None
+            self._dismiss(former)
+        self._fading = process
+        self._poll.modify(process.fd, 0)
+
+    def _amend(self, process: Process) -> Events:
+        how = exit_info(process.fd)
+        self._fading = None
+        self._dismiss(process)
+        if how:
+            yield states.AMENDED, (how, process.pid)
+            self._recorder.amended(how)
+
+    def reaped(self, pid: int, how: ExitStatus) -> Events:
+        """A child has ended that is none of supervise's own."""
+        if self.process and pid == self.process.pid and pid == self._machine.pid:
+            process = self.process
+            yield from self.heard()
+            if process is self.process:
+                yield from self._main_ended(process, how)
+        elif self._checks and pid == self._checks.pid:
+            fault = self._checks.ended(how, time.monotonic())
+            if fault:
+                yield states.UNHEALTHY, fault
+        elif self._succession:
+            self._succession.reaped(pid, how)
+
+    def children_gone(self) -> Events:
+        """Children have ended: is anything left of what is waited for?"""
+        if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
+            yield states.CLEARED, None
+            return
+        waiting = self._machine.state == states.SUCCESSION and self._succession
+        if waiting and not waiting.candidates(self._helpers(), self._machine.totals["starts"]):
+            yield states.DESERTED, None
+
+    # What is left.
+
+    def left_behind(self, group: int, session: int) -> None:
+        """The service had ended before this supervise began, and left its process group."""
+        self._remains = Remains(group, session, self._poll)
+
+    def clear(self, signal: str) -> list[tuple[str, Any]]:
+        """Send a signal to what is left; CLEARED if nothing is."""
+        remains = self._remains
+        if not remains or empty(remains.group):
+            return [(states.CLEARED, None)]
+        left = remains.pids()
+        if left:
+            text = "sending %s to what is left of process group %d: pids %s"
+            self._log.add(NOTICE, text, signal, remains.group, _list(left))
+        problem = remains.tell(signal)
+        if problem:
+            self._log.add(WARNING, "%s", problem)
+        return [(states.CLEARED, None)] if remains.gone() else []
+
+    def report_left(self) -> None:
+        """Say what is left."""
+        if self._remains and not empty(self._remains.group):
+            left = self._remains.pids()
+            if left:
+                self._log.add(
+                    WARNING, "left of the service's process group %d: pids %s", self._remains.group, _list(left)
+                )
+
+    # What it says, and what there is to see.
+
+    def heard(self) -> Events:
+        """What has arrived from the service, in the order in which it came."""
+        if not self._hearing or self._hearing.socket < 0:
+            return
+        for event, value, sender in self._hearing.heard(self._belongs, self._is_former):
+            if event == states.MAIN:
+                yield from self._named(value, f"MAINPID= of pid {sender}")
+            else:
+                yield event, value
+
+    def _belongs(self, pid: int) -> bool:
+        from supervise.members import belongs
+
+        return belongs(pid, self._machine.pid, self._helpers())
+
+    def _is_former(self, pid: int) -> bool:
+        return bool(self._succession and pid in self._succession.formers())
+
+    def _named(self, pid: int, by: str) -> Events:
+        waiting = self._machine.state == states.SUCCESSION
+        if self._succession and (self._machine.pid or waiting):
+            process = self._succession.named(pid, by, self._machine.pid, self._helpers())
+            if process:
+                yield self._now_main(process)
+
+    def _helpers(self) -> set[int]:
+        return {self._checks.pid} if self._checks and self._checks.pid else set()
+
+    def ready(self, fd: int, events: int) -> Events:
+        """A descriptor is readable."""
+        hearing = self._hearing
+        follower = self._succession.follower if self._succession else None
+        if hearing and fd == hearing.socket:
+            yield from self.heard()
+        elif hearing and fd == hearing.pipe:
+            yield from hearing.pipe_readable()
+        elif follower and fd == follower.fd:
+            follower.ready()
+        elif self._checks and fd == self._checks.fd:
+            self._checks.readable()
+        elif self._remains and fd == self._remains.fd:
+            yield from self.children_gone()
+        elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
+            yield from self._amend(self._fading)
+
+    def deadlines(self) -> list[float | None]:
+        """When something is due."""
+        follower = self._succession.follower if self._succession else None
+        return [self._checks.due if self._checks else None, follower.look_at if follower else None]
+
+    def on_time(self, now: float) -> Events:
+        """Do what is due."""
+        follower = self._succession.follower if self._succession else None
+        if follower and follower.look_at is not None and now >= follower.look_at:
+            pid = follower.look()
+            if pid is not None:
+                yield from self._named(pid, "the pidfile")
+        if self._checks and self._checks.due is not None and now >= self._checks.due:
+            fault = self._checks.on_time(now)
+            if fault:
+                yield states.UNHEALTHY, fault
+
+    def _check(self, checks: Checks) -> None:
+        """Check a service that is up and ready, and no other."""
+        pid = self._machine.pid if self._machine.healthy else 0
+        if pid == self._checked:
+            return
+        self._checked = pid
+        if pid:
+            checks.begin(self._machine.config, pid, time.monotonic())
+        else:
+            checks.end()
+
+    @property
+    def check_output(self) -> str:
+        """What the last check has printed that failed."""
+        return self._checks.output if self._checks else ""
+
+
+def _list(pids: list[int]) -> str:
+    shown = " ".join(map(str, pids[:20]))
+    return f"{shown} and {len(pids) - 20} more" if len(pids) > 20 else shown

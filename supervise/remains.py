@@ -1,0 +1,69 @@
+"""What is left of a service's process group when its main process has ended.
+
+Theory of operation
+-------------------
+
+Rule 1.  A process group has its number as long as anybody is in it, zombies included, so a signal to it goes, while
+         somebody of this session is in it, to nobody else.
+Rule 2.  Its end is awaited through one of its processes, by pidfd; when that has ended, the next is looked for.  What
+         is ours to reap also tells by SIGCHLD.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from supervise.members import group_members
+from supervise.service import send
+
+
+def empty(group: int) -> bool:
+    """Whether a process group has nobody in it, zombies aside or not: cheap, and sure only if it says yes."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # another user's
+    return False
+
+
+class Remains:
+    """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
+
+    def __init__(self, group: int, session: int, poll: select.poll) -> None:
+        self.group, self.session = group, session
+        self._poll = poll
+        self.fd = -1
+
+    def pids(self) -> list[int]:
+        """Who is left."""
+        return [] if empty(self.group) else group_members(self.group, self.session)
+
+    def tell(self, name: str) -> str | None:
+        """Send what is left a signal, and let it go on if it is paused.  What went wrong, or None."""
+        if not self.pids():
+            return None
+        problem = send(self.group, name, True)
+        send(self.group, "CONT", True)
+        return problem
+
+    def gone(self) -> bool:
+        """Whether nobody is left; if somebody is, `fd` will tell when that may have changed."""
+        self.let_go()
+        for pid in self.pids():
+            try:
+                self.fd = os.pidfd_open(pid)
+            except OSError:
+                continue  # it has ended just now, or the kernel has no pidfds: then SIGCHLD and the deadline tell
+            self._poll.register(self.fd, select.POLLIN)
+            return False
+        return not self.pids()
+
+    def let_go(self) -> None:
+        """Wait for nobody."""
+        if self.fd >= 0:
+            self._poll.unregister(self.fd)
+            os.close(self.fd)
+            self.fd = -1

@@ -1,0 +1,155 @@
+"""The main process of a service that replaces it by itself: who is it now?
+
+Theory of operation
+-------------------
+
+Rule 1.  What names a main process is MAINPID= (sdnotify.py) or the pidfile, and it counts only if it is a process of
+         this service (members.py).  From then on it is the main process; the former one may live on as long as it
+         likes, and its end is of no importance.
+Rule 2.  If the main process ends while a former one lives, that one is the main process again: an upgrade that has
+         failed.
+Rule 3.  If the main process ends and the pidfile names a process of the service, it is that one.
+Rule 4.  If it ended with status 0, where there is a pidfile, and left exactly one child, that is the next: a program
+         that forked into the background, or one whose new process writes the pidfile only when the old one is gone.  If
+         there are more children than one, the pidfile has to tell; the machine waits for that (SUCCESSION).
+Rule 5.  Anything else is the end of the service.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervise import birthmark
+from supervise.log import NOTICE, WARNING
+from supervise.members import belongs, children
+from supervise.pidfile import PidFile, PidFollower
+from supervise.process import Process
+from supervise.watch import Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Mapping, Sequence
+
+    from supervise.config import Config
+    from supervise.exitstatus import ExitStatus
+    from supervise.log import Log
+
+UNDECIDED = -1
+
+
+class Succession:
+    """The main processes of one service, and the pidfile that may name them."""
+
+    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], poll: select.poll, log: Log) -> None:
+        self._env = env
+        self._ignored = ignored
+        self._poll = poll
+        self._log = log
+        self._file: PidFile | None = None
+        self._path = "", ""
+        self._former: list[Process] = []
+        self._refused = 0  # a pid that was named and did not count
+        self.follower: PidFollower | None = None
+
+    def configure(self, config: Config) -> None:
+        """Follow the pidfile that is configured now, if any."""
+        path = config.pidfile, config.directory
+        if path == self._path:
+            return
+        self._path = path
+        if self.follower:
+            self.follower.close()
+        self._file = self.follower = None
+        if config.pidfile:
+            self._file = PidFile(config.pidfile, config.directory)
+            self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._poll, self._log)
+            self.follower.rewatch()
+
+    def named(self, pid: int, by: str, main: int, helpers: set[int]) -> Process | None:
+        """A pid was named: the process, if it counts and is not the main process already (rule 1)."""
+        if pid == main:
+            return None
+        process = self._member(pid, main, helpers)
+        if process is None and pid != self._refused and pid not in self.formers():
+            self._log.add(WARNING, "ignored pid %d, named by %s: not a process of this service", pid, by)
+            self._refused = pid
+        return process
+
+    def succeed(self, old: Process | None) -> None:
+        """The main process is another now; the old one, if it lives, is a former one."""
+        self._refused = 0
+        self._former = [process for process in self._former if self._lives(process)]
+        if old and old.fd >= 0 and old.alive():
+            kept = Process(old.pid, False, os.dup(old.fd))
+            os.set_inheritable(kept.fd, False)
+            self._former.append(kept)
+
+    def after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
+        """Who follows a main process that has ended: UNDECIDED, or None for nobody.
+
+        `starts`: how many there have been; what earlier ones left behind is not asked.
+        """
+        while self._former:
+            process = self._former.pop()
+            if self._lives(process):
+                return process
+        if self._file is None:
+            return None
+        pid = self._file.read()
+        if pid is not None and pid != old.pid:
+            process_named = self._member(pid, old.pid, helpers)
+            if process_named:
+                return process_named
+        if how.code != 0:
+            return None
+        left = [pid for pid in self.candidates(helpers, starts) if pid != old.pid]
+        if len(left) == 1:
+            return self._member(left[0], old.pid, helpers)
+        if left and self.follower:
+            self.follower.expect()
+            return UNDECIDED
+        return None
+
+    def candidates(self, helpers: set[int], starts: int) -> list[int]:
+        """What that start has left to supervise, with what it has started since."""
+        mark = birthmark.mark_of_start(starts)
+        return [pid for pid in children(helpers) if birthmark.of(pid) in (None, mark)]
+
+    def reaped(self, pid: int, how: ExitStatus) -> None:
+        """A child has ended that is not the main process."""
+        for process in self._former:
+            if process.pid == pid:
+                self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)
+                self._former.remove(process)
+                process.close()
+                return
+
+    def formers(self) -> list[int]:
+        """The processes that were the main process before, and may live on."""
+        return [process.pid for process in self._former]
+
+    def forget(self) -> None:
+        """The service has ended, or another was started."""
+        for process in self._former:
+            process.close()
+        self._former.clear()
+        self._refused = 0
+
+    def _member(self, pid: int, main: int, helpers: set[int]) -> Process | None:
+        for process in self._former:
+            if process.pid == pid and process.alive():
+                self._former.remove(process)
+                return process
+        process = Process(pid, child=False)
+        # The pidfd first: what was looked at then is what it holds.
+        if process.fd >= 0 and belongs(pid, main, helpers) and process.alive():
+            return process
+        process.close()
+        return None
+
+    def _lives(self, process: Process) -> bool:
+        if process.alive():
+            return True
+        process.close()
+        return False

@@ -1,0 +1,175 @@
+"""What holds of every state machine at every moment, and for those that follow it: the checks of the property tests."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from simulated import Action, again
+
+from supervise import states
+from supervise.exitstatus import ExitStatus
+from supervise.machine import Machine
+from supervise.policy import MIN_GAP
+from supervise.record import DOWN, Record, decode
+from supervise.recorder import Recorder
+from supervise.state import decode as decode_state
+from supervise.state import encode
+from supervise.states import (
+    ABORTING,
+    CLEANUP,
+    DELAY,
+    ENDED,
+    ENDING,
+    IDLE,
+    READY,
+    RELOADING,
+    RUNNING,
+    SCRIPT_RUN,
+    SPAWNING,
+    STARTING,
+    STATES,
+    STOPPING,
+    SUCCESSION,
+)
+
+ALIVE = (RUNNING, STOPPING, ABORTING)  # there is a main process
+TIMED = (CLEANUP, SUCCESSION, DELAY)  # something is always due
+TIMELESS = (IDLE, SPAWNING, SCRIPT_RUN, ENDED)  # nothing ever is
+BOOT = "8672b627-8f6b-453d-93b4-6e9e06aa1f81"
+
+
+def found_state(machine_state: str, pid: int, **fields: Any) -> dict[str, Any]:
+    """What a supervise that was killed has left behind (state.py), as far as it matters here."""
+    return {
+        "machine": machine_state,
+        "paused": False,
+        "leaving": False,
+        "service": {"pid": pid, "start_ticks": 1, "pidfd_inode": None, "start_time": 0.0} if pid else None,
+        "started_at": 900.0,
+        "deadline_at": None,
+        "phase": None,
+        "status_text": None,
+        "watchdog": None,
+        "fault": None,
+        **fields,
+    }
+
+
+def fingerprint(found: Machine) -> tuple[Any, ...]:
+    """Everything about a machine that an event other than a new configuration can change."""
+    window = (found.window.opened, found.window.exits, found.window.cores)
+    departed = found.departed and (str(found.departed[0]), *found.departed[1:])
+    apart = ("window", "_actions", "totals", "departed", "config", "jitter")
+    names = [name for name in Machine.__slots__ if name not in apart]
+    return (*((name, getattr(found, name)) for name in names), window, departed, tuple(found.totals.items()))
+
+
+def check_shape(found: Machine) -> None:
+    """What holds between any two events."""
+    assert found.state in STATES
+    assert (found.pid != 0) == (found.state in ALIVE)
+    assert found.pid or not found.paused
+    assert found.deadline is not None or found.state not in TIMED
+    assert found.deadline is None or found.state not in TIMELESS
+    if found.paused and found.state == RUNNING:
+        assert found.deadline is None, "a service that is paused and yet is to do something"
+    assert (found.fault is not None) == (found.state == ABORTING)
+    assert (found.departed is not None) == (found.state == SUCCESSION)
+    if found.state not in (*ALIVE, SUCCESSION):
+        assert (found.phase, found.status_text, found.watchdog) == (None, None, 0)
+    assert found.phase in (None, STARTING, READY, RELOADING, ENDING)
+    assert not found.gave_up or found.state in (ENDED, CLEANUP)
+    assert not found.healthy or (found.state == RUNNING and not found.paused)
+    assert found.gap >= MIN_GAP
+    assert found.visible == (found.paused, found.want, found.alarms, found.pid)
+    record = Record(0, *found.visible)
+    assert decode(record.encode()) == record
+    if found.passes_signals:
+        before = fingerprint(found)
+        other = copy.deepcopy(found)
+        assert other.handle("signal", 1e9, ("t", "TERM", False))[0] == (states.KILL, "TERM", False)
+        assert fingerprint(other) == before
+
+
+def check_eager(found: Machine, now: float, ends: Iterable[ExitStatus]) -> None:
+    """What the loop relies on when it starts the successor before it has asked."""
+    if found.eager_from is None:
+        return
+    assert found.state == RUNNING
+    for how in ends:
+        for at in (found.eager_from, max(now, found.eager_from), now + found.eager_from):
+            if at >= now:
+                assert copy.deepcopy(found).handle(states.EXITED, at, again(how))[0] == (states.START,)
+
+
+class _Directory:
+    """Of a status directory, what the recorder needs to know before it writes."""
+
+    path = "status/app"
+
+    def identity(self) -> dict[str, int]:
+        return {"device": 1, "inode": 2}
+
+
+def written(found: Machine) -> dict[str, Any]:
+    """The state that is written of a machine, read again."""
+    fields = Recorder(_Directory(), found, ["app"], BOOT, None).fields()  # type: ignore[arg-type]
+    service = {"pid": found.pid, "start_ticks": 1, "pidfd_inode": None, "start_time": 0.0} if found.pid else None
+    return decode_state(encode({**fields, "service": service}))
+
+
+def follower(found: Machine) -> Machine:
+    """A machine as the next supervise makes it, with the same options."""
+    return Machine(found.config, found.script, found.script_reset, found.exit_with_service, found.jitter)
+
+
+def check_carried_on(found: Machine, now: float) -> None:
+    """After `e`: the same machine, but that a service that runs has all of its time again."""
+    if found.state in (SPAWNING, CLEANUP, SUCCESSION, ENDED):
+        return  # supervise is not replaced then
+    other = follower(found)
+    other.carry_on(written(found), now)
+    check_shape(other)
+    if found.state == RUNNING:
+        assert other.deadline is None or other.deadline > now
+        other.deadline = found.deadline
+    # Of the process that has ended: nothing depends on it any more, but when the start after a restart script is due.
+    assert found.again or found.state != SCRIPT_RUN
+    for name in ("again", "gap", "killed", "counted"):
+        setattr(other, name, getattr(found, name))
+    assert fingerprint(other) == fingerprint(found)
+
+
+def signals(actions: list[Action]) -> list[str]:
+    return [action[1] for action in actions if action[0] == states.KILL]
+
+
+def check_adopted(found: Machine, now: float) -> None:
+    """supervise is killed at this moment, and another one comes; its service may have ended meanwhile."""
+    if found.state == SPAWNING:
+        return  # the state that is written then is from before
+    for resume in (False, True):
+        fields = written(found)
+        other = follower(found)
+        other.inherit(fields, resume)
+        check_shape(other)
+        starts = other.handle(states.BEGIN, now, found.state == CLEANUP)
+        check_shape(other)
+        assert (states.START,) not in starts or other.want != DOWN
+        assert not signals(starts), "a signal to nobody"
+        if not found.pid:
+            continue
+        for pid in (found.pid, found.pid + 1):  # the one that the state names, or one that was started after it
+            other = follower(found)
+            other.inherit(fields, resume)
+            actions = other.handle(states.ADOPTED, now, (pid, fields))
+            check_shape(other)
+            assert other.pid == pid
+            assert (states.START,) not in actions
+            assert other.want != DOWN or other.state == STOPPING
+            assert ("STOP" in signals(actions)) == (found.paused and pid == found.pid)
+            if pid == found.pid and other.state != RUNNING:
+                assert other.state == found.state or other.want == DOWN
+                assert other.deadline == found.deadline or other.want == DOWN

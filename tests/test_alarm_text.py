@@ -1,0 +1,154 @@
+"""What an alarm says, and that a helper is told all of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from supervise import alarm
+from supervise.alarm import Text
+from supervise.config import Config
+from supervise.exitstatus import ExitStatus
+
+ENV = {b"SUPERVISE_STATUS_DIR": b"/srv/status/app"}
+BAD, CORE = ExitStatus(code=1), ExitStatus(signal=6, core=True)
+SILENT = "hung: no WATCHDOG=1 for 10 seconds"
+UNHEALTHY = "unhealthy: check_command exited with status 1"
+LATE = "not ready within 30 seconds"
+
+
+def text(how: ExitStatus = BAD, gave_up: bool = False, **more: Any) -> Text:
+    config = Config()
+    config.alarm_interval = 60
+    return Text("app", ENV, config, how, 12.34, 3, gave_up, **more)
+
+
+def ended(fault: str, core: bool = False) -> ExitStatus:
+    return ExitStatus(signal=6, core=core, fault=fault)
+
+
+@pytest.mark.parametrize(
+    ("how", "gave_up", "what"),
+    [
+        (BAD, False, "exited!"),
+        (CORE, False, "exited with coredump!"),
+        (ended(SILENT), False, "hung!"),
+        (ended(SILENT, core=True), False, "hung!"),  # it was told to dump one
+        (ended(UNHEALTHY), False, "hung!"),
+        (ended(LATE), False, "not ready!"),
+        (BAD, True, "gave up after 3 restarts!"),
+        (ended(SILENT), True, "gave up after 3 restarts!"),
+    ],
+)
+def test_the_subject_says_what_has_happened(how: ExitStatus, gave_up: bool, what: str) -> None:
+    assert re.fullmatch(
+        rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \[Alarm: .*\] Service app {what}", text(how, gave_up).subject
+    )
+
+
+@pytest.mark.parametrize(
+    ("gave_up", "stays_down", "follows"),
+    [
+        (False, False, "it is being restarted"),
+        (False, True, "it is not restarted (autorestart)"),
+        (True, False, "supervise has given up: the service stays down"),
+        (True, True, "supervise has given up: the service stays down"),
+    ],
+)
+def test_the_body_says_what_follows(gave_up: bool, stays_down: bool, follows: str) -> None:
+    body = text(gave_up=gave_up, stays_down=stays_down).body
+    assert body.startswith(f"Service app exited with status 1; {follows}.\n\n")
+
+
+def test_the_body_says_why_it_was_ended() -> None:
+    body = text(ended(SILENT)).body
+    assert f"was killed by signal 6 (ABRT), ended by supervise: {SILENT}; it is being restarted." in body
+
+
+# Details: lines of anybody's making.
+
+
+def block(details: str) -> list[str]:
+    """The lines of the details, as they are in the body."""
+    before, _, said = text(details=details).body.partition("\n  details:\n")
+    assert before == text().body
+    assert said.endswith("\n")
+    return said[:-1].split("\n")
+
+
+def test_details_are_a_block_of_their_own() -> None:
+    lines = block("connection refused\n\tat port 80\n\n.\n")
+    assert lines == ["    connection refused", "            at port 80", "    ", "    ."]
+
+
+@pytest.mark.parametrize("details", ["", "\n", " \n\t\r\n"])
+def test_without_details_there_is_no_block(details: str) -> None:
+    assert text(details=details).body == text().body
+
+
+def test_what_disturbs_a_terminal_is_left_out() -> None:
+    assert block("\033[31mred\033[0m\0\a \udcff caf\N{LATIN SMALL LETTER E WITH ACUTE}\u202e") == [
+        "    [31mred[0m  caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+    ]
+
+
+def test_a_long_line_is_cut() -> None:
+    assert block("x" * 201 + "\n" + "y" * 200) == ["    " + "x" * 200 + "...", "    " + "y" * 200]
+
+
+def test_of_many_lines_the_middle_is_left_out() -> None:
+    lines = block("\n".join(f"line {number}" for number in range(1000)))
+    assert lines[:2] == ["    line 0", "    line 1"]
+    assert lines[-2:] == ["    line 998", "    line 999"]
+    assert lines.count("    ...") == 1
+
+
+@given(st.text(max_size=6000))
+@example("\N{PILE OF POO}" * 6000)
+@example(("\N{PILE OF POO}" * 250 + "\n") * 10)
+@example("\n" * 6000 + "x")
+@example("\t" * 6000 + "x")
+@example("x\n" * 3000)
+def test_whatever_it_is_it_is_short_and_indented(details: str) -> None:
+    if not details.strip():
+        return
+    lines = block(details)
+    assert all(line.startswith("    ") and line.isprintable() for line in lines)
+    assert len("\n".join(lines).encode()) <= 2100
+
+
+# To the helper.
+
+
+def test_the_helper_is_told_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Even where a pipe holds but a page, and addresses and paths are long."""
+    told = []
+
+    def start(name: str, args: Sequence[str], env: Any, ignored: Any, stdin: int, directory: int) -> int:
+        told.append(os.read(stdin, 1 << 20).decode("utf-8", "surrogateescape"))
+        return 4711
+
+    class Directory:
+        path, fd = str(tmp_path), 9
+
+    monkeypatch.setattr(alarm.helper, "start", start)
+    config = Config()
+    config.alarm_mail = tuple(f"{number}-{'x' * 90}@example.org" for number in range(40))
+    config.alarm_gsm = ("1", "2")
+    saying = Text("caf\udce9", {b"SUPERVISE_STATUS_DIR": b"/x" * 2000}, config, BAD, 1, 0, False, details="y\n" * 900)
+    before = os.listdir("/proc/self/fd")
+    assert alarm.send(Directory(), config, saying, {}, [], False) == 4711  # type: ignore[arg-type]
+    assert os.listdir("/proc/self/fd") == before
+    assert told[0].split("\0") == ["", saying.subject, saying.body, " ".join(config.alarm_mail), "1 2"]
+
+
+def test_where_nobody_is_to_be_told_no_helper_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarm.helper, "start", None)
+    assert alarm.send(None, Config(), text(), {}, [], False) == 0  # type: ignore[arg-type]
