@@ -5,7 +5,7 @@
     app = Service("status/app")            # or Service("app")
     if not app.status().running:
         app.command("u")
-        app.wait("up", seconds=10)
+        app.wait("ready", seconds=10)
     print(app.log("stderr", lines=3))
 
 The programs svc, svstat, svok, svwait and svlog are written with it.  What it raises are the exceptions of
@@ -34,7 +34,7 @@ from supervise.errors import (
     refused,
 )
 from supervise.letters import COMMANDS, SIGNALS
-from supervise.record import SIZE, Record, RecordError
+from supervise.record import SIZE, UP, Record, RecordError
 from supervise.record import decode as decode_record
 from supervise.resolve import first_folder, names, resolve
 from supervise.statusdir import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
@@ -73,10 +73,11 @@ class LastExit:
     """How the service last ended, or could not be started.
 
     `code` (0-255) or `signal` (a number) or `failure` (why it could not be started) is set, or none of them when
-    nobody knows; `core`: it dumped core; `planned`: it was asked for; `uptime` in seconds; `time` in Unix seconds.
+    nobody knows; `core`: it dumped core; `planned`: it was asked for; `fault`: why supervise ended it, if it did, such
+    as `hung: no WATCHDOG=1 for 10 seconds`; `uptime` in seconds; `time` in Unix seconds.
     """
 
-    __slots__ = ("code", "signal", "core", "failure", "planned", "uptime", "time")
+    __slots__ = ("code", "signal", "core", "failure", "planned", "fault", "uptime", "time")
 
     def __init__(self, fields: dict[str, Any]) -> None:
         for name in self.__slots__:
@@ -88,6 +89,7 @@ class LastExit:
         core: bool
         failure: str | None
         planned: bool
+        fault: str | None
         uptime: float
         time: float
 
@@ -95,7 +97,7 @@ class LastExit:
         """In words: `exited with status 1`, `was killed by signal 15 (TERM), as asked`."""
         from supervise.exitstatus import ExitStatus
 
-        how = ExitStatus(self.code, self.signal, self.core, self.failure)
+        how = ExitStatus(self.code, self.signal, self.core, self.failure, self.fault)
         return f"{how}, as asked" if self.planned else str(how)
 
 
@@ -163,6 +165,83 @@ class Status:
     def gave_up(self) -> bool | None:
         """Whether supervise has ended because the service failed too often."""
         return bool(self.state["gave_up"]) if self.state else None
+
+    @property
+    def current(self) -> bool:
+        """Whether the state tells of the process of the record.
+
+        supervise replaces the record first, then the state: in between the state is that of the process before.
+        """
+        service = self.state["service"] if self.state else None
+        return self.state is not None and (service["pid"] if service else 0) == self.pid
+
+    @property
+    def machine(self) -> str | None:
+        """What the running supervise is about: a state of its machine (supervise/states.py)."""
+        return self.state["machine"] if self.state and self.supervised and self.current else None
+
+    @property
+    def phase(self) -> str | None:
+        """How far the service says that it is: "starting", "ready", "reloading" or "stopping"; None: it does not say.
+
+        A service says so by the protocol that its supervise.conf names (notify, notification_fd).
+        """
+        return self.state["phase"] if self.state and self.pid and self.machine else None
+
+    @property
+    def phase_seconds(self) -> float | None:
+        """How long ago that phase began."""
+        began = self.state["phase_time"] if self.state and self.phase else None
+        return None if began is None else max(time.time() - began, 0.0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service runs, and is ready as far as it says; one that is reloading is.
+
+        Of a service that does not say, or a supervise that does not know (the C implementation), running is all there
+        is to know.  One that is being ended is not ready.
+        """
+        if self.pid == 0 or not self.supervised:
+            return False
+        return self.state is None or (self.machine == "running" and self.phase in (None, "ready", "reloading"))
+
+    @property
+    def status_text(self) -> str | None:
+        """What the service last said of itself (STATUS=), as it came: not to be printed as it is."""
+        return self.state["status_text"] if self.state and self.pid and self.machine else None
+
+    @property
+    def fault(self) -> str | None:
+        """Why supervise is ending the service at the moment, such as `not ready within 30 seconds`."""
+        return self.state["fault"] if self.state and self.machine == "aborting" else None
+
+    @property
+    def next_start_seconds(self) -> float | None:
+        """In how many seconds from now the next start is due; None: none is being waited for."""
+        if not self.state or self.machine != "delay" or self.state["deadline_at"] is None:
+            return None
+        from supervise.recorder import boot_id
+
+        left: float = self.state["deadline_at"] - time.monotonic()
+        return max(left, 0.0) if self.state["boot_id"] == boot_id() else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the service has ended by itself and is not restarted, as its `autorestart` has it."""
+        state = self.state
+        if not state or self.machine != "idle" or not self.want == state["wanted"] == UP:
+            return False
+        return state["last_exit"] is not None
+
+    @property
+    def hangs(self) -> int | None:
+        """How often supervise has ended the service because it hung, since it was first supervised here."""
+        return self.state["totals"]["hangs"] if self.state else None
+
+    @property
+    def quick_exits(self) -> int | None:
+        """How many times in a row the service has ended before it had been up for `startsecs`."""
+        return self.state["quick_exits"] if self.state else None
 
 
 class Service:
@@ -277,9 +356,9 @@ class Service:
     def wait(self, condition: str | Condition, seconds: float | None = None) -> Status:
         """Wait until something is so, and return how the service is then; `seconds` None: without a limit.
 
-        The condition is "up", "down", "restarted" (started after this call), "unsupervised" (no supervise runs), or a
-        function of the status before and now.  Raises ValueError for another word, TimeLimit, CannotComeTrue, and
-        what `status` raises.
+        The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
+        (no supervise runs), or a function of the status before and now.  Raises ValueError for another word, TimeLimit,
+        CannotComeTrue, and what `status` raises.
         """
         from supervise.waiting import wait
 

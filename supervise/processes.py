@@ -1,7 +1,8 @@
 """Memory and CPU of whole process groups, from /proc.
 
-A service has a process group of its own, the number of which is the pid that the record shows.  Where there is no
-such group (a supervise of the C implementation starts none), the process alone counts.
+A service has a process group of its own, the number of which is the pid that the record shows, or that of a main
+process which has ended and was followed by another.  Where there is no such group (a supervise of the C implementation
+starts none, so its own is the service's), the process alone counts.
 """
 
 from __future__ import annotations
@@ -38,24 +39,22 @@ class Usage:
 
 def usage(pids: set[int]) -> dict[int, Usage]:
     """The usage of each process group with one of these numbers, in one pass over /proc; none for one that is gone."""
-    found: dict[int, Usage] = {}
-    alone: dict[int, list[bytes]] = {}
-    uptime = _uptime()
+    everybody: dict[int, list[bytes]] = {}
     for name in os.listdir("/proc") if pids else ():
-        if not name.isdigit():
-            continue
-        fields = _stat(name)
-        if not fields or fields[0] in (b"Z", b"X"):
-            continue
-        group = int(fields[2])
-        if group in pids:
-            found.setdefault(group, Usage()).add(fields, uptime)
-        elif int(name) in pids:
-            alone[int(name)] = fields
-    for pid, fields in alone.items():
-        if pid not in found:
-            found[pid] = Usage()
-            found[pid].add(fields, uptime)
+        fields = _stat(name) if name.isdigit() else []
+        if fields and fields[0] not in (b"Z", b"X"):
+            everybody[int(name)] = fields
+    groups: dict[int, int] = {}  # number of a process group -> for whom it counts
+    for pid in pids & everybody.keys():
+        group = int(everybody[pid][2])
+        if group == pid or group not in everybody:
+            groups[group] = pid
+    found: dict[int, Usage] = {}
+    uptime = _uptime()
+    for pid, fields in everybody.items():
+        whose = groups.get(int(fields[2])) or (pid if pid in pids else 0)
+        if whose:
+            found.setdefault(whose, Usage()).add(fields, uptime)
     return found
 
 

@@ -12,7 +12,16 @@
     supervise_pid     its pid
     supervise_version its version
     gave_up           whether supervise has ended because the service failed too often
+    machine           what supervise is about, null when none runs: "idle", "spawning", "running", "stopping",
+                      "aborting" (a service that hangs or did not get ready is being ended), "cleanup" (so is what is
+                      left of its process group), "succession" (its main process has ended, the next is awaited),
+                      "delay", "script" (the restart script runs), "ended"
     up                whether the service runs
+    ready             whether it runs and is ready; of one that does not say so: whether it runs
+    phase             "starting", "ready", "reloading" or "stopping", as it says; null when it does not say, or is down
+    phase_seconds     how long ago that began
+    status_text       what it last said of itself (STATUS=), as it came; null if nothing
+    fault             why supervise is ending it at the moment, such as "not ready within 30 seconds"; else null
     pid               its pid, null when it does not run
     changed           when that pid last changed, Unix seconds
     seconds           how long ago that was: the uptime, or how long it is down
@@ -20,6 +29,10 @@
     paused            whether it is paused
     alarms            whether alarms are on
     command           its program and arguments, a list
+    finished          whether it has ended and is not restarted, as its autorestart has it
+    next_start_seconds  when the next start is due, where one is waited for: so many seconds from now
+    quick_exits       how many times in a row it has ended before it had been up for startsecs
+    hangs             how often it was ended because it hung, since it was first supervised here
     restarts          starts after the first, since it was first supervised here
     last_exit         null if it has never ended, else an object:
         time          Unix seconds
@@ -29,6 +42,7 @@
         core          whether it dumped core
         failure       why it could not be started, or null
         planned       whether it was asked for
+        fault         why supervise ended it, or null if it did not
         uptime        seconds that it had run
     processes         how many processes its process group has
     memory            bytes, resident, of the whole group
@@ -55,8 +69,9 @@ if TYPE_CHECKING:
 VERSION = 1
 
 _STATUS_FIELDS = (
-    *("supervised", "supervise_pid", "supervise_version", "gave_up", "up", "pid", "changed", "seconds"),
-    *("want", "paused", "alarms", "command", "restarts", "last_exit"),
+    *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up", "ready", "phase"),
+    *("phase_seconds", "status_text", "fault", "pid", "changed", "seconds", "want", "paused", "alarms"),
+    *("command", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts", "last_exit"),
 )
 _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
 
@@ -85,7 +100,13 @@ def _status(status: Status) -> dict[str, Any]:
         status.supervise_pid,
         status.state["supervise_version"] if status.state else None,
         status.gave_up,
+        status.machine,
         status.running,
+        status.ready if status.state and status.supervised else None,
+        status.phase,
+        _rounded(status.phase_seconds),
+        status.status_text,
+        status.fault,
         status.pid if status.running else None,
         round(status.changed, 3),
         round(status.seconds, 3),
@@ -93,6 +114,10 @@ def _status(status: Status) -> dict[str, Any]:
         status.paused,
         status.alarms,
         status.state["command"] if status.state else None,
+        status.finished if status.state else None,
+        _rounded(status.next_start_seconds),
+        status.quick_exits,
+        status.hangs,
         status.restarts,
         _last_exit(last) if last else None,
     )
@@ -100,8 +125,12 @@ def _status(status: Status) -> dict[str, Any]:
 
 
 def _last_exit(last: LastExit) -> dict[str, Any]:
-    names = ("time", "code", "signal", "core", "failure", "planned", "uptime")
+    names = ("time", "code", "signal", "core", "failure", "planned", "fault", "uptime")
     return {"text": str(last), **{name: getattr(last, name) for name in names}}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _usage(use: Usage) -> dict[str, Any]:

@@ -5,19 +5,22 @@ What lives here: rows, columns, colours, widths.  What does not: reading, termin
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 
 from supervise.messages import one_line
 from supervise.record import DOWN, ONCE, UP
-from supervise.statusline import stamp
+from supervise.statusline import PHASES, ending, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.client import Status
     from supervise.processes import Usage
 
-HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LAST EXIT")
+HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "SAYS", "LAST EXIT")
+_SAYS = HEAD.index("SAYS")  # is left out where no service says anything
+_SAYS_AT_MOST = 32  # columns of a terminal
 _RIGHT = {"PID", "MEMORY", "CPU", "RESTARTS"}
 _GAP = "  "
 
@@ -43,7 +46,7 @@ class Row:
         """The texts of its columns; the time since it was read counts as uptime."""
         status = self.status
         if status is None:
-            return (one_line(self.name), "unreadable", "", "", "", "", "", one_line(self.problem))
+            return (one_line(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem))
         last, use, restarts = status.last_exit, self.usage, status.restarts
         return (
             one_line(self.name),
@@ -53,17 +56,22 @@ class Row:
             size(use.memory) if use else "",
             f"{use.percent:.1f}%" if use else "",
             "" if restarts is None else str(restarts),
+            says(status.status_text or ""),
             one_line(self.problem or (f"{stamp(last.time)} {last}" if last else "")),
         )
 
     def colour(self) -> str:
         """Green where all is as wanted, red where a service is missing that should run, else yellow."""
         status = self.status
-        if status is None or self.problem or not status.supervised:
+        if status is None or self.problem or not status.supervised or status.machine == "aborting":
             return _RED
         if status.pid:
-            return _GREEN if status.want == UP and not status.paused and status.alarms else _YELLOW
-        return _RED if status.want == UP else _YELLOW
+            wanted = status.want == UP and not status.paused and status.alarms
+            works = status.phase in (None, "ready") and status.machine in (None, "running")
+            return _GREEN if wanted and works else _YELLOW
+        if status.finished:
+            return _RED if ending(status) == "failed" else _YELLOW
+        return _RED if status.want == UP and status.machine != "succession" else _YELLOW
 
 
 def state_of(status: Status) -> str:
@@ -73,10 +81,40 @@ def state_of(status: Status) -> str:
         text += ", runs on" if status.outlived else ""
     elif status.pid:
         text = "paused" if status.paused else "up"
-        text += {DOWN: ", stopping", ONCE: " once", UP: ""}[status.want]
+        text += _up(status)
     else:
-        text = "restarting" if status.want == UP else "down"
+        text = _down(status)
     return text if status.alarms else f"{text}, alarms off"
+
+
+def _up(status: Status) -> str:
+    """What is to be said of a service that runs beyond that it does."""
+    once = " once" if status.want == ONCE else ""
+    if status.want == DOWN or status.machine == "stopping":
+        return f"{once}, stopping"
+    if status.machine == "aborting":
+        return f"{once}, being ended"
+    return f"{once}, {status.phase}" if status.phase in PHASES else once
+
+
+def _down(status: Status) -> str:
+    """How a service is that does not run."""
+    next_start = status.next_start_seconds
+    if status.finished:
+        return ending(status)
+    if status.machine == "succession":
+        return "changing over"
+    if status.machine == "cleanup" and status.want != UP:
+        return "stopping"
+    if next_start is not None:
+        return f"restarting in {duration(math.ceil(next_start))}"
+    return "restarting" if status.want == UP else "down"
+
+
+def says(text: str) -> str:
+    """What a service says of itself, in no more columns than there are for it."""
+    text = one_line(text[:_SAYS_AT_MOST * 2])
+    return text if columns(text) <= _SAYS_AT_MOST else f"{cut(text, _SAYS_AT_MOST - 3)}..."
 
 
 def duration(seconds: float) -> str:
@@ -106,10 +144,13 @@ def size(count: float) -> str:
 def table(rows: list[Row], coloured: bool, width: int | None = None) -> list[str]:
     """The lines: a head and one for each row, cut at `width` columns."""
     texts = [HEAD, *(row.cells() for row in rows)]
+    if not any(cells[_SAYS] for cells in texts[1:]):
+        texts = [cells[:_SAYS] + cells[_SAYS + 1 :] for cells in texts]
+    head = texts[0]
     widths = [max(map(columns, column)) for column in zip(*texts)]
     lines = []
     for number, cells in enumerate(texts):
-        padded = [_pad(cell, widths[at], HEAD[at] in _RIGHT) for at, cell in enumerate(cells)]
+        padded = [_pad(cell, widths[at], head[at] in _RIGHT) for at, cell in enumerate(cells)]
         text = _GAP.join(padded).rstrip()
         if width is not None:
             text = cut(text, width)

@@ -1,11 +1,12 @@
-"""svwait: wait until services are up, down, restarted, or without a supervise.
+"""svwait: wait until services are up, ready, down, restarted, or without a supervise.
 
 Usage:
-  svwait (-u | -d | -r | -x) [-t SECONDS] [-o] DIR...
+  svwait (-u | -U | -d | -r | -x) [-t SECONDS] [-o] DIR...
   svwait -h | --help | --version
 
 Options:
   -u          until they run
+  -U          until they run and are ready; of one that does not say so (notify, notification_fd): until it runs
   -d          until they do not run
   -r          until they have been started after svwait was
   -x          until no supervise runs there
@@ -26,7 +27,7 @@ from supervise.conditions import CONDITIONS
 from supervise.program import complain, parse, run, seconds
 from supervise.waiting import look, outcomes
 
-_CONDITION = {"-u": "up", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
+_CONDITION = {"-u": "up", "-U": "ready", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
 
 
 def main() -> int:

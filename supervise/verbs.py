@@ -87,8 +87,20 @@ def _was(before: Status, now: Status) -> str:
     return " already" if now.pid == before.pid else ""
 
 
+def _finished(before: Status, now: Status) -> str:
+    """Of a service that was started, has ended and is not restarted."""
+    assert now.state and before.state
+    if now.state["totals"]["expected"] != before.state["totals"]["expected"]:
+        return f"has run and is not restarted: it {now.last_exit}"
+    raise SystemRefused(f"it {now.last_exit}, and is not restarted")
+
+
+def _pid(now: Status) -> str:
+    return f"(pid {now.pid}), ready" if now.phase == "ready" else f"(pid {now.pid})"
+
+
 def _start(before: Status, now: Status) -> str:
-    return f"up{_was(before, now)} (pid {now.pid})"
+    return f"up{_was(before, now)} {_pid(now)}" if now.pid else _finished(before, now)
 
 
 def _stop(before: Status, now: Status) -> str:
@@ -96,7 +108,11 @@ def _stop(before: Status, now: Status) -> str:
 
 
 def _restart(before: Status, now: Status) -> str:
-    return f"restarted (pid {before.pid}, now {now.pid})" if before.pid else f"started (pid {now.pid})"
+    if not now.pid:
+        return _finished(before, now)
+    if not before.pid:
+        return f"started {_pid(now)}"
+    return f"restarted (pid {before.pid}, now {now.pid})" + (", ready" if now.phase == "ready" else "")
 
 
 def _once(before: Status, now: Status) -> str:
@@ -126,7 +142,12 @@ def _upgrade(before: Status, now: Status) -> str:
 def _kill(before: Status, now: Status) -> str:
     if not before.pid:
         return "down already"
-    after = f"up again (pid {now.pid})" if now.pid else "to be started again" if now.want == UP else "down"
+    if now.pid:
+        after = f"up again (pid {now.pid})"
+    elif now.finished:
+        after = "not restarted"
+    else:
+        after = "to be started again" if now.want == UP else "down"
     return f"killed (pid {before.pid}), {after}"
 
 
@@ -139,7 +160,7 @@ VERBS = {
     for verb in (
         Verb("start", "u", conditions.kept_up, _start),
         Verb("stop", "d", conditions.kept_down, _stop),
-        Verb("restart", "R", conditions.restarted, _restart),
+        Verb("restart", "R", conditions.back_up, _restart),
         Verb("once", "o", conditions.run_once, _once),
         # `x` alone lets supervise end when the service is down, which it may never be.
         Verb("exit", "dx", conditions.unsupervised, _exit),

@@ -15,7 +15,7 @@ import select
 import time
 
 from supervise.client import Status
-from supervise.conditions import CONDITIONS, unsupervised
+from supervise.conditions import CONDITIONS, ready, unsupervised
 from supervise.errors import (
     CannotComeTrue,
     ClientError,
@@ -188,11 +188,14 @@ def wait(service: Service, condition: str | Condition, seconds: float | None) ->
 def look(service: Service, condition: Condition) -> Status:
     """How a service is, as far as a condition needs to know.  Raises what Service.status does.
 
-    Where the state is damaged, by the record alone; where there is no record yet, as if it said that nothing runs.
+    Where the state is damaged, by the record alone, which cannot tell whether a service is ready; where there is no
+    record yet, as if it said that nothing runs.
     """
     try:
         return service.status()
     except DamagedState as why:
+        if condition is ready:
+            raise
         return why.status
     except DamagedRecord as why:
         if why.missing or condition is unsupervised:

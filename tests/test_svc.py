@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from typing import Any
 
 import pexpect
 import pytest
 from conftest import PATIENCE, Box, wait_for
+from pretended import PID, pretended
 from tools import BIN, c_supervise, closed, run_tool, started, watching
+
+from supervise.client import Service
 
 STUBBORN = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
 
@@ -136,6 +141,141 @@ def test_the_time_limit_says_how_it_is_instead(box: Box) -> None:
     assert done.returncode == 99
     assert done.stderr.startswith(f"svc: fatal: cannot stop status/app within 0.2 seconds: it is up (pid {pid}) ")
     assert done.stderr.endswith(", want down\n")
+
+
+def answer(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """The exit code of svc, and what it said."""
+    assert process.stdout and process.stderr
+    return process.wait(PATIENCE), process.stdout.read(), process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("args", "letters", "said"),
+    [
+        (("start", "app"), "u", f"up (pid {PID + 1}), ready"),
+        (("restart", "app"), "R", f"restarted (pid {PID}, now {PID + 1}), ready"),
+        (("app", "restart"), "R", f"restarted (pid {PID}, now {PID + 1}), ready"),
+        (("once", "app"), "o", f"up, not to be restarted (pid {PID + 1})"),
+    ],
+)
+def test_a_service_that_says_when_it_is_ready(box: Box, args: tuple[str, ...], letters: str, said: str) -> None:
+    want = "once" if letters == "o" else "up"
+    with pretended(box) as supervise:
+        # Still up, but told to end.
+        supervise.write(want="down", machine="stopping", phase="ready")
+        if letters == "o":
+            supervise.write(0, want="down", machine="idle")
+        with started(box, "svc", *args) as process:
+            supervise.wait_letters(letters)
+            wait_for("svc to watch", lambda: watching(process.pid))
+            supervise.write_record(PID + 1, want)  # the state is that of the one before
+            wait_for("svc to watch again", lambda: watching(process.pid))
+            supervise.write(PID + 1, want, phase="starting", totals={"starts": 2})
+            wait_for("svc to watch again", lambda: watching(process.pid))
+            assert process.poll() is None
+            supervise.write(PID + 1, want, phase="ready", totals={"starts": 2})
+            assert answer(process) == (0, f"status/app: {said}\n", "")
+
+
+def test_one_that_is_ready_already(box: Box) -> None:
+    with pretended(box) as supervise:
+        supervise.write(phase="ready")
+        done = run_tool(box, "svc", "start", "app")
+        assert (done.returncode, done.stdout) == (0, f"status/app: up already (pid {PID}), ready\n")
+
+
+def test_one_that_does_not_get_ready_in_time(box: Box) -> None:
+    with pretended(box) as supervise:
+        supervise.write(phase="starting")
+        done = run_tool(box, "svc", "start", "app", "--wait", "0.2")
+        assert done.returncode == 99
+        assert done.stderr.startswith(f"svc: fatal: cannot start status/app within 0.2 seconds: it is up (pid {PID}) ")
+        assert done.stderr.endswith(" seconds, starting\n")
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+@pytest.mark.parametrize(
+    ("total", "last_exit", "code", "said"),
+    [
+        ("expected", {"code": 2}, 0, "status/app: has run and is not restarted: it exited with status 2\n"),
+        (
+            "crashes",
+            {"code": 1},
+            111,
+            "svc: fatal: cannot {} status/app: it exited with status 1, and is not restarted\n",
+        ),
+        (
+            "failures",
+            {"code": None, "failure": "cannot execute 'x': No such file or directory"},
+            111,
+            "svc: fatal: cannot {} status/app: it could not be started: cannot execute 'x': No such file or directory, "
+            "and is not restarted\n",
+        ),
+    ],
+)
+def test_one_that_has_ended_and_is_not_restarted(
+    box: Box, verb: str, total: str, last_exit: dict[str, Any], code: int, said: str
+) -> None:
+    with pretended(box) as supervise:
+        # As its autorestart has it; and so it was before.
+        supervise.write(0, machine="idle", last_exit={}, totals={"exits": 1, "expected": 1})
+        with started(box, "svc", verb, "app") as process:
+            supervise.wait_letters("u" if verb == "start" else "R")
+            wait_for("svc to watch", lambda: watching(process.pid))
+            supervise.write(0, machine="spawning", last_exit={}, totals={"exits": 1, "expected": 1})
+            totals = {"starts": 1 + (total != "failures"), "exits": 2, "expected": 1}
+            totals[total] = totals.get(total, 0) + 1
+            supervise.write(0, machine="idle", last_exit=last_exit, totals=totals)
+            assert answer(process) == (code, "" if code else said, said.format(verb) if code else "")
+
+
+def test_a_job_that_is_not_restarted(box: Box) -> None:
+    box.conf("[global]\nautorestart : unexpected\nexitcodes : 3\n")
+    box.start("sh", "-c", "test -e stay && exec sleep 1000; exit 3")
+    box.wait_log("autorestart is unexpected")
+    said = run_tool(box, "svc", "app", "status").stdout
+    assert ", normally up, want up, ended, not restarted, 0 restarts, last exit " in said
+    # Whichever it is first seen to be; it is started again and again.
+    for verb in ("start", "restart"):
+        done = run_tool(box, "svc", verb, "app")
+        assert (done.returncode, done.stderr) == (0, "")
+    wait_for("its end", lambda: Service(str(box.status)).status().finished)
+    (box.folder / "stay").touch()
+    assert run_tool(box, "svc", "start", "app").stdout == f"status/app: up (pid {box.pid})\n"
+    assert run_tool(box, "svc", "stop", "app").stdout == "status/app: down\n"
+
+
+def test_a_stop_waits_for_what_is_left_of_the_service(box: Box) -> None:
+    with pretended(box) as supervise, started(box, "svc", "stop", "app") as process:
+        supervise.wait_letters("d")
+        wait_for("svc to watch", lambda: watching(process.pid))
+        supervise.write_record(0, "down")
+        wait_for("svc to watch again", lambda: watching(process.pid))
+        supervise.write(0, "down", machine="cleanup")
+        wait_for("svc to watch again", lambda: watching(process.pid))
+        assert process.poll() is None
+        supervise.write(0, "down", machine="idle")
+        assert answer(process) == (0, "status/app: down\n", "")
+
+
+def test_another_main_process_is_no_restart(box: Box) -> None:
+    with pretended(box) as supervise, started(box, "svc", "restart", "app") as process:
+        supervise.wait_letters("R")
+        wait_for("svc to watch", lambda: watching(process.pid))
+        supervise.write(PID + 1)
+        wait_for("svc to watch again", lambda: watching(process.pid))
+        assert process.poll() is None
+        supervise.write(PID + 2, totals={"starts": 2})
+        assert answer(process) == (0, f"status/app: restarted (pid {PID}, now {PID + 2})\n", "")
+
+
+def test_kill_of_one_that_is_not_restarted(box: Box) -> None:
+    with pretended(box) as supervise, started(box, "svc", "kill", "app") as process:
+        supervise.wait_letters("k")
+        wait_for("svc to watch", lambda: watching(process.pid))
+        supervise.write_record(0)
+        supervise.write(0, machine="idle", last_exit={"code": None, "signal": 9}, totals={"exits": 1, "crashes": 1})
+        assert answer(process) == (0, f"status/app: killed (pid {PID}), not restarted\n", "")
 
 
 def test_all_are_commanded_before_the_first_is_waited_for(box: Box) -> None:

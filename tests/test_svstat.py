@@ -7,16 +7,29 @@ import os
 import re
 import signal
 import subprocess
+import time
+from typing import Any
 
 import pexpect
 import pytest
 from conftest import PATIENCE, Box
+from pretended import PID, pretended, state
 from tools import BIN, c_supervise, closed, run_tool
 
 from supervise.client import Status
 from supervise.record import Record
 from supervise.statusline import beginning
-from supervise.svtable import columns, cut, duration, size
+from supervise.statusline import line as whole_line
+from supervise.svtable import Row, columns, cut, duration, size, state_of, table
+
+RED, GREEN, YELLOW = "\33[31m", "\33[32m", "\33[33m"
+
+
+def status_of(pid: int = PID, want: str = "up", **fields: Any) -> Status:
+    """A supervised service that has been so for seven seconds."""
+    found = Status(True, Record(0, False, want, True, pid), state(pid, **{"wanted": want, **fields}))
+    found.seconds = 7.5
+    return found
 
 
 def line(box: Box, *args: str) -> str:
@@ -42,6 +55,102 @@ def test_it_begins_as_daemontools(record: Record, said: str) -> None:
     assert beginning(status) == said
     status.supervised = False
     assert beginning(status) == "supervise not running"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "up (pid 1000001) 7 seconds, 0 restarts"),
+        ({"phase": "starting"}, "up (pid 1000001) 7 seconds, starting, 0 restarts"),
+        ({"phase": "ready"}, "up (pid 1000001) 7 seconds, ready, 0 restarts"),
+        ({"phase": "reloading"}, "up (pid 1000001) 7 seconds, reloading, 0 restarts"),
+        ({"phase": "stopping"}, "up (pid 1000001) 7 seconds, stopping, 0 restarts"),
+        ({"phase": "\33[1m"}, "up (pid 1000001) 7 seconds, 0 restarts"),
+        ({"phase": "ready", "service": None}, "up (pid 1000001) 7 seconds, 0 restarts"),
+        ({"want": "down", "machine": "stopping"}, "up (pid 1000001) 7 seconds, want down, 0 restarts"),
+        (
+            {"want": "down", "machine": "stopping", "phase": "ready"},
+            "up (pid 1000001) 7 seconds, want down, stopping, 0 restarts",
+        ),
+        ({"machine": "stopping"}, "up (pid 1000001) 7 seconds, stopping, 0 restarts"),
+        (
+            {"machine": "aborting", "phase": "starting", "fault": "not ready within 30 seconds\n"},
+            "up (pid 1000001) 7 seconds, being ended: not ready within 30 seconds\\n, 0 restarts",
+        ),
+        (
+            {"machine": "aborting", "phase": "ready", "totals": {"hangs": 1}},
+            "up (pid 1000001) 7 seconds, being ended, 0 restarts, 1 hang",
+        ),
+        (
+            {"pid": 0, "machine": "delay", "deadline_at": time.monotonic() - 1, "totals": {"starts": 3, "hangs": 2}},
+            "down 7 seconds, normally up, want up, next start in 0 seconds, 2 restarts, 2 hangs",
+        ),
+        (
+            {"pid": 0, "machine": "cleanup"},
+            "down 7 seconds, normally up, want up, what is left of it is being ended, 0 restarts",
+        ),
+        (
+            {"pid": 0, "machine": "succession"},
+            "down 7 seconds, normally up, want up, its next main process is awaited, 0 restarts",
+        ),
+        (
+            {"pid": 0, "machine": "idle", "last_exit": {}},
+            "down 7 seconds, normally up, want up, finished, not restarted, 0 restarts, "
+            "last exit 2001-09-09 01:46:40: exited with status 0",
+        ),
+        (
+            {"pid": 0, "machine": "idle", "last_exit": {"code": 2}},
+            "down 7 seconds, normally up, want up, ended, not restarted, 0 restarts, "
+            "last exit 2001-09-09 01:46:40: exited with status 2",
+        ),
+        (
+            {
+                "pid": 0,
+                "machine": "idle",
+                "last_exit": {"code": None, "signal": 15, "fault": "not ready within 9 seconds"},
+            },
+            "down 7 seconds, normally up, want up, failed, not restarted, 0 restarts, last exit 2001-09-09 01:46:40: "
+            "was killed by signal 15 (TERM), ended by supervise: not ready within 9 seconds",
+        ),
+        (
+            {"pid": 0, "want": "down", "machine": "idle", "last_exit": {"planned": True}},
+            "down 7 seconds, normally up, 0 restarts, last exit 2001-09-09 01:46:40: exited with status 0, as asked",
+        ),
+    ],
+)  # fmt: skip
+def test_how_far_a_service_is(fields: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    try:
+        assert whole_line(status_of(**fields)) == said
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("loading, 40%", '"loading, 40%"'),
+        ('", 7 restarts', r'"\", 7 restarts"'),
+        ("\\", r'"\\"'),
+        ("\33]0;x\7\n\x9b2J\u202e", r'"\x1b]0;x\x07\n\x9b2J\u202e"'),
+        ("\udcff", r'"\udcff"'),
+        ("x" * 80, f'"{"x" * 80}"'),
+        ("x" * 81, f'"{"x" * 77}..."'),
+        ("\n" * 10**6, '"' + "\\n" * 38 + '\\..."'),
+        ("\u00fc\u4e2d", '"\u00fc\u4e2d"'),
+    ],
+)  # fmt: skip
+def test_what_a_service_says_of_itself(text: str, said: str) -> None:
+    line = whole_line(status_of(phase="ready", status_text=text))
+    assert line == f"up (pid 1000001) 7 seconds, ready, 0 restarts, says {said}"
+    assert line.isprintable()
+
+
+def test_what_it_said_is_of_no_interest_when_it_is_down() -> None:
+    assert "says" not in whole_line(status_of(0, machine="succession", status_text="fine"))
+    assert "says" not in whole_line(status_of(status_text=""))
 
 
 def test_a_clock_that_was_set_back() -> None:
@@ -143,6 +252,46 @@ def test_the_c_implementation(box: Box) -> None:
     assert line(box) == "status/app: supervise not running\n"
 
 
+@pytest.mark.parametrize(
+    ("fields", "said", "colour"),
+    [
+        ({}, "up", GREEN),
+        ({"phase": "starting"}, "up, starting", YELLOW),
+        ({"phase": "ready"}, "up, ready", GREEN),
+        ({"phase": "reloading"}, "up, reloading", YELLOW),
+        ({"phase": "stopping"}, "up, stopping", YELLOW),
+        ({"phase": "\33[1m"}, "up", YELLOW),
+        ({"want": "once", "phase": "ready"}, "up once, ready", YELLOW),
+        ({"want": "down", "machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
+        ({"machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
+        ({"machine": "aborting", "phase": "ready"}, "up, being ended", RED),
+        ({"pid": 0, "machine": "delay", "deadline_at": time.monotonic() - 1}, "restarting in 0 seconds", RED),
+        ({"pid": 0, "machine": "script"}, "restarting", RED),
+        ({"pid": 0, "machine": "cleanup"}, "restarting", RED),
+        ({"pid": 0, "machine": "cleanup", "want": "down"}, "stopping", YELLOW),
+        ({"pid": 0, "machine": "succession"}, "changing over", YELLOW),
+        ({"pid": 0, "machine": "idle", "last_exit": {}}, "finished", YELLOW),
+        ({"pid": 0, "machine": "idle", "last_exit": {"code": 2}}, "ended", YELLOW),
+        ({"pid": 0, "machine": "idle", "last_exit": {"code": None, "signal": 9}}, "failed", RED),
+        ({"pid": 0, "machine": "idle", "want": "down", "last_exit": {}}, "down", YELLOW),
+    ],
+)
+def test_how_far_a_service_is_in_the_table(fields: dict[str, Any], said: str, colour: str) -> None:
+    status = status_of(**fields)
+    assert state_of(status) == said
+    row = Row("app", status)
+    assert f"{colour}{said}" in table([row], True)[1]
+
+
+def test_what_services_say_has_a_column_of_its_own() -> None:
+    silent, talking = Row("one", status_of()), Row("two", status_of(status_text="\33[31m \u4e2d" + "x" * 100))
+    assert "SAYS" not in table([silent], False)[0]
+    head, *rows = table([silent, talking], False)
+    assert head.split()[-4:] == ["RESTARTS", "SAYS", "LAST", "EXIT"]
+    assert rows[1].endswith("  " + r"\x1b[31m " + "\u4e2d" + "x" * 18 + "...") and "x" not in rows[0]
+    assert all(columns(text) <= 40 for text in table([silent, talking], False, 40))
+
+
 def test_the_table(box: Box) -> None:
     pid = box.start("sh", "-c", "sleep 1000 & wait")
     said = line(box, "--long")
@@ -169,8 +318,9 @@ def test_the_document(box: Box) -> None:
     assert found["version"] == 1 and set(found) == {"version", "time", "services"}
     service = found["services"][0]
     assert list(service) == [
-        *("name", "path", "error", "supervised", "supervise_pid", "supervise_version", "gave_up", "up", "pid"),
-        *("changed", "seconds", "want", "paused", "alarms", "command", "restarts", "last_exit"),
+        *("name", "path", "error", "supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up"),
+        *("ready", "phase", "phase_seconds", "status_text", "fault", "pid", "changed", "seconds", "want", "paused"),
+        *("alarms", "command", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts", "last_exit"),
         *("processes", "memory", "cpu", "cpu_percent"),
     ]
     assert (service["name"], service["path"], service["error"]) == ("app", "status/app", None)
@@ -178,6 +328,27 @@ def test_the_document(box: Box) -> None:
     assert service["last_exit"]["signal"] == 9 and service["last_exit"]["text"] == "was killed by signal 9 (KILL)"
     assert service["processes"] in (1, 2) and service["memory"] > 0
     assert service["command"] == ["sh", "-c", "sleep 1000 & wait"]
+
+
+def test_the_document_says_how_far_services_are(box: Box) -> None:
+    with pretended(box) as supervise:
+        text = "\33[31m\udcff\n"
+        supervise.write(phase="starting", phase_time=1e9, status_text=text, totals={"hangs": 2}, quick_exits=3)
+        said = line(box, "--json", "app")
+        assert said.isascii() and "\33" not in said
+        found = json.loads(said)["services"][0]
+        assert (found["machine"], found["up"], found["ready"], found["phase"]) == ("running", True, False, "starting")
+        assert (found["status_text"], found["hangs"], found["quick_exits"]) == (text, 2, 3)
+        assert found["phase_seconds"] > 1e6 and (found["finished"], found["next_start_seconds"]) == (False, None)
+        supervise.write(0, machine="delay", deadline_at=time.monotonic() + 1000, last_exit={"fault": "hung"})
+        found = json.loads(line(box, "--json", "app"))["services"][0]
+        assert 0 < found["next_start_seconds"] < 1000 and found["last_exit"]["fault"] == "hung"
+        assert (found["up"], found["ready"], found["phase"], found["status_text"]) == (False, False, None, None)
+        supervise.write(0, machine="idle", last_exit={})
+        assert json.loads(line(box, "--json", "app"))["services"][0]["finished"] is True
+        supervise.end()
+        found = json.loads(line(box, "--json", "app"))["services"][0]
+        assert (found["machine"], found["ready"], found["finished"]) == (None, None, False)
 
 
 def test_the_document_has_all_fields_of_what_cannot_be_read(box: Box) -> None:

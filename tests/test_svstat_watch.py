@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pexpect
 import pyte
 import pytest
 from conftest import PATIENCE, Box, wait_for
+from pretended import pretended
 from tools import BIN, run_tool
 
 from supervise.record import Record
@@ -87,6 +89,32 @@ def test_it_shows_changes(app: Box, watched: Watched) -> None:
     watched.child.send("q")
     watched.ended()
     assert watched.child.exitstatus == 0
+
+
+def until(screen: str) -> str:
+    """How long it is until the next start, in words; nothing if the screen is between two pictures."""
+    found = re.search(r"restarting in (.*? seconds?)  ", screen)
+    return found[1] if found else ""
+
+
+def test_it_shows_how_far_a_service_is(box: Box) -> None:
+    with pretended(box) as supervise:
+        supervise.write(phase="starting")
+        watched = Watched(box)
+        try:
+            watched.shows(r"app +up, starting +\d+ ")
+            supervise.write(phase="ready", status_text="40%\33[31m")
+            watched.shows(r"app +up, ready +\d+ .* 40%\\x1b\[31m")
+            supervise.write(0, machine="delay", deadline_at=time.monotonic() + 500)
+            first = watched.shows(r"app +restarting in 8 minutes \d+ seconds? ")
+            # Which no event tells of.
+            wait_for("it to come nearer", lambda: until(watched.read()) not in ("", until(first)))
+            supervise.write(0, machine="idle", last_exit={})
+            watched.shows(r"app +finished ")
+            watched.child.send("q")
+            watched.ended()
+        finally:
+            watched.child.close(force=True)
 
 
 def test_services_that_come_and_go(app: Box, watched: Watched) -> None:
