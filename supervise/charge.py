@@ -15,6 +15,7 @@ import time
 from supervise import birthmark, states
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
+from supervise.members import belongs
 from supervise.process import Process, exit_info
 from supervise.remains import Remains, empty
 
@@ -96,11 +97,12 @@ class Charge:
         if self._checks:
             self._checks.configure(config, time.monotonic())
         address = ""
-        if self._hearing and (config.notify or config.watchdog_secs):
+        # A service that was started to speak is listened to for as long as it runs.
+        if self._hearing and (config.notify or config.watchdog_secs or self._recorder.notify_address):
             place = self._env[b"SUPERVISE_STATUS_DIR"]
             address = self._hearing.listen(config, place, self._recorder.notify_address)
             self._recorder.notify_address = address or None
-        self._starter.notify_socket = address
+        self._starter.notify_socket = address if config.notify or config.watchdog_secs else ""
         self._starter.watchdog_usec = config.watchdog_secs * 1000000
 
     def _import_parts(self, config: Config) -> bool:
@@ -108,7 +110,7 @@ class Charge:
 
         Whether they could be had: when the files of this package have been replaced, they may be another version's.
         """
-        speaks = config.notify or config.watchdog_secs
+        speaks = config.notify or config.watchdog_secs or self._recorder.notify_address
         hearing = bool((speaks or config.notification_fd) and not self._hearing)
         succession = bool((speaks or config.pidfile) and not self._succession)
         checks = bool(config.check_command and not self._checks)
@@ -217,6 +219,8 @@ class Charge:
             return states.FAILED, result
         if self._succession:
             self._succession.forget()
+        if not self._starter.notify_socket:
+            self._recorder.notify_address = None
         self.attend(Process(result))
         return states.STARTED, result
 
@@ -337,8 +341,9 @@ class Charge:
 
     def heard(self) -> Events:
         """What has arrived from the service, in the order in which it came."""
-        if not self._hearing or self._hearing.socket < 0:
+        if not self._hearing:
             return
+        yield from self._hearing.pipe_readable()
         for event, value, sender in self._hearing.heard(self._belongs, self._is_former):
             if event == states.MAIN:
                 yield from self._named(value, f"MAINPID= of pid {sender}")
@@ -346,8 +351,6 @@ class Charge:
                 yield event, value
 
     def _belongs(self, pid: int) -> bool:
-        from supervise.members import belongs
-
         return belongs(pid, self._machine.pid, self._helpers())
 
     def _is_former(self, pid: int) -> bool:

@@ -64,7 +64,7 @@ class Succession:
         if config.pidfile:
             self._file = PidFile(config.pidfile, config.directory)
             self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._poll, self._log)
-            self.follower.rewatch()
+            self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
 
     def named(self, pid: int, by: str, main: int, helpers: set[int]) -> Process | None:
         """A pid was named: the process, if it counts and is not the main process already (rule 1)."""

@@ -209,11 +209,11 @@ class Supervisor:
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
         charge = self._charge
-        if charge.process is not None:
-            for fd, _ in ready:
-                if fd == charge.process.fd:
-                    self._service_ended(charge.process)
-                    break
+        ended = charge.process.fd if charge.process is not None else -1
+        for fd, _ in ready:
+            if fd == ended and charge.process is not None:
+                self._service_ended(charge.process)
+                break
         now = time.monotonic()
         if self.machine.deadline is not None and now >= self.machine.deadline:
             # A sign of life that has arrived counts, whenever it is read.
@@ -228,7 +228,7 @@ class Supervisor:
                 self._commands_by_signal()
             elif self._follower and fd == self._follower.fd:
                 self._follower.ready()
-            else:
+            elif fd != ended:  # whose number may be another descriptor's by now
                 for event, value in charge.ready(fd, events):
                     self._event(event, value)
         if self._follower and self._follower.look_at is not None and now >= self._follower.look_at:
