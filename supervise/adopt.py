@@ -74,12 +74,14 @@ def look(directory: StatusDir, boot_id: str) -> Heritage:
             heritage.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
     if heritage.process is None:
         heritage.process = unnamed(fields, directory)
-    if service and (heritage.process is None or heritage.process.pid != service["pid"]):
-        left = [stat.pid for stat in processes() if stat.group == service["pid"] and stat.session == fields["session"]]
+    remains = fields["remains"] or service
+    if remains and (heritage.process is None or (service and heritage.process.pid != service["pid"])):
+        group = remains["group"] or remains.get("pid", 0)  # an older release did not write it
+        session = fields["session"] if remains["session"] is None else remains["session"]
+        left = [stat.pid for stat in processes() if stat.group == group and stat.session == session]
         if left:
-            pids = " ".join(map(str, left))
-            heritage.left = service["pid"], fields["session"]
-            heritage.warnings.append(f"left of the service's process group {service['pid']}: pids {pids}")
+            heritage.left = group, session
+            heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
     return heritage
 
 

@@ -73,6 +73,7 @@ class Charge:
         self._log = log
         self.process: Process | None = None
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
+        self._outlived: Process | None = None  # a main process whose end was not that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self._prepared = -1  # starts that there had been when the next was prepared
         self._config: Config | None = None  # that the parts are for
@@ -206,7 +207,9 @@ class Charge:
             self._starter.notification = -1
 
     def spawn_ahead(self) -> None:
-        """Start it before the machine asks for it."""
+        """Start it before the machine asks for it; not where another process may turn out to be the main one."""
+        if self._succession and self._succession.formers():
+            return
         self._ahead = self._starter.service()
 
     def start(self) -> tuple[str, Any]:
@@ -256,9 +259,12 @@ class Charge:
             follows = self._succession.after(process, how, self._helpers(), starts)
             if isinstance(follows, Process):
                 self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
+                self._outlived = process
                 yield self._now_main(follows)
                 return
             if follows is not None:
+                # One of them is to follow; if none does, none is to stay.
+                self._remains = Remains(process.group, process.session, self._poll, self._candidates)
                 yield states.ORPHANED, how
                 return
         yield states.EXITED, how
@@ -281,7 +287,9 @@ class Charge:
         how = exit_info(process.fd)
         self._fading = None
         self._dismiss(process)
-        if how:
+        if how and process is self._outlived:
+            self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
+        elif how:
             yield states.AMENDED, (how, process.pid)
             self._recorder.amended(how)
 
@@ -304,9 +312,11 @@ class Charge:
         if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
             yield states.CLEARED, None
             return
-        waiting = self._machine.state == states.SUCCESSION and self._succession
-        if waiting and not waiting.candidates(self._helpers(), self._machine.totals["starts"]):
+        if self._machine.state == states.SUCCESSION and not self._candidates():
             yield states.DESERTED, None
+
+    def _candidates(self) -> list[int]:
+        return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
 
     # What is left.
 
@@ -317,14 +327,13 @@ class Charge:
     def clear(self, signal: str) -> list[tuple[str, Any]]:
         """Send a signal to what is left; CLEARED if nothing is."""
         remains = self._remains
-        if not remains or empty(remains.group):
+        left = remains.pids() if remains else []
+        if not remains or not left:
             return [(states.CLEARED, None)]
-        left = remains.pids()
-        if left:
-            text = "sending %s to what is left of process group %d: pids %s"
-            self._log.add(NOTICE, text, signal, remains.group, _list(left))
-        problem = remains.tell(signal)
-        if problem:
+        text = "sending %s to what is left of process group %d: pids %s"
+        self._log.add(NOTICE, text, signal, remains.group, _list(left))
+        self._recorder.remains = {"group": remains.group, "session": remains.session}
+        for problem in remains.tell(signal):
             self._log.add(WARNING, "%s", problem)
         return [(states.CLEARED, None)] if remains.gone() else []
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from supervise.statusdir import StatusDir
 
 _QUIET = 10.0  # seconds between two complaints about what was dropped
+_BARRIER = b"BARRIER=1"  # rule 5 of listener.py
 
 
 class Hearing:
@@ -58,7 +59,8 @@ class Hearing:
         try:
             self._listener = Listener(self._directory, path, other_user, address)
         except (OSError, StatusDirError) as why:
-            self._log.add(WARNING, "notifications of the service cannot be received: %s", why)
+            reason = why.strerror if isinstance(why, OSError) else why  # without a number before it
+            self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
             return ""
         self._attend(self._listener)
         return self._listener.address
@@ -86,6 +88,8 @@ class Hearing:
         if not self._listener:
             return
         for pid, uid, data in self._listener.receive():
+            if data.strip() == _BARRIER:
+                continue  # its sender waited for the receipt alone, and may be gone by now
             if not is_member(pid):
                 self._complain(f"dropped a notification of pid {pid} (uid {uid}): not a process of this service")
                 continue
@@ -123,6 +127,8 @@ class Hearing:
 
     def pipe_readable(self) -> list[tuple[str, Any]]:
         """Ready, or nothing yet."""
+        if self.pipe < 0:
+            return []
         try:
             data = os.read(self.pipe, 4096)
         except BlockingIOError:

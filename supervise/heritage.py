@@ -13,12 +13,14 @@ class Heritage:
     """What a supervise that is gone has left.
 
     `fields`: its state, if it can be used; `process`: its service, if that still runs; `left`: where that has ended and
-    left something, the numbers of its process group and session; `notices` and `warnings`: lines for the log.
+    left something, the numbers of its process group and session, and `left_said` a line about that; `notices` and
+    `warnings`: lines for the log.
     """
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] | None = None
         self.process: Process | None = None
         self.left: tuple[int, int] | None = None
+        self.left_said = ""
         self.notices: list[str] = []
         self.warnings: list[str] = []

@@ -124,6 +124,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         kept = Kept(lock, *directory.open_fifos())
         supervisor, problems, log = furnish(options, directory, kept, env, ignored)
         heritage = left_behind(directory, boot_id())
+        if heritage.left and not supervisor.machine.config.killasgroup:
+            heritage.warnings.append(heritage.left_said)
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
         for problem in problems + heritage.warnings:

@@ -152,6 +152,7 @@ class Machine:
         self.totals.update((name, fields["totals"][name]) for name in self.totals)
         if resume:
             self.want, self.alarms = fields["wanted"], fields["alarms"]
+            self.again = fields["machine"] != IDLE  # it had ended and was not to be restarted
         if fields["machine"] == ENDED:
             return  # it ended as asked, or gave up: what it counted is over
         self.exits, self.exited_at = fields["script_exits"], fields["exited_at"]

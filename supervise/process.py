@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 
 from supervise.exitstatus import ExitStatus, from_wait_status
 from supervise.service import NUMBERS, reap, send
@@ -72,12 +73,12 @@ class Process:
         return None
 
     def alive(self) -> bool:
-        """Whether it has not ended yet, by its pidfd."""
-        try:
-            _signal.pidfd_send_signal(self.fd, 0)
-        except OSError:
+        """Whether it has not ended yet, by its pidfd; a zombie has."""
+        if self.fd < 0:
             return False
-        return True
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return not poll.poll(0)
 
     def ended(self) -> ExitStatus:
         """How it ended, as far as that can be known now; only when its pidfd is readable."""
@@ -92,7 +93,9 @@ class Process:
 
         `start_ticks`: clock ticks from boot to its start; `pidfd_inode`: unique since Linux 6.9, else None.
         """
-        return {"pid": self.pid, "start_ticks": stat_of(self.pid).start_ticks, "pidfd_inode": unique_inode(self.fd)}
+        ticks, inode = stat_of(self.pid).start_ticks, unique_inode(self.fd)
+        where = {"group": self.group, "session": self.session}
+        return {"pid": self.pid, "start_ticks": ticks, "pidfd_inode": inode, **where}
 
     def close(self) -> None:
         """Let go of it."""

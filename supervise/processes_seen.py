@@ -49,7 +49,9 @@ def take_down(machine: Machine, now: float, group: bool) -> None:
 
 
 def begin(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.want == UP and value and machine.config.killasgroup:
+    if machine.want == UP and not machine.again:
+        machine.rest()
+    elif machine.want == UP and value and machine.config.killasgroup:
         clear_up(machine, now)
     elif machine.want == UP:
         machine.start_when_due(now)

@@ -37,7 +37,8 @@ def run(name: str, main: Callable[[list[str]], int]) -> int:
         code = main(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
-        return code
+        # Everything is said: what is left is the end of an interpreter, which takes as long as its beginning.
+        os._exit(code)
     except ClientError as why:
         complain(name, why)
         return why.exit_code

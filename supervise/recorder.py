@@ -9,7 +9,7 @@ from supervise import __version__
 from supervise.log import NOTICE, WARNING
 from supervise.record import Record, RecordError, decode
 from supervise.state import VERSION, encode
-from supervise.states import RUNNING
+from supervise.states import CLEANUP, RUNNING
 from supervise.statusdir import STATE, STATUS, StatusDirError
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ class Recorder:
         self.next_mark: int | None = None  # birthmark.py
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
+        self.remains: dict[str, int] | None = None  # the process group of which something is left
         self.notify_address: str | None = None  # where the service's notifications come to
         self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
         self.retry_at: float | None = None  # monotonic
@@ -144,6 +145,7 @@ class Recorder:
             "alarms": machine.alarms,
             "leaving": machine.leaving,
             "service": self._service,
+            "remains": self.remains if machine.state == CLEANUP else None,
             "started_at": machine.started_at,
             "exited_at": machine.exited_at,
             "script_exits": machine.exits,

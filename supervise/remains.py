@@ -1,4 +1,4 @@
-"""What is left of a service's process group when its main process has ended.
+"""What is left of a service when its main process has ended: its process group, and where that is asked for, orphans.
 
 Theory of operation
 -------------------
@@ -7,6 +7,7 @@ Rule 1.  A process group has its number as long as anybody is in it, zombies inc
          somebody of this session is in it, to nobody else.
 Rule 2.  Its end is awaited through one of its processes, by pidfd; when that has ended, the next is looked for.  What
          is ours to reap also tells by SIGCHLD.
+Rule 3.  An orphan has become supervise's child, so its number is its own until supervise reaps it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import select
 
 from supervise.members import group_members
 from supervise.service import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
 
 
 def empty(group: int) -> bool:
@@ -32,22 +37,35 @@ def empty(group: int) -> bool:
 class Remains:
     """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
 
-    def __init__(self, group: int, session: int, poll: select.poll) -> None:
+    def __init__(
+        self, group: int, session: int, poll: select.poll, orphans: Callable[[], list[int]] | None = None
+    ) -> None:
+        """`orphans`: who else is left."""
         self.group, self.session = group, session
+        self._orphans = orphans
         self._poll = poll
         self.fd = -1
 
     def pids(self) -> list[int]:
         """Who is left."""
+        members = self._members()
+        return members + self._others(members)
+
+    def _members(self) -> list[int]:
         return [] if empty(self.group) else group_members(self.group, self.session)
 
-    def tell(self, name: str) -> str | None:
-        """Send what is left a signal, and let it go on if it is paused.  What went wrong, or None."""
-        if not self.pids():
-            return None
-        problem = send(self.group, name, True)
-        send(self.group, "CONT", True)
-        return problem
+    def _others(self, members: list[int]) -> list[int]:
+        return [pid for pid in self._orphans() if pid not in members] if self._orphans else []
+
+    def tell(self, name: str) -> list[str]:
+        """Send what is left a signal, and let it go on if it is paused.  What went wrong."""
+        members = self._members()
+        targets = [(self.group, True)] if members else []
+        targets += [(pid, False) for pid in self._others(members)]
+        problems = [send(pid, name, group) for pid, group in targets]
+        for pid, group in targets:
+            send(pid, "CONT", group)
+        return [problem for problem in problems if problem]
 
     def gone(self) -> bool:
         """Whether nobody is left; if somebody is, `fd` will tell when that may have changed."""

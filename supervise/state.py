@@ -25,7 +25,9 @@ SIZE_LIMIT = 1 << 20  # bytes: more than any state has
 # Field -> what it may be.  A tuple: one of these types; a dict: an object with these fields, `None` if it may be null.
 _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
-_SERVICE = {"pid": (int,), "start_ticks": (int,), "pidfd_inode": (int, type(None)), "start_time": _NUMBER}
+_OPTIONAL_INT = (int, type(None))
+_GROUP = {"group": _OPTIONAL_INT, "session": _OPTIONAL_INT}
+_SERVICE = {"pid": (int,), "start_ticks": (int,), "pidfd_inode": _OPTIONAL_INT, "start_time": _NUMBER, **_GROUP}
 _EXIT = {
     "code": (int, type(None)),
     "signal": (int, type(None)),
@@ -50,6 +52,7 @@ _FIELDS: dict[str, Any] = {
     "alarms": (bool,),
     "leaving": (bool,),
     "service": (_SERVICE, None),
+    "remains": (_GROUP, None),
     "started_at": _OPTIONAL_NUMBER,
     "exited_at": _OPTIONAL_NUMBER,
     "script_exits": (int,),
@@ -85,6 +88,8 @@ _DEFAULTS: dict[str, Any] = {
     "watchdog": None,
     "fault": None,
     "notify_address": None,
+    "remains": None,
+    "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
     "last_exit": {"fault": None},
 }

@@ -53,8 +53,9 @@ def is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
 
 def got_ready(machine: Machine, event: str, now: float, value: Any) -> None:
     """Said by the one that is to be the next main process."""
-    machine.phase = READY
-    machine.do(NOTICE, "service is ready")
+    if machine.phase != READY:
+        machine.phase = READY
+        machine.do(NOTICE, "service is ready")
 
 
 def reloading(machine: Machine, event: str, now: float, value: Any) -> None:

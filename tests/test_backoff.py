@@ -150,6 +150,17 @@ def test_where_it_grows_nothing_is_started_ahead_before_startsecs() -> None:
     assert running(policy(startsecs=5)).machine.eager_from == 1001.0
 
 
+def test_nothing_is_started_ahead_where_the_start_or_the_end_needs_more() -> None:
+    for key, value in (
+        ("killasgroup", True),
+        ("pidfile", "app.pid"),
+        ("notify", True),
+        ("notification_fd", 3),
+        ("watchdog_secs", 10),
+    ):
+        assert running(policy(**{key: value})).machine.eager_from is None, key
+
+
 def test_silence_does_not_make_it_hurry() -> None:
     loop = crashing(0, restart_delay_max=60)
     loop.letters("s")
@@ -166,6 +177,14 @@ def test_the_next_supervise_goes_on_where_this_one_was() -> None:
     next_one.handle(states.ADOPTED, loop.now, (loop.pid, fields))
     next_one.handle(states.EXITED, loop.now, ExitStatus(code=1))
     assert next_one.deadline == loop.now + 16
+
+
+def test_a_planned_restart_does_not_wait_for_it() -> None:
+    loop = running(policy(restart_delay=600))
+    loop.letters("R")
+    loop.crash_after(0.5)
+    loop.due()
+    assert gaps(loop) == [1]
 
 
 # Chance: a hundred services that lost their database do not come back in step.
@@ -207,6 +226,10 @@ def test_a_delay_is_as_long_as_one_would_work_out_by_hand(
     assert max(shortest, full * 0.75) <= found <= full
     assert found == full or chance > 0
     assert delay(config, quick_exits + 1, 0.0) >= delay(config, quick_exits, 0.0)
+
+
+def test_no_chance_makes_it_shorter_than_restart_delay() -> None:
+    assert delay(policy(restart_delay=7, restart_delay_max=8), 2, 1.0) == 7
 
 
 # u, R, o and d: somebody is there.

@@ -241,6 +241,19 @@ def test_they_start_also_what_would_not_be_restarted(letter: str) -> None:
     assert loop.starts == [1000.0, 1010.0]
 
 
+def test_u_forgives_what_was_before() -> None:
+    loop = leaving("TERM", uptime=0, restart_delay_max=600)
+    for _ in range(5):
+        loop.due()
+        loop.exit()
+    loop.due()
+    loop.leaves = NEVER
+    loop.exit()
+    assert loop.state == CLEANUP
+    loop.letters("u")
+    assert loop.machine.quick_exits == 0
+
+
 @pytest.mark.parametrize("letter", "uRo")
 def test_none_of_them_starts_it_within_its_second(letter: str) -> None:
     loop = leaving(NEVER, uptime=0.25, restart_delay=600)

@@ -231,6 +231,14 @@ def test_one_that_fails_to_get_ready_again_and_again_waits_longer_and_longer() -
     assert loop.state == DELAY
 
 
+def test_a_sign_of_life_gives_one_that_is_stopping_no_more_time() -> None:
+    loop = in_phase(ENDING, policy(stopwaitsecs=10, watchdog_secs=3))
+    loop.wait(9)
+    loop.event(states.KICK)
+    loop.wait(1)
+    assert loop.signals == [("KILL", False)]
+
+
 # In each phase the letters mean what they mean.
 
 

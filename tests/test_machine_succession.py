@@ -232,6 +232,7 @@ def test_a_daemon_that_says_that_it_is_ready_before_the_pidfile_names_it_is_read
     loop.event(states.SAYS_TEXT, "serving")
     loop.event(states.WATCHDOG, 20.0)
     loop.event(states.SAYS_READY)
+    loop.event(states.WATCHDOG, 20.0)
     assert (loop.state, loop.machine.deadline) == (SUCCESSION, 1001.0 + SUCCESSION_WAIT)
     loop.main()
     assert (loop.machine.phase, loop.machine.status_text) == (READY, "serving")

@@ -374,6 +374,14 @@ def test_x_ends_supervise_with_it() -> None:
     assert loop.state == ENDED
 
 
+def test_an_end_after_x_was_asked_for() -> None:
+    loop = in_state(ABORTING, config=policy(alarm_interval=60))
+    loop.letters("x")
+    loop.exit(KILLED)
+    assert loop.ends == ["was killed by signal 9 (KILL)"]
+    assert loop.alarms == []
+
+
 def test_c_continues_it() -> None:
     loop = in_state(ABORTING)
     loop.letters("c")

@@ -18,6 +18,7 @@ COUNT = st.integers(0, 2**63 - 1)
 TIME = st.one_of(st.integers(0, 2**40), st.floats(0, 2**40, allow_nan=False))
 TEXT = st.text(st.characters(), max_size=20)  # surrogates, too: what os.fsdecode makes of bytes that are not UTF-8
 MAYBE_TIME = st.one_of(st.none(), TIME)
+GROUP: dict[str, Any] = {name: st.one_of(st.none(), COUNT) for name in ("group", "session")}
 TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned")  # that the first release had
 
 states = st.fixed_dictionaries(
@@ -41,9 +42,11 @@ states = st.fixed_dictionaries(
                     "start_ticks": COUNT,
                     "pidfd_inode": st.one_of(st.none(), COUNT),
                     "start_time": TIME,
+                    **GROUP,
                 }
             ),
         ),
+        "remains": st.one_of(st.none(), st.fixed_dictionaries(GROUP)),
         "started_at": MAYBE_TIME,
         "exited_at": MAYBE_TIME,
         "script_exits": COUNT,
@@ -94,7 +97,11 @@ SAMPLE: dict[str, Any] = {
     "paused": False,
     "alarms": True,
     "leaving": False,
-    "service": {"pid": 4712, "start_ticks": 465805, "pidfd_inode": 26159, "start_time": 1795229305.176},
+    "service": {
+        **{"pid": 4712, "start_ticks": 465805, "pidfd_inode": 26159, "start_time": 1795229305.176},
+        **{"group": 4712, "session": 4711},
+    },
+    "remains": None,
     "started_at": 4658.05,
     "exited_at": None,
     "script_exits": 0,
@@ -127,10 +134,10 @@ LAST_EXIT: dict[str, Any] = {
 }
 # Fields that earlier releases did not write: what came with adoption, and what came with readiness and backoff.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
-READINESS = {"phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
+READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
 NEWER = ADOPTION | READINESS
 # The same within objects.
-NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}}
+NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}, "service": {"group", "session"}}
 # Other values than a field may have: a type that it never is, out of range, not finite.
 WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
