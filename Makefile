@@ -44,6 +44,7 @@ bench: all
 	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
 	$(BIN)/python bench/bench.py --memory $(VENV)/memory
 	$(BIN)/python bench/tools.py
+	$(BIN)/python bench/readiness.py --memory $(VENV)/memory
 	$(BIN)/python bench/adoption.py
 
 # supervise is killed before each of its system calls: minutes; `make test` has a sample.  docs/reliability.md
