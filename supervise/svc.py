@@ -22,7 +22,8 @@ waiting for what comes of them.
   s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
 
 DIR is a status directory, or the name of a service.  All are commanded first, and waited for together.
-`exit` takes the service down and ends its supervise.
+`start` and `restart` wait until the service is up, and ready where it tells that; `exit` takes it down and ends its
+supervise.
 Exit codes: 0 it is so; 99 not so within the time; 100 wrong usage, or there is no such service; 111 it can't be, or
 the system refused.
 """
