@@ -79,7 +79,9 @@ def look(directory: StatusDir, boot_id: str) -> Heritage:
         group = remains["group"] or remains.get("pid", 0)  # an older release did not write it
         session = fields["session"] if remains["session"] is None else remains["session"]
         left = [stat.pid for stat in processes() if stat.group == group and stat.session == session]
-        if left:
+        # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
+        # another PID namespace, and any number of them.
+        if left and session and group not in left:
             heritage.left = group, session
             heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
     return heritage

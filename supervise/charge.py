@@ -72,8 +72,9 @@ class Charge:
         self._poll = poll
         self._log = log
         self.process: Process | None = None
+        self._session = 0  # of the last main process
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
-        self._outlived: Process | None = None  # a main process whose end was not that of the service
+        self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self._prepared = -1  # starts that there had been when the next was prepared
         self._config: Config | None = None  # that the parts are for
@@ -165,6 +166,9 @@ class Charge:
                 self._succession.forget()
             if self._hearing:
                 self._hearing.close_pipe()
+        elif self.process:
+            self.process.look_again()
+            self._session = self.process.session
         if self._remains and machine.state != states.CLEANUP:
             self._remains.let_go()
         self.prepare()
@@ -231,7 +235,7 @@ class Charge:
         """Wait for the end of a new main process; the old one is of no more interest."""
         if self.process:
             self._dismiss(self.process)
-        self.process = process
+        self.process, self._session = process, process.session
         if process.fd >= 0:
             self._poll.register(process.fd, select.POLLIN)
 
@@ -247,12 +251,14 @@ class Charge:
         yield from self.heard()  # it may have named its successor
         if process is not self.process:
             return
+        process.look_again()
         how = process.ended()
         if not process.child and how.unknown:
             self._fade(process)
         yield from self._main_ended(process, how)
 
     def _main_ended(self, process: Process, how: ExitStatus) -> Events:
+        self._session = process.session
         self._remains = Remains(process.group, process.session, self._poll)
         if self._succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
             starts = self._machine.totals["starts"]
@@ -265,6 +271,7 @@ class Charge:
             if follows is not None:
                 # One of them is to follow; if none does, none is to stay.
                 self._remains = Remains(process.group, process.session, self._poll, self._candidates)
+                self._outlived = process
                 yield states.ORPHANED, how
                 return
         yield states.EXITED, how
@@ -288,7 +295,10 @@ class Charge:
         self._fading = None
         self._dismiss(process)
         if how and process is self._outlived:
-            self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
+            if how.code != 0 and self._machine.state == states.SUCCESSION:
+                yield states.DESERTED, how
+            else:
+                self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
         elif how:
             yield states.AMENDED, (how, process.pid)
             self._recorder.amended(how)
@@ -312,11 +322,14 @@ class Charge:
         if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
             yield states.CLEARED, None
             return
-        if self._machine.state == states.SUCCESSION and not self._candidates():
+        if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
             yield states.DESERTED, None
 
     def _candidates(self) -> list[int]:
         return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
+
+    def _strays(self) -> list[int]:
+        return self._succession.strays(self._session, self._machine.totals["starts"]) if self._succession else []
 
     # What is left.
 
@@ -350,6 +363,8 @@ class Charge:
 
     def heard(self) -> Events:
         """What has arrived from the service, in the order in which it came."""
+        if self._machine.watchdog and (not self._hearing or self._hearing.socket < 0):
+            yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
         if not self._hearing:
             return
         yield from self._hearing.pipe_readable()
@@ -360,7 +375,7 @@ class Charge:
                 yield event, value
 
     def _belongs(self, pid: int) -> bool:
-        return belongs(pid, self._machine.pid, self._helpers())
+        return belongs(pid, self._machine.pid, self._helpers(), self._session)
 
     def _is_former(self, pid: int) -> bool:
         return bool(self._succession and pid in self._succession.formers())
@@ -368,7 +383,7 @@ class Charge:
     def _named(self, pid: int, by: str) -> Events:
         waiting = self._machine.state == states.SUCCESSION
         if self._succession and (self._machine.pid or waiting):
-            process = self._succession.named(pid, by, self._machine.pid, self._helpers())
+            process = self._succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
             if process:
                 yield self._now_main(process)
 

@@ -11,7 +11,8 @@ Rule 1.  The first check is due `check_delay` after `begin`, each other `check_i
 Rule 2.  A check that runs for `check_timeout` has failed there and then; it is killed with its process group, and
          nothing is made of its end.  While it cannot end (a disk or a server that does not answer), no other is
          started, and each interval is one more failure.
-Rule 3.  `check_failures` in a row are a fault.  A success ends the row, and so does `begin`.
+Rule 3.  `check_failures` in a row are a fault.  A success ends the row, and so does `begin`.  A check that cannot be
+         started is no failure: that is said, once.
 Rule 4.  What a check prints is read as it comes, so that it never waits for us, and little of it is kept.  Its end
          is the end of its process, not of its output: what it left in the background may hold that open.
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 import os
 import select
 
-from supervise.log import NOTICE
+from supervise.log import NOTICE, WARNING
 from supervise.service import send
 
 TYPE_CHECKING = False
@@ -59,6 +60,7 @@ class Checks:
         self._killed = False  # the one that runs is to end, and its result is of no interest
         self._again_at = 0.0  # when one that was killed should have ended
         self._failed = 0  # in a row
+        self._refused = ""  # why the last one could not be started
         self._head = self._tail = b""
         self._cut = False
         self.pid = 0  # of the check that runs; 0: none
@@ -107,7 +109,8 @@ class Checks:
         if due is None or config is None or now < due:
             return None
         if not self.pid:
-            return self._start(config, now)
+            self._start(now)
+            return None
         self._read_rest()
         self._kill()
         self._again_at = now + max(config.check_interval, 1)
@@ -146,39 +149,44 @@ class Checks:
     def _timeout(self) -> int:
         return max(self._config.check_timeout, 1) if self._config else 1
 
-    def _start(self, config: Config, now: float) -> str | None:
-        self._close()
+    def _start(self, now: float) -> None:
+        """Start the next check.  Where that fails nothing is known of the service: a typo never ends one."""
+        assert self._config is not None
         self._started_at = now
         self._head = self._tail = b""
         self._cut = False
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
         except OSError as why:
-            return self._failure(config, f"could not be started: {why.strerror}")
-        self.fd = reading
-        self._poll.register(reading, select.POLLIN)
-        # Our end alone: the check need not know what to do when a pipe is full.
-        os.set_blocking(reading, False)
+            self._refuse(str(why.strerror))
+            return
         try:
-            result = self._starter.check_command(config.check_command, self.service, writing)
+            # Of ours alone: the check need not know what to do when a pipe is full.
+            os.set_blocking(reading, False)
+            result = self._starter.check_command(self._config.check_command, self.service, writing)
         finally:
             os.close(writing)
         if isinstance(result, str):
-            self._close()
-            return self._failure(config, f"could not be started: {result}")
-        self.pid = result
-        return None
+            os.close(reading)
+            self._refuse(result)
+            return
+        self._refused = ""
+        self.pid, self.fd = result, reading
+        self._poll.register(reading, select.POLLIN)
+
+    def _refuse(self, why: str) -> None:
+        if why != self._refused:
+            self._refused = why
+            self._log.add(WARNING, "cannot start check_command, so the service is not checked: %s", why)
 
     def _failure(self, config: Config, what: str) -> str | None:
         self._failed += 1
         self.output = self._printed()
         needed = max(config.check_failures, 1)
-        if self._failed >= needed:
-            return f"unhealthy: check_command {what}"
         line = self.output.strip().partition("\n")[0][:_SHOWN].rstrip()
         more = f": {line}" if line else ""
         self._log.add(NOTICE, "check_command %s (%d of %d)%s", what, self._failed, needed, more)
-        return None
+        return f"unhealthy: check_command {what}" if self._failed >= needed else None
 
     def _kill(self) -> None:
         """Have the one that runs end, if one does."""

@@ -64,10 +64,16 @@ def main() -> int:
     try:
         # Its interpreter starts while docopt is imported here: half of the time until the service runs.
         daemon = Daemon(argv) if argv and argv[0] not in _NO_DAEMON else None
-        return run(argv, daemon)
+        code = run(argv, daemon)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
     except UsageError as why:
         say("supervise", "fatal", str(why))
         return USAGE
+    except BrokenPipeError:  # who reads the help has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except OSError as why:
         say("supervise", "fatal", f"cannot start: {why.strerror}" if why.strerror else str(why))
         return SYSTEM
@@ -155,7 +161,6 @@ def seconds(option: str, text: str) -> int:
 def execute(options: Options, argv: list[str]) -> NoReturn:
     """Become the supervise of the service.  Raises OSError."""
     os.dup2(told(options), 0)
-    sys.stdout.flush()
     become(argv)
 
 

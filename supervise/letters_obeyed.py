@@ -174,8 +174,8 @@ def resume(machine: Machine, letter: str, now: float, value: Any) -> None:
 def pass_on(machine: Machine, event: str, now: float, value: Any) -> None:
     letter, name, group = value
     machine.do(KILL, name, group)
-    target = "process group" if group else "pid"
-    machine.obeyed(letter, "send %s to the service (%s %d)", name, target, machine.pid)
+    target = "the process group of the service" if group else "the service"
+    machine.obeyed(letter, "send %s to %s (pid %d)", name, target, machine.pid)
 
 
 def absent(machine: Machine, event: str, now: float, value: Any) -> None:

@@ -85,6 +85,7 @@ class Machine:
         "status_text",
         "watchdog",
         "fault",
+        "unheard",
         "again",
         "gap",
         "departed",
@@ -132,6 +133,7 @@ class Machine:
         self.status_text: str | None = None
         self.watchdog = 0.0  # seconds from one sign of life to the next, 0 if it need not give any
         self.fault: str | None = None  # why it is being ended
+        self.unheard = False  # it was starting while no supervise was there to hear that it is ready
         # Of the one that has ended.
         self.again = True  # it is to be started again
         self.gap = MIN_GAP  # seconds from its start to the next
@@ -167,6 +169,7 @@ class Machine:
         self.started_at, self.deadline = fields["started_at"], fields["deadline_at"]
         self.phase, self.status_text = fields["phase"], fields["status_text"]
         self.watchdog, self.fault = fields["watchdog"] or 0.0, fields["fault"]
+        self.unheard = fields["unheard"]
         self.pid = fields["service"]["pid"] if fields["service"] else 0
         self.gap = self.delay()
         if self.state == DELAY and self.deadline is None:

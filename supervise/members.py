@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 _FAR = 256  # parents; who hides behind more of them is not found
 
 
-def belongs(pid: int, main: int, helpers: set[int]) -> bool:
-    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Never raises."""
+def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
+    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Never raises.
+
+    `session`: the main process's, where that may have ended.
+    """
     if pid <= 0:
         return False  # a process that cannot be seen from here
     if pid == main:
         return True
     own = os.getpid()
-    if pid == own or not _proc_is_ours():
+    if pid == own or not proc_is_ours():
         return False
     found = stat_of(pid)
     if not found.running:
@@ -54,21 +57,21 @@ def belongs(pid: int, main: int, helpers: set[int]) -> bool:
         if at.parent <= 1:
             break
         at = stat_of(at.parent)
-    return _is_alone(found.session, main, own)
+    return _is_alone(found.session, session or stat_of(main).session, own)
 
 
-def _is_alone(session: int, main: int, own: int) -> bool:
+def _is_alone(session: int, of_main: int, own: int) -> bool:
     """Whether there are only processes of this service in a session, beside supervise (rule 4)."""
     ours = os.getsid(0)
     if session == ours:
         return ours == own
-    return 0 < session == stat_of(main).session and not stat_of(session).running
+    return 0 < session == of_main and not stat_of(session).running
 
 
 def children(helpers: set[int]) -> list[int]:
     """supervise's children that live and are no helpers.  Never raises."""
     own = os.getpid()
-    if not _proc_is_ours():
+    if not proc_is_ours():
         return []
     try:
         # A child is missing here only if another one goes while the list is read; they go when supervise reaps them.
@@ -80,9 +83,20 @@ def children(helpers: set[int]) -> list[int]:
     return [stat.pid for stat in found if stat.running and stat.parent == own and stat.pid not in helpers]
 
 
+def left_in_session(session: int) -> list[int]:
+    """The processes of a service that was taken over, in the session that it has been alone in (rule 4).  Never raises.
+
+    They are not supervise's children, so rule 5 is about them, too: by the time they are looked at they may be others.
+    """
+    own = os.getpid()
+    if not proc_is_ours() or session == os.getsid(0) or not _is_alone(session, session, own):
+        return []
+    return [stat.pid for stat in _everybody() if stat.running and stat.session == session]
+
+
 def group_members(group: int, session: int) -> list[int]:
     """The processes that live in a process group of a session.  Never raises."""
-    if not _proc_is_ours():
+    if not proc_is_ours():
         return []
     return [stat.pid for stat in _everybody() if stat.running and stat.group == group and stat.session == session]
 
@@ -94,7 +108,7 @@ def _everybody() -> list[Stat]:
         return []
 
 
-def _proc_is_ours() -> bool:
+def proc_is_ours() -> bool:
     """Whether the numbers in /proc are those of our system calls."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())

@@ -48,21 +48,29 @@ class Process:
                 pass  # an old kernel, or no descriptor left: SIGCHLD will tell
         # A child of ours leads a group of its own from before its program is executed.
         self.group, self.session = pid, 0
-        if not child:
-            try:
-                self.group = os.getpgid(pid)
-            except OSError:
-                pass  # its end is about to be seen
         try:
             self.session = os.getsid(pid)
         except OSError:
-            pass
+            pass  # its end is about to be seen
+        self.look_again()
+
+    def look_again(self) -> None:
+        """See what its process group and session are by now; a daemon makes its own when it has been forked."""
+        if self.child:
+            return
+        try:
+            group, session = os.getpgid(self.pid), os.getsid(self.pid)
+        except OSError:
+            return
+        if not self.reaped():  # else these may be another's
+            self.group, self.session = group, session
 
     def send(self, name: str, group: bool) -> str | None:
         """Send a signal, to it or to its process group.  What went wrong, or None."""
         if self.child:
             return send(self.pid, name, group)
         if group:
+            self.look_again()
             # The group has its number as long as this process is in it, which the pidfd shows alive.
             return send(self.group, name, True) if self.alive() else None
         try:
@@ -79,6 +87,14 @@ class Process:
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return not poll.poll(0)
+
+    def reaped(self) -> bool:
+        """Whether it has ended, and nobody can learn from the kernel any more how."""
+        try:
+            _signal.pidfd_send_signal(self.fd, 0)
+        except OSError as why:
+            return why.errno == errno.ESRCH
+        return False
 
     def ended(self) -> ExitStatus:
         """How it ended, as far as that can be known now; only when its pidfd is readable."""

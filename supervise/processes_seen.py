@@ -9,6 +9,7 @@ from supervise.states import (
     ALARM,
     CLEANUP,
     CLEAR,
+    DESERTED,
     FATAL,
     GONE,
     LEFT,
@@ -62,7 +63,8 @@ def started(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.pid, machine.started_at, machine.state = value, now, RUNNING
     machine.totals["starts"] += 1
     machine.phase = STARTING if config.notify or config.notification_fd else None
-    machine.status_text, machine.fault, machine.watchdog = None, None, float(config.watchdog_secs)
+    machine.status_text, machine.fault, machine.unheard = None, None, False
+    machine.watchdog = float(config.watchdog_secs)
     watch(machine, now)
     machine.do(NOTICE, "service started (pid %d)", value)
     if machine.want == DOWN:  # `d` came while it was being started
@@ -92,10 +94,9 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
         machine.watchdog = float(machine.config.watchdog_secs)
     if machine.phase == STARTING and machine.config.notification_fd and not machine.config.notify:
         machine.phase = READY  # what it has or would have said of that, nobody heard
+    machine.unheard = machine.phase == STARTING
     if machine.state == RUNNING:
         watch(machine, now)
-        if machine.phase == STARTING:
-            machine.deadline = None  # it may have got ready while nobody listened
     if machine.paused:
         # When its supervise is killed, the kernel has a stopped process go on (and sends it HUP).
         machine.signal("STOP", False)
@@ -122,7 +123,7 @@ def gone(
     """The service has ended, or could not be started.  `clear`: what is left is to end, even without `killasgroup`."""
     config, pid = machine.config, machine.pid
     clear = (clear or config.killasgroup) and pid != 0
-    how.fault, machine.fault = None if planned else machine.fault, None
+    how.fault, machine.fault = machine.fault, None
     expected = not planned and how.code in config.exitcodes and config.autorestart != "always" and not how.fault
     kind = "failures" if how.failure else "planned" if planned else "expected" if expected else "crashes"
     for total in ("exits", kind, "cores") if how.core else ("exits", kind):
@@ -221,6 +222,7 @@ def succeeded(machine: Machine, event: str, now: float, value: Any) -> None:
 def forsaken(machine: Machine, event: str, now: float, value: Any) -> None:
     if machine.departed and (event != "timer" or _past(machine, now)):
         how, machine.pid, uptime = machine.departed
+        how = value if event == DESERTED and value else how
         gone(machine, how, now, planned=machine.leaving, uptime=uptime)
 
 

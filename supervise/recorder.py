@@ -165,6 +165,7 @@ class Recorder:
             "quick_exits": machine.quick_exits,
             "watchdog": machine.watchdog or None,
             "fault": machine.fault,
+            "unheard": machine.unheard,
             "notify_address": self.notify_address,
         }
 

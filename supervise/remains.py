@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import select
 
-from supervise.members import group_members
+from supervise.members import group_members, proc_is_ours
 from supervise.service import send
 
 TYPE_CHECKING = False
@@ -52,7 +52,10 @@ class Remains:
         return members + self._others(members)
 
     def _members(self) -> list[int]:
-        return [] if empty(self.group) else group_members(self.group, self.session)
+        if empty(self.group):
+            return []
+        # Where nobody can say who is in it, its number stands for all.
+        return group_members(self.group, self.session) if proc_is_ours() else [self.group]
 
     def _others(self, members: list[int]) -> list[int]:
         return [pid for pid in self._orphans() if pid not in members] if self._orphans else []

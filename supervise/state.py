@@ -71,6 +71,7 @@ _FIELDS: dict[str, Any] = {
     "quick_exits": (int,),
     "watchdog": _OPTIONAL_NUMBER,
     "fault": (str, type(None)),
+    "unheard": (bool,),
     "notify_address": (str, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
@@ -87,6 +88,7 @@ _DEFAULTS: dict[str, Any] = {
     "quick_exits": 0,
     "watchdog": None,
     "fault": None,
+    "unheard": False,
     "notify_address": None,
     "remains": None,
     "service": {"group": None, "session": None},

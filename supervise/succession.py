@@ -11,7 +11,9 @@ Rule 2.  If the main process ends while a former one lives, that one is the main
 Rule 3.  If the main process ends and the pidfile names a process of the service, it is that one.
 Rule 4.  If it ended with status 0, where there is a pidfile, and left exactly one child, that is the next: a program
          that forked into the background, or one whose new process writes the pidfile only when the old one is gone.  If
-         there are more children than one, the pidfile has to tell; the machine waits for that (SUCCESSION).
+         there are more children than one, the pidfile has to tell; the machine waits for that (SUCCESSION).  So it is
+         with a service that was taken over: what it leaves behind goes to another parent, and how it has ended may be
+         unknown.
 Rule 5.  Anything else is the end of the service.
 """
 
@@ -21,7 +23,7 @@ import os
 
 from supervise import birthmark
 from supervise.log import NOTICE, WARNING
-from supervise.members import belongs, children
+from supervise.members import belongs, children, left_in_session
 from supervise.pidfile import PidFile, PidFollower
 from supervise.process import Process
 from supervise.watch import Watch
@@ -48,7 +50,7 @@ class Succession:
         self._log = log
         self._file: PidFile | None = None
         self._path = "", ""
-        self._former: list[Process] = []
+        self._former: list[Process] = []  # until they are reaped, so that it can be said how they have ended
         self._refused = 0  # a pid that was named and did not count
         self.follower: PidFollower | None = None
 
@@ -66,11 +68,14 @@ class Succession:
             self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._poll, self._log)
             self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
 
-    def named(self, pid: int, by: str, main: int, helpers: set[int]) -> Process | None:
-        """A pid was named: the process, if it counts and is not the main process already (rule 1)."""
+    def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
+        """A pid was named: the process, if it counts and is not the main process already (rule 1).
+
+        `session`: the main process's, or the last one's.
+        """
         if pid == main:
             return None
-        process = self._member(pid, main, helpers)
+        process = self._member(pid, main, helpers, session)
         if process is None and pid != self._refused and pid not in self.formers():
             self._log.add(WARNING, "ignored pid %d, named by %s: not a process of this service", pid, by)
             self._refused = pid
@@ -79,8 +84,10 @@ class Succession:
     def succeed(self, old: Process | None) -> None:
         """The main process is another now; the old one, if it lives, is a former one."""
         self._refused = 0
-        self._former = [process for process in self._former if self._lives(process)]
-        if old and old.fd >= 0 and old.alive():
+        for process in [process for process in self._former if process.reaped()]:
+            self._former.remove(process)
+            process.close()
+        if old and old.fd >= 0 and not old.reaped():
             kept = Process(old.pid, False, os.dup(old.fd))
             os.set_inheritable(kept.fd, False)
             self._former.append(kept)
@@ -90,23 +97,23 @@ class Succession:
 
         `starts`: how many there have been; what earlier ones left behind is not asked.
         """
-        while self._former:
-            process = self._former.pop()
-            if self._lives(process):
+        for process in reversed(self._former):
+            if process.alive():
+                self._former.remove(process)
                 return process
         if self._file is None:
             return None
         pid = self._file.read()
         if pid is not None and pid != old.pid:
-            process_named = self._member(pid, old.pid, helpers)
+            process_named = self._member(pid, old.pid, helpers, old.session)
             if process_named:
                 return process_named
-        if how.code != 0:
+        if how.code != 0 and not how.unknown:
             return None
         left = [pid for pid in self.candidates(helpers, starts) if pid != old.pid]
-        if len(left) == 1:
-            return self._member(left[0], old.pid, helpers)
-        if left and self.follower:
+        if len(left) == 1 and not how.unknown:
+            return self._member(left[0], old.pid, helpers, old.session)
+        if (left or self.strays(old.session, starts)) and self.follower:
             self.follower.expect()
             return UNDECIDED
         return None
@@ -115,6 +122,11 @@ class Succession:
         """What that start has left to supervise, with what it has started since."""
         mark = birthmark.mark_of_start(starts)
         return [pid for pid in children(helpers) if birthmark.of(pid) in (None, mark)]
+
+    def strays(self, session: int, starts: int) -> list[int]:
+        """What a main process that was taken over has left to other parents: only the pidfile says who is the next."""
+        mark = birthmark.mark_of_start(starts)
+        return [pid for pid in left_in_session(session) if birthmark.of(pid) in (None, mark)]
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
@@ -136,20 +148,14 @@ class Succession:
         self._former.clear()
         self._refused = 0
 
-    def _member(self, pid: int, main: int, helpers: set[int]) -> Process | None:
+    def _member(self, pid: int, main: int, helpers: set[int], session: int) -> Process | None:
         for process in self._former:
             if process.pid == pid and process.alive():
                 self._former.remove(process)
                 return process
         process = Process(pid, child=False)
         # The pidfd first: what was looked at then is what it holds.
-        if process.fd >= 0 and belongs(pid, main, helpers) and process.alive():
+        if process.fd >= 0 and belongs(pid, main, helpers, session) and process.alive():
             return process
         process.close()
         return None
-
-    def _lives(self, process: Process) -> bool:
-        if process.alive():
-            return True
-        process.close()
-        return False

@@ -16,7 +16,7 @@ directory below $SUPERVISE_ROOT.
 Exit codes: 0 all could be read, whether they are up or down; 100 wrong usage, or there is no such service; 111 one
 could not be read, which is said on standard error, the others are shown.
 
-The fields of --json: svjson.py.
+The fields of --json are in man svstat.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Rule 1.  A service that is to say when it is ready has `starttimeoutsecs` for it.
 Rule 2.  One with a watchdog gives a sign of life at least every `watchdog` seconds from then on, unless it is paused.
 Rule 3.  One that does neither is ended: its fault is said, it is sent a signal, and KILL when that does not help.
-Rule 4.  One that was told to end has `stopwaitsecs`, then it is sent KILL; 0 is for ever.
+Rule 4.  Of one that was starting when it was taken over nobody knows whether it has said that it is ready meanwhile.
+         If it says nothing for as long as a start may take, it is taken to have done so.
+Rule 5.  One that was told to end has `stopwaitsecs`, then it is sent KILL; 0 is for ever.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from supervise.machine import Machine
 
+UNHEARD_WAIT = 30.0  # seconds, where a start may take for ever
 GRACE = 5.0  # seconds from a signal that ought to end a process to KILL
 
 
@@ -28,7 +31,7 @@ def watch(machine: Machine, now: float) -> None:
     if machine.paused:
         pass
     elif machine.phase == STARTING:
-        seconds = config.starttimeoutsecs
+        seconds = config.starttimeoutsecs or (UNHEARD_WAIT if machine.unheard else 0)
     elif machine.phase == ENDING:
         seconds = config.stopwaitsecs
     else:
@@ -106,7 +109,11 @@ def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
     if not _late(machine, now):
         return
     config = machine.config
-    if machine.phase == STARTING:
+    if machine.phase == STARTING and machine.unheard:
+        machine.phase, machine.unheard = READY, False
+        machine.do(WARNING, "service (pid %d) is taken to be ready: it may have said so unheard", machine.pid)
+        watch(machine, now)
+    elif machine.phase == STARTING:
         wait = config.stopwaitsecs or GRACE
         fault = f"not ready within {config.starttimeoutsecs} seconds"
         _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
@@ -144,4 +151,5 @@ def _abort(machine: Machine, now: float, fault: str, signal: str, group: bool, w
 
 def _kill(machine: Machine, why: str) -> None:
     machine.kill()
+    machine.fault = machine.fault or why
     machine.do(WARNING, "service (pid %d) %s: sending KILL", machine.pid, why)

@@ -28,7 +28,7 @@ class Lines:
         self.lines: list[str] = []
 
     def add(self, severity: str, template: str, *values: object) -> None:
-        assert severity == "NOTICE"
+        assert severity == ("WARNING" if template.startswith("cannot start") else "NOTICE")
         self.lines.append(template % values)
 
 
@@ -171,6 +171,7 @@ def test_so_many_failures_in_a_row_are_a_fault(watched: Watched) -> None:
     assert watched.log.lines == [
         "check_command exited with status 1 (1 of 3): no answer",
         "check_command exited with status 1 (2 of 3): no answer",
+        "check_command exited with status 1 (3 of 3): no answer",
     ]
     assert watched.checks.output == "\nno answer\nfrom it\n"
 
@@ -188,6 +189,7 @@ def test_a_success_ends_the_row(watched: Watched, tmp_path: Path) -> None:
         "check_command exited with status 1 (1 of 2)",
         "check_command succeeded, after 1 that did not",
         "check_command exited with status 1 (1 of 2)",
+        "check_command exited with status 1 (2 of 2)",
     ]
 
 
@@ -215,14 +217,13 @@ def test_a_check_whose_end_nobody_knows_has_failed(watched: Watched) -> None:
     assert fault == "unhealthy: check_command exited, status unknown"
 
 
-def test_a_check_that_cannot_be_started_has_failed(watched: Watched) -> None:
-    watched.begin(conf("/nowhere/check", failures=2))
-    assert watched.run() is None
-    assert watched.checks.due == START + 30
-    assert watched.run() == "unhealthy: check_command could not be started: /nowhere/check: No such file or directory"
-    assert watched.log.lines == [
-        "check_command could not be started: /nowhere/check: No such file or directory (1 of 2)"
-    ]
+def test_a_check_that_cannot_be_started_says_nothing_of_the_service(watched: Watched) -> None:
+    watched.begin(conf("/nowhere/check", failures=1))
+    for _ in range(3):
+        assert watched.run() is None
+    assert watched.checks.due == START + 90
+    why = "/nowhere/check: No such file or directory"
+    assert watched.log.lines == [f"cannot start check_command, so the service is not checked: {why}"]
     assert watched.checks.output == ""
 
 
@@ -233,7 +234,8 @@ def test_no_descriptor_is_left_for_a_check(watched: Watched, monkeypatch: pytest
     watched.begin(conf("true", failures=1))
     with monkeypatch.context() as patched:
         patched.setattr(os, "pipe2", full)
-        assert watched.run() == "unhealthy: check_command could not be started: Too many open files"
+        assert watched.run() is None
+    assert watched.log.lines == ["cannot start check_command, so the service is not checked: Too many open files"]
     assert watched.run() is None
 
 
@@ -263,7 +265,9 @@ def test_a_check_that_takes_too_long_is_killed_with_its_children(watched: Watche
         assert watched.finish() is None
         assert watched.checks.due is not None and watched.checks.due <= watched.now
         pids.unlink()
-    assert watched.log.lines == ["check_command did not end within 10 seconds (1 of 2): asking"]
+    assert watched.log.lines == [
+        f"check_command did not end within 10 seconds ({count} of 2): asking" for count in (1, 2)
+    ]
 
 
 def test_one_that_cannot_even_be_killed_fails_again_and_no_other_is_started(watched: Watched) -> None:

@@ -76,7 +76,7 @@ def test_every_letter(box: Box) -> None:
     box.control("".join(signals) + "pcsnruox+t")
     for letter, name in signals.items():
         logged(box, rf"\[NOTICE\] command {letter}: send {name} to the service \(pid {pid}\)")
-    logged(box, rf"\[NOTICE\] command t: send TERM to the service \(process group {pid}\)")
+    logged(box, rf"\[NOTICE\] command t: send TERM to the process group of the service \(pid {pid}\)")
     for letter in "pcsnruox":
         logged(box, rf"\[NOTICE\] command {letter}: .+")
     box.control("k")

@@ -106,6 +106,7 @@ VALUES: dict[str, list[Any]] = {
     states.FAILED: [NOT_FOUND],
     states.EXITED: list(ENDS),
     states.ORPHANED: list(ENDS),
+    states.DESERTED: [None, *ENDS],
     states.MAIN: [91, 4194304],
     states.AMENDED: [(CORE, 81), (CLEAN, 82)],
     states.TIMER: [None],

@@ -52,7 +52,8 @@ def test_it_is_killed_once_and_its_end_was_asked_for() -> None:
     loop.exit(KILLED)
     assert loop.alarms == []
     assert loop.machine.totals["planned"] == 1
-    assert loop.ends == ["was killed by signal 9 (KILL)"]
+    why = "did not end in time after it was told to"
+    assert loop.ends == [f"was killed by signal 9 (KILL), ended by supervise: {why}"]
 
 
 @pytest.mark.parametrize(

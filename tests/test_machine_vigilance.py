@@ -378,7 +378,7 @@ def test_an_end_after_x_was_asked_for() -> None:
     loop = in_state(ABORTING, config=policy(alarm_interval=60))
     loop.letters("x")
     loop.exit(KILLED)
-    assert loop.ends == ["was killed by signal 9 (KILL)"]
+    assert loop.ends == ["was killed by signal 9 (KILL), ended by supervise: hung: it sent WATCHDOG=trigger"]
     assert loop.alarms == []
 
 
