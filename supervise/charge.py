@@ -13,6 +13,7 @@ import select
 import time
 
 from supervise import birthmark, states
+from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.members import belongs
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.checks import Checks
-    from supervise.config import Config
     from supervise.hearing import Hearing
     from supervise.log import Log
     from supervise.machine import Machine
@@ -47,6 +47,13 @@ def _installed() -> tuple[int, ...] | None:
 
 
 _INSTALLED = _installed()
+
+# What takes parts that need not be there.
+_KEYS_OF_PARTS = (
+    *("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs", "check_command", "pidfile"),
+    *("user", "directory", "umask", "environment"),
+)
+_HELPERS = 100  # helpers whose sessions are remembered
 
 
 class Charge:
@@ -83,6 +90,7 @@ class Charge:
         self._succession: Succession | None = None
         self._checks: Checks | None = None
         self._checked = 0  # the main process that is checked
+        self._helper_sessions: list[int] = []
 
     # The parts.
 
@@ -90,9 +98,10 @@ class Charge:
         """Have what this configuration asks for."""
         if config is self._config:
             return
-        self._config = config
+        earlier, self._config = self._config, config
         if not self._import_parts(config):
-            return
+            for key in _KEYS_OF_PARTS:
+                setattr(config, key, getattr(earlier or Config(), key))
         self._starter.config = config
         if self._succession:
             self._succession.configure(config)
@@ -150,6 +159,13 @@ class Charge:
             self._hearing = Hearing(self._directory, self._poll, self._log)
             self._hearing.attach(descriptors, fields["notify_address"])
 
+    def recall(self, fields: dict[str, Any]) -> None:
+        """Know the former main processes that the supervise before knew."""
+        if self._succession and self.process and fields.get("formers"):
+            from supervise.adopt import named
+
+            self._succession.recall([process for process in map(named, fields["formers"]) if process])
+
     def descriptors(self) -> dict[str, int]:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
         service = self.process.fd if self.process else -1
@@ -171,6 +187,7 @@ class Charge:
             self._session = self.process.session
         if self._remains and machine.state != states.CLEANUP:
             self._remains.let_go()
+        self._recorder.formers = self._succession.identities() if self._succession else []
         self.prepare()
         if self._checks:
             self._check(self._checks)
@@ -328,6 +345,12 @@ class Charge:
     def _candidates(self) -> list[int]:
         return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
 
+    def note_helper(self, pid: int) -> None:
+        """What a program of supervise's leaves in its session is nothing of the service's."""
+        if pid and pid not in self._helper_sessions:
+            self._helper_sessions.append(pid)
+            del self._helper_sessions[:-_HELPERS]
+
     def _strays(self) -> list[int]:
         return self._succession.strays(self._session, self._machine.totals["starts"]) if self._succession else []
 
@@ -388,7 +411,7 @@ class Charge:
                 yield self._now_main(process)
 
     def _helpers(self) -> set[int]:
-        return {self._checks.pid} if self._checks and self._checks.pid else set()
+        return set(self._helper_sessions)
 
     def ready(self, fd: int, events: int) -> Events:
         """A descriptor is readable."""
@@ -421,6 +444,7 @@ class Charge:
                 yield from self._named(pid, "the pidfile")
         if self._checks and self._checks.due is not None and now >= self._checks.due:
             fault = self._checks.on_time(now)
+            self.note_helper(self._checks.pid)
             if fault:
                 yield states.UNHEALTHY, fault
 

@@ -178,6 +178,8 @@ def furnish(
         from supervise.upstream import Forwarder, Upstream
 
         forwarder = Forwarder(Upstream(env))
+    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"):
+        env.pop(variable, None)  # who set them meant supervise
     made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id(), forwarder)
     return made, problems, log
 

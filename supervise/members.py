@@ -7,8 +7,9 @@ A process is one of the service if
 
 Rule 1.  it is the main process; or
 Rule 2.  the way up its parents leads to the main process; or
-Rule 3.  it leads to supervise, and there through a child that is no helper of supervise's (its restart script, a check,
-         an alarm on its way).  supervise is a subreaper, so what the service leaves behind becomes its child; or
+Rule 3.  it leads to supervise, and there through a child that is not in the session of a helper of supervise's (its
+         restart script, a check).  supervise is a subreaper, so what the service leaves behind becomes its child, and
+         so does what a helper leaves; or
 Rule 4.  it is in a session in which there are no others: supervise's own, if supervise is its leader; or the main
          process's, if its leader is dead.  That was the supervise which the main process was taken over from: what that
          service leaves behind goes to another parent, where rule 3 does not find it.
@@ -51,7 +52,7 @@ def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
     at = found
     for _ in range(_FAR):
         if at.parent == own:
-            return at.pid not in helpers
+            return at.session not in helpers
         if at.parent == main > 0:
             return True
         if at.parent <= 1:
@@ -69,7 +70,7 @@ def _is_alone(session: int, of_main: int, own: int) -> bool:
 
 
 def children(helpers: set[int]) -> list[int]:
-    """supervise's children that live and are no helpers.  Never raises."""
+    """supervise's children that live, and are no helpers nor left by one.  Never raises."""
     own = os.getpid()
     if not proc_is_ours():
         return []
@@ -80,7 +81,7 @@ def children(helpers: set[int]) -> list[int]:
         found = [stat_of(pid) for pid in pids]
     except (OSError, ValueError):  # a kernel without CONFIG_PROC_CHILDREN
         found = _everybody()
-    return [stat.pid for stat in found if stat.running and stat.parent == own and stat.pid not in helpers]
+    return [stat.pid for stat in found if stat.running and stat.parent == own and stat.session not in helpers]
 
 
 def left_in_session(session: int) -> list[int]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alive", "extend", "main_pid", "ready", "reloading", "send", "status", "stopping", "watchdog"]
 
+_PATIENCE = 0.05  # seconds for supervise to make room, where others fill its queue
 _FIELD_LENGTH = 1000  # characters of a field: the protocol's datagrams have at most 4,096 bytes
 _LONGEST = 10**9  # seconds, some 30 years: what faulthandler takes for sure
 _SLACK = 0.1  # how late, in timeouts, the timer may go off after a kick, so that not every kick has to set it anew
@@ -103,7 +104,8 @@ def send(**fields: object) -> bool:
     try:
         sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
         try:
-            sender.sendto("\n".join(lines).encode(), _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL, to)
+            sender.settimeout(_PATIENCE)
+            sender.sendto("\n".join(lines).encode(), _socket.MSG_NOSIGNAL, to)
         finally:
             sender.close()
     except OSError:

@@ -48,6 +48,7 @@ class Recorder:
         self.upgrades_refused = 0
         self.remains: dict[str, int] | None = None  # the process group of which something is left
         self.notify_address: str | None = None  # where the service's notifications come to
+        self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
         self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
         self.retry_at: float | None = None  # monotonic
 
@@ -167,6 +168,7 @@ class Recorder:
             "fault": machine.fault,
             "unheard": machine.unheard,
             "notify_address": self.notify_address,
+            "formers": self.formers,
         }
 
 

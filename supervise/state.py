@@ -27,7 +27,8 @@ _NUMBER = (int, float)
 _OPTIONAL_NUMBER = (int, float, type(None))
 _OPTIONAL_INT = (int, type(None))
 _GROUP = {"group": _OPTIONAL_INT, "session": _OPTIONAL_INT}
-_SERVICE = {"pid": (int,), "start_ticks": (int,), "pidfd_inode": _OPTIONAL_INT, "start_time": _NUMBER, **_GROUP}
+_PROCESS = {"pid": (int,), "start_ticks": (int,), "pidfd_inode": _OPTIONAL_INT, **_GROUP}
+_SERVICE = {**_PROCESS, "start_time": _NUMBER}
 _EXIT = {
     "code": (int, type(None)),
     "signal": (int, type(None)),
@@ -72,6 +73,7 @@ _FIELDS: dict[str, Any] = {
     "watchdog": _OPTIONAL_NUMBER,
     "fault": (str, type(None)),
     "unheard": (bool,),
+    "formers": (list,),
     "notify_address": (str, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
@@ -89,6 +91,7 @@ _DEFAULTS: dict[str, Any] = {
     "watchdog": None,
     "fault": None,
     "unheard": False,
+    "formers": [],
     "notify_address": None,
     "remains": None,
     "service": {"group": None, "session": None},
@@ -160,6 +163,10 @@ def decode(data: bytes) -> dict[str, Any]:
         raise StateError(f"wanted is {fields['wanted']!r}")
     if not fields["command"] or not all(isinstance(word, str) for word in fields["command"]):
         raise StateError("command is not a list of words")
+    for former in fields["formers"]:
+        if not isinstance(former, dict):
+            raise StateError("formers is not a list of objects")
+        _check(former, _PROCESS, "formers.")
     return fields
 
 

@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import select
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from supervise.config import Config
     from supervise.exitstatus import ExitStatus
@@ -51,6 +52,7 @@ class Succession:
         self._file: PidFile | None = None
         self._path = "", ""
         self._former: list[Process] = []  # until they are reaped, so that it can be said how they have ended
+        self._identities: list[dict[str, Any]] = []  # of the former ones
         self._refused = 0  # a pid that was named and did not count
         self.follower: PidFollower | None = None
 
@@ -120,13 +122,11 @@ class Succession:
 
     def candidates(self, helpers: set[int], starts: int) -> list[int]:
         """What that start has left to supervise, with what it has started since."""
-        mark = birthmark.mark_of_start(starts)
-        return [pid for pid in children(helpers) if birthmark.of(pid) in (None, mark)]
+        return _of_start(starts, children(helpers))
 
     def strays(self, session: int, starts: int) -> list[int]:
         """What a main process that was taken over has left to other parents: only the pidfile says who is the next."""
-        mark = birthmark.mark_of_start(starts)
-        return [pid for pid in left_in_session(session) if birthmark.of(pid) in (None, mark)]
+        return _of_start(starts, left_in_session(session))
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
@@ -136,6 +136,16 @@ class Succession:
                 self._former.remove(process)
                 process.close()
                 return
+
+    def recall(self, formers: list[Process]) -> None:
+        """These were main processes before, as an earlier supervise knew."""
+        self._former += formers
+
+    def identities(self) -> list[dict[str, Any]]:
+        """What the next supervise needs to find the former ones."""
+        if self.formers() != [identity["pid"] for identity in self._identities]:
+            self._identities = [process.identity() for process in self._former]
+        return self._identities
 
     def formers(self) -> list[int]:
         """The processes that were the main process before, and may live on."""
@@ -159,3 +169,15 @@ class Succession:
             return process
         process.close()
         return None
+
+
+def _of_start(starts: int, pids: list[int]) -> list[int]:
+    """Those that come from the start with this number, if processes are marked here.
+
+    One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
+    that could be the main process.
+    """
+    if birthmark.of(os.getpid()) != birthmark.mark_of_start(starts + 1):
+        return pids
+    mark = birthmark.mark_of_start(starts)
+    return [pid for pid in pids if birthmark.of(pid) == mark]

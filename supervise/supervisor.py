@@ -123,6 +123,8 @@ class Supervisor:
         try:
             if process:
                 self._charge.attend(process)
+                if heritage.process and heritage.fields:
+                    self._charge.recall(heritage.fields)
                 self._event(event, process.pid if event == states.STARTED else (process.pid, heritage.fields))
             self._carry_out(actions)
             self._settle()
@@ -137,6 +139,7 @@ class Supervisor:
         self._recorder.inherit(fields, self.machine.pid)
         self._charge.inherit(fields)
         self._charge.equip(self.machine.config)
+        self._charge.recall(fields)
         self._recorder.upgrades = fields["upgrades"] + 1
         self._recorder.upgrades_refused = fields["upgrades_refused"]
         self._script_pid = fields["script_pid"]
@@ -175,7 +178,7 @@ class Supervisor:
         while self.machine.state != states.ENDED and not self._left:
             ready = self._poll.poll(self._timeout())
             try:
-                if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control:
+                if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
                     self._commands(self._direct)
                 else:
                     self._turn(ready)
@@ -205,6 +208,9 @@ class Supervisor:
         hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
         self._upgrader = Upgrader(*hooks, self._ignored, self._log)
         return ConfFollower(self._conf, self.machine.config, Watch(self._env, self._ignored), self._poll, self._log)
+
+    def _is_due(self) -> bool:
+        return self.machine.deadline is not None and time.monotonic() >= self.machine.deadline
 
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
@@ -361,6 +367,7 @@ class Supervisor:
                     results.append((states.SCRIPT_DONE, started))
                 else:
                     self._script_pid = started
+                    self._charge.note_helper(started)
             elif kind == states.END_SCRIPT:
                 send(self._script_pid, "TERM", True)
             elif kind == states.GONE:
@@ -423,6 +430,7 @@ class Supervisor:
         process = self._charge.process
         fields = {
             **self._recorder.fields(),
+            "deadline_at": self.machine.deadline,  # in the same process it holds on
             "child": process.child if process else True,
             "script_pid": self._script_pid,
             "alarm_pids": sorted(self._alarm_pids),

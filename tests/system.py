@@ -11,7 +11,9 @@ DEBIAN = {
     "fuser": "psmisc",
     "mail": "bsd-mailx",
     "mount": "mount",
+    "nginx": "nginx",
     "pgrep": "procps",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }

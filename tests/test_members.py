@@ -225,7 +225,7 @@ def test_who_cannot_be_seen_does_not_belong(pid: int) -> None:
 
 
 def test_children_where_the_kernel_has_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    process = subprocess.Popen(["sleep", "1000"])
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     zombie = subprocess.Popen(["true"])
     try:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
