@@ -28,7 +28,7 @@ run: all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(subst ','\'',$(NAME))' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
 
 test: all debian
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 6 --dist worksteal
 
 # What some tests need from Debian; without it (or without the right to install it) they say what they skipped.
 debian:

@@ -16,7 +16,7 @@ from supervise import birthmark, states
 from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
-from supervise.members import belongs
+from supervise.members import belongs, proc_is_ours
 from supervise.process import Process, exit_info
 from supervise.remains import Remains, empty
 
@@ -374,8 +374,8 @@ class Charge:
         return [(states.CLEARED, None)] if remains.gone() else []
 
     def report_left(self) -> None:
-        """Say what is left."""
-        if self._remains and not empty(self._remains.group):
+        """Say what is left; where nobody can say who it is, it may as well be zombies, and nothing is said."""
+        if self._remains and not empty(self._remains.group) and proc_is_ours():
             left = self._remains.pids()
             if left:
                 self._log.add(

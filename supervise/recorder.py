@@ -6,6 +6,7 @@ import os
 import time
 
 from supervise import __version__
+from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.record import Record, RecordError, decode
 from supervise.state import VERSION, encode
@@ -16,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.exitstatus import ExitStatus
     from supervise.log import Log
     from supervise.machine import Machine
     from supervise.process import Process
@@ -87,6 +87,12 @@ class Recorder:
         """It has turned out how the service had ended."""
         if self._last_exit:
             self._last_exit.update(code=how.code, signal=how.signal, core=how.core)
+
+    @property
+    def exit_code(self) -> int | None:
+        """That of the last exit, as a shell has it, whoever saw it; None: there has been none."""
+        last = self._last_exit
+        return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
     def settle(self, process: Process | None) -> None:
         """Write what has changed, and what could not be written and is due again."""

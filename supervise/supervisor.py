@@ -44,6 +44,7 @@ else:
     import _signal  # see service.py
 
 _CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
+_ALARM_LIMIT = 35.0  # seconds that the alarms on their way may take: a little more than their helper has
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
@@ -93,7 +94,6 @@ class Supervisor:
         self._signals: list[str] = []
         self._wake = -1
         self._left = False  # QUIT came: end, and leave the service to the next supervise
-        self._last: ExitStatus | None = None
 
     # The start.
 
@@ -187,11 +187,25 @@ class Supervisor:
                 self._log.add(FATAL, "internal error, going on: %s", origin(why))
                 self._log.flush()
         self._charge.close(self._left)
+        if self._options.foreground and not self._left:
+            self._see_alarms_off()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush()
-        if self._options.exit_with_service and self._last and not self._left:
-            return self._last.exit_code
+        code = self._recorder.exit_code
+        if self._options.exit_with_service and code is not None and not self._left:
+            return code
         return 111 if self.machine.gave_up else 0
+
+    def _see_alarms_off(self) -> None:
+        """Wait for alarms on their way: a container, or a systemd unit, ends with this process.  A signal ends that."""
+        self._log.flush()
+        end = time.monotonic() + _ALARM_LIMIT
+        wake = select.poll()
+        wake.register(self._wake, select.POLLIN)
+        self._signals.clear()
+        while self._alarm_pids and not self._signals and time.monotonic() < end:
+            wake.poll(max(end - time.monotonic(), 0) * 1000)
+            self._children()
 
     def _complete(self) -> ConfFollower:
         """Import what the first start could do without.
@@ -371,7 +385,6 @@ class Supervisor:
             elif kind == states.END_SCRIPT:
                 send(self._script_pid, "TERM", True)
             elif kind == states.GONE:
-                self._last = action[1]
                 self._recorder.exited(*action[1:])
             elif kind == states.RELOAD and self._follower:
                 results.append((states.CONFIG, self._follower.read()))

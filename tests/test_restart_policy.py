@@ -235,7 +235,7 @@ def assert_gaps(found: Sequence[float], least: list[float]) -> None:
 
 def test_how_far_they_grow(box: Box) -> None:
     """Far more exits in a row than there is time for; a supervise that is killed does not make a difference."""
-    box.conf("[global]\nrestart_delay : 3\nrestart_delay_max : 4000\n")
+    box.conf("[global]\nrestart_delay : 3\nrestart_delay_max : 4000\nstartsecs : 1000\n")
     for quick, least, most in ((0, 3, 3), (3, 18, 24), (9, 1152, 1536), (11, 3000, 4000), (5000, 3000, 4000)):
         pid = box.start("sleep", "86399")
         kill_supervise(box)
