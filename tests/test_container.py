@@ -271,8 +271,14 @@ def test_nothing_of_another_container_is_taken_over(container: Container, killas
     assert state(container)["service"]["pid"] == pid
 
 
+    def is_stranger(pid: int) -> bool:
+        try:
+            return ENTRY.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # it has ended
+
     def strangers() -> list[int]:
-        return [one for one in container.inhabitants() if ENTRY.encode() in Path(f"/proc/{one}/cmdline").read_bytes()]
+        return [one for one in container.inhabitants() if is_stranger(one)]
 
     container.enter(*PYTHON, ENTRY, str(pid), "go", SUPERVISE, "--foreground", "-u", "status/app", *SLEEP)
     wait_for("all of them", lambda: sorted(map(inner, strangers())) == list(range(1, pid + 1)))

@@ -83,7 +83,7 @@ class Gunicorn:
         wait_totals(box, starts=1)
         assert state(box)["last_exit"] is None
         assert state(box)["window"]["exits"] == 0
-        assert "Z" not in children(box.supervisor).values()
+        wait_for("no zombie", lambda: "Z" not in children(box.supervisor).values())
         box.control("d")
         box.wait_down()
         box.wait_log(f"service exited with status 0 (pid {pid}")

@@ -112,7 +112,7 @@ def stop(nginx: Nginx) -> None:
     box = nginx.box
     wait_totals(box, starts=1)
     assert state(box)["window"]["exits"] == 0
-    assert "Z" not in children(box.supervisor).values()
+    wait_for("no zombie", lambda: "Z" not in children(box.supervisor).values())
     box.control("d")
     box.wait_down()
     wait_for("its end", lambda: len(inhabitants(box.folder)) == 1)

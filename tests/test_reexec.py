@@ -28,6 +28,7 @@ WAYS = {
     # Its pidfile tells it from the helpers that the old one has left behind.
     "helpers": (("late", "helper"), "pidfile : pid\n"),
 }
+EARLY = ("mainpid", "pidfile", "both")  # the new one is known before the old one has gone
 
 
 class Site:
@@ -232,11 +233,10 @@ def test_an_upgrade_that_fails_changes_nothing(site: Site) -> None:
     assert box.warnings == ""
 
 
+@pytest.mark.parametrize("site", EARLY, indirect=True)
 def test_the_new_one_crashes_while_the_old_one_finishes(site: Site) -> None:
     """The old one is the main process again; when it has finished, another is started."""
     box = site.box
-    if "late" in site.command:
-        pytest.skip("the new one is not known before the old one has gone")
     os.kill(site.start(), signal.SIGSEGV)
     box.wait_log("service started", 2)
     old = box.pid
@@ -308,11 +308,10 @@ def test_the_next_supervise_has_the_right_one(site: Site, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["kill", "replace"])
+@pytest.mark.parametrize("site", EARLY, indirect=True)
 def test_the_next_supervise_knows_the_former_one(site: Site, how: str) -> None:
     """It is killed, or replaced, while the old one finishes; then the new one crashes."""
     box = site.box
-    if "late" in site.command:
-        pytest.skip("the new one is not known before the old one has gone")
     old = site.start()
     slow = site.slow_request()
     box.control("h")
