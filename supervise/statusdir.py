@@ -43,6 +43,14 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
+def close(fd: int) -> None:
+    """Close a descriptor, which it is then whatever close(2) says: no reason to give up what it was for."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
 class Kept:
     """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
 
@@ -241,7 +249,7 @@ class StatusDir:
             try:
                 written = os.write(fd, data)
             finally:
-                os.close(fd)
+                close(fd)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
@@ -260,7 +268,7 @@ class StatusDir:
         try:
             return os.read(fd, _READ_LIMIT)
         finally:
-            os.close(fd)
+            close(fd)
 
     def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
@@ -290,13 +298,15 @@ class StatusDir:
         # By the descriptor, which is there until the program is executed: the path may lead elsewhere by then.
         return f"/proc/self/fd/{self.fd}/{name}", _APPEND | _SAFE & ~os.O_CLOEXEC, 0o644
 
-    def append(self, name: str, text: bytes) -> None:
-        """Add lines to one of the logs, in one write.  Raises OSError or StatusDirError."""
+    def append(self, name: str, text: bytes) -> int:
+        """Add lines to one of the logs, in one write: how many bytes of them.  Raises OSError or StatusDirError."""
+        if self._starting and not self.has(name):
+            self._made_files.append(name)
         fd = self._open(name, _APPEND, stat.S_ISREG, "a regular file", 0o644)
         try:
-            os.write(fd, text)
+            return os.write(fd, text)
         finally:
-            os.close(fd)
+            close(fd)
 
     # A start that failed.
 
