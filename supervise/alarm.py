@@ -10,6 +10,7 @@ import os
 import time
 
 from supervise import helper
+from supervise.log import NOTICE, WARNING
 from supervise.messages import one_line
 from supervise.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from supervise.config import Config
     from supervise.exitstatus import ExitStatus
+    from supervise.log import Log
+    from supervise.machine import Machine
     from supervise.statusdir import StatusDir
 
 _DETAILS = 2000  # bytes
@@ -100,6 +103,48 @@ def _fitting(lines: list[str]) -> list[str]:
         if left < 0:
             return lines[:count]
     return lines
+
+
+class Alarms:
+    """Alarms on their way.  `pids`: of their helpers; `nobody_can_send`: one has said that there is no mailer."""
+
+    def __init__(
+        self, name: str, directory: StatusDir, env: Mapping[bytes, bytes], ignored: Sequence[int], log: Log
+    ) -> None:
+        self._name = name
+        self._directory = directory
+        self._env = env
+        self._ignored = ignored
+        self._log = log
+        self.pids: set[int] = set()
+        self.nobody_can_send = False
+
+    def inherit(self, pids: list[int], nobody_can_send: bool) -> None:
+        """Those of the supervise that this one replaces in the same process."""
+        self.pids, self.nobody_can_send = set(pids), nobody_can_send
+
+    def give(self, machine: Machine, output: str, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
+        """Send what the machine asks for; `output`: what the last check printed."""
+        config = machine.config
+        stays_down = machine.want == "up" and not machine.again and not gave_up
+        details = output if how.fault and how.fault.startswith("unhealthy") else ""
+        what = self._name, self._env, config, how, uptime, restarts, gave_up
+        text = Text(*what, stays_down=stays_down, details=details)
+        # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
+        warned = self.nobody_can_send or bool(self.pids)
+        try:
+            pid = send(self._directory, config, text, self._env, self._ignored, warned)
+        except OSError as why:
+            self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
+            return
+        if pid:
+            self.pids.add(pid)
+            self._log.add(NOTICE, "alarm: %s", text.subject)
+
+    def delivered(self, pid: int, how: ExitStatus) -> None:
+        """A helper has ended."""
+        self.pids.discard(pid)
+        self.nobody_can_send |= how.code == NOBODY_CAN_SEND
 
 
 def send(

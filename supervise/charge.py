@@ -19,6 +19,7 @@ from supervise.log import NOTICE, WARNING
 from supervise.members import belongs, proc_is_ours
 from supervise.process import Process, exit_info
 from supervise.remains import Remains, empty
+from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,12 +225,12 @@ class Charge:
             return self._starter.service()
         finally:
             if self._starter.notification >= 0:
-                os.close(self._starter.notification)
+                close(self._starter.notification)
             self._starter.notification = -1
 
     def spawn_ahead(self) -> None:
         """Start it before the machine asks for it; not where another process may turn out to be the main one."""
-        if self._succession and self._succession.formers():
+        if self._ahead is not None or (self._succession and self._succession.formers()):
             return
         self._ahead = self._starter.service()
 
@@ -241,11 +242,11 @@ class Charge:
             result = self.spawn()
         if isinstance(result, ExitStatus):
             return states.FAILED, result
+        self.attend(Process(result))  # first of all: what fails from here on, it runs
         if self._succession:
             self._succession.forget()
         if not self._starter.notify_socket:
             self._recorder.notify_address = None
-        self.attend(Process(result))
         return states.STARTED, result
 
     def attend(self, process: Process) -> None:

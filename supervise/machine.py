@@ -308,6 +308,7 @@ _TABLE = """
     cleared     -         -          -          -          -          cleared    -          -          -          -
     timer       -         -          overdue    stop_late  abort_late left_over  forsaken   due        -          -
     amended     amended   amended    amended    amended    amended    amended    amended    amended    amended    -
+    spared      -         -          -          spared     -          -          -          -          -          -
     script_done stray     stray      stray      stray      stray      stray      stray      stray      over       stray
     config      configure configure  configure  configure  configure  configure  configure  configure  configure  -
 

@@ -15,6 +15,7 @@ import select
 
 from supervise.exitstatus import ExitStatus, from_wait_status
 from supervise.service import NUMBERS, reap, send
+from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 else:
     import _signal  # see service.py
+
+_PATIENCE = 5.0  # seconds
 
 # struct pidfd_info of linux/pidfd.h: mask at 0, exit_code (as waitpid reports it) at 60.
 _INFO_SIZE = 64
@@ -35,12 +38,13 @@ class Process:
     `group` and `session` are the numbers of its process group and session.
     """
 
-    __slots__ = ("pid", "child", "fd", "group", "session")
+    __slots__ = ("pid", "child", "fd", "group", "session", "_how")
 
     def __init__(self, pid: int, child: bool = True, fd: int = -1) -> None:
         self.pid = pid
         self.child = child
         self.fd = fd
+        self._how: ExitStatus | None = None
         if fd < 0:
             try:
                 self.fd = os.pidfd_open(pid)
@@ -76,7 +80,7 @@ class Process:
         try:
             _signal.pidfd_send_signal(self.fd, NUMBERS[name])
         except OSError as why:
-            if why.errno != errno.ESRCH:  # its end is about to be seen
+            if why.errno != errno.ESRCH or self.alive():  # else its end is about to be seen
                 return f"cannot send {name} to pid {self.pid}: {why.strerror}"
         return None
 
@@ -86,7 +90,21 @@ class Process:
             return False
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        return not poll.poll(0)
+        try:
+            return not poll.poll(0)
+        except OSError:  # no memory: nobody knows, and so nothing follows from it
+            return not self.reaped()
+
+    def gone(self) -> bool:
+        """Whether it is sure that it has ended; a child's status stays where it is."""
+        if not self.child:
+            return self.fd >= 0 and not self.alive()
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True  # it has been reaped
+        except OSError:
+            return False
 
     def reaped(self) -> bool:
         """Whether it has ended, and nobody can learn from the kernel any more how."""
@@ -98,25 +116,51 @@ class Process:
 
     def ended(self) -> ExitStatus:
         """How it ended, as far as that can be known now; only when its pidfd is readable."""
-        done = reap(self.pid)
-        if done:
-            return done[1]
+        if self._how is None:
+            done = reap(self.pid)
+            # Kept: who asked may fail before he has told anybody, and ask again.
+            self._how = done[1] if done else None
+        if self._how:
+            return self._how
         # Of a child, a tracer may keep the status to itself for as long as it likes; the process is gone all the same.
         return ExitStatus() if self.child else exit_info(self.fd) or ExitStatus()
+
+    def take_back(self) -> None:
+        """End a child that was just started, with its group, and wait for it: it is not to be."""
+        for group in (True, False):
+            send(self.pid, "KILL", group)
+        if self.fd >= 0:
+            poll = select.poll()
+            poll.register(self.fd, select.POLLIN)
+            try:
+                poll.poll(_PATIENCE * 1000)
+            except OSError:
+                pass
+        self.ended()
+        self.close()
 
     def identity(self) -> dict[str, Any]:
         """What tells it from any other process that had or will have its pid.
 
-        `start_ticks`: clock ticks from boot to its start; `pidfd_inode`: unique since Linux 6.9, else None.
+        `start_ticks`: clock ticks from boot to its start, 0 if nobody can say; `pidfd_inode`: unique since Linux 6.9,
+        else None.  Raises OSError if that cannot be found out just now.
         """
-        ticks, inode = stat_of(self.pid).start_ticks, unique_inode(self.fd)
+        inode = unique_inode(self.fd)
+        try:
+            ticks = _look_at(self.pid).start_ticks
+        except (FileNotFoundError, ProcessLookupError):
+            ticks = 0  # no /proc, or it is hidden
+        return {**self.unknown_identity(), "start_ticks": ticks, "pidfd_inode": inode}
+
+    def unknown_identity(self) -> dict[str, Any]:
+        """The same where nothing can be found out."""
         where = {"group": self.group, "session": self.session}
-        return {"pid": self.pid, "start_ticks": ticks, "pidfd_inode": inode, **where}
+        return {"pid": self.pid, "start_ticks": 0, "pidfd_inode": None, **where}
 
     def close(self) -> None:
         """Let go of it."""
         if self.fd >= 0:
-            os.close(self.fd)
+            close(self.fd)
             self.fd = -1
 
 
@@ -147,8 +191,10 @@ def unique_inode(fd: int) -> int | None:
             own = os.pidfd_open(os.getpid())
         except OSError:
             return None  # no descriptor is left
-        _unique = os.fstat(own).st_ino != inode
-        os.close(own)
+        try:
+            _unique = os.fstat(own).st_ino != inode
+        finally:
+            close(own)
     return inode if _unique else None
 
 
@@ -171,9 +217,17 @@ class Stat:
 def stat_of(pid: int) -> Stat:
     """Look at a process.  Never raises."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            # The second field, the name, may hold blanks and parentheses.
-            fields = file.read(4096).rpartition(b")")[2].split()
-        return Stat(pid, fields)
-    except (OSError, IndexError, ValueError):
+        return _look_at(pid)
+    except OSError:
         return Stat(pid, [b"-"] + [b"0"] * 19)
+
+
+def _look_at(pid: int) -> Stat:
+    """The same, but raises OSError."""
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+        # The second field, the name, may hold blanks and parentheses.
+        fields = file.read(4096).rpartition(b")")[2].split()
+    try:
+        return Stat(pid, fields)
+    except (IndexError, ValueError):
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from None

@@ -206,6 +206,11 @@ def main_ends(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.deadline = now + GRACE
 
 
+def spared(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.state, machine.deadline = RUNNING, None
+    watch(machine, now)
+
+
 def orphaned(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.departed = value, machine.pid, uptime(machine, now)
     machine.do(NOTICE, "main process (pid %d) %s; waiting for the pidfile to name another", machine.pid, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -15,14 +16,17 @@ from supervise.statusdir import STATE, STATUS, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     from supervise.log import Log
     from supervise.machine import Machine
     from supervise.process import Process
     from supervise.statusdir import StatusDir
 
-RETRY = 5.0  # seconds between tries to write what could not be written
+RETRY = 5.0  # seconds at most between tries to write what could not be written
+_FIRST_RETRY = 0.02  # seconds; doubled from one try to the next
+_GIVE_UP = 20  # tries to find out what tells a process from others: it seems to be forbidden
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Recorder:
@@ -51,6 +55,11 @@ class Recorder:
         self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
         self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
         self.retry_at: float | None = None  # monotonic
+        self._unidentified = 0  # tries in a row
+        self._pause = 0.0  # from the last try to that
+        self.problem = ""  # what could not be written last, and why
+        self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
+        self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
 
     def inherit(self, fields: dict[str, Any], pid: int) -> None:
         """Carry on where the supervise that wrote this state was; `pid` is the service's now, 0 for none.
@@ -95,7 +104,7 @@ class Recorder:
         return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
     def settle(self, process: Process | None) -> None:
-        """Write what has changed, and what could not be written and is due again."""
+        """Write what has changed, and what could not be written and is due again.  Never raises."""
         due = self.retry_at is not None and time.monotonic() >= self.retry_at
         if due:
             self.retry_at = None
@@ -104,34 +113,65 @@ class Recorder:
             if visible[3] != self._pid:
                 self._pid, self._changed_ns = visible[3], time.time_ns()
                 self._service = None
-            if process and not self._service:
-                self._service = {**process.identity(), "start_time": self._changed_ns // 1000000 / 1000}
             self._record = visible
             paused, want, alarms, pid = visible
-            self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode())
+            self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode)
+        if self._service is None and process and self._pid == process.pid and not self._identify(process):
+            # The state that is there foretells this process, and a later supervise finds it by that.
+            return
         self.write_state(due)
 
-    def write_state(self, again: bool = False) -> None:
-        """Write the state if it has changed; if it could not be written, `again`."""
-        state = encode(self.fields())
-        if state != self._state or (again and STATE in self._failing):
-            self._state = state
-            self._write(STATE, state)
-
-    def _write(self, name: str, data: bytes) -> None:
+    def _identify(self, process: Process) -> bool:
+        """Have what tells the process from others; whether the state can be written."""
         try:
+            self._service = {**process.identity(), "start_time": self._changed_ns // 1000000 / 1000}
+        except Exception as why:
+            self._failed(STATE, why)
+            self._unidentified += 1
+            if self._unidentified < _GIVE_UP:
+                return False
+            self._service = {**process.unknown_identity(), "start_time": self._changed_ns // 1000000 / 1000}
+        self._unidentified = 0
+        return True
+
+    def write_state(self, again: bool = False) -> None:
+        """Write the state if it has changed; if it could not be written, `again`.  Never raises."""
+        self._write(STATE, self._encode, again)
+
+    def _encode(self) -> bytes:
+        return encode(self.fields())
+
+    def doubt(self) -> None:
+        """After an error, nobody knows what is in the files: write them."""
+        self._record = self._state = None
+
+    def _write(self, name: str, content: Callable[[], bytes], again: bool = False) -> None:
+        try:
+            data = content()
+            if name == STATE:
+                if data == self._state and not (again and name in self._failing):
+                    return
+                self._state = data
             self._directory.replace(name, data)
-        except OSError as why:
-            if not self._failing:
-                path = self._directory.path
-                self._log.add(WARNING, "cannot write %s/%s: %s; trying again", path, name, why.strerror)
-            self._failing.add(name)
-            self.retry_at = time.monotonic() + RETRY
+        except Exception as why:  # also what is no answer of the disk: it is written when that has passed
+            self._failed(name, why)
             return
         if name in self._failing:
             self._failing.discard(name)
             if not self._failing:
+                self._pause, self.retry_at, self.failed_by = 0.0, None, 0
                 self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
+
+    def _failed(self, name: str, why: Exception) -> None:
+        text = why.strerror if isinstance(why, OSError) and why.strerror else f"{type(why).__name__}: {why}"
+        self.problem = f"cannot write {self._directory.path}/{name}: {text}"
+        self.failed_by = (why.errno if isinstance(why, OSError) else None) or -1
+        if not self._failing:
+            self._log.add(WARNING, "%s; trying again", self.problem)
+        self._failing.add(name)
+        if self.retry_at is None:
+            self._pause = min(self._pause * 2, RETRY) or _FIRST_RETRY
+            self.retry_at = time.monotonic() + self._pause
 
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""
@@ -175,6 +215,7 @@ class Recorder:
             "unheard": machine.unheard,
             "notify_address": self.notify_address,
             "formers": self.formers,
+            "unsent": self.unsent,
         }
 
 

@@ -13,7 +13,7 @@ from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.service import append_to, inherit, spawn, why_not
-from supervise.statusdir import STDERR, STDOUT, StatusDirError
+from supervise.statusdir import STDERR, STDOUT, StatusDirError, close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Starter:
         """See that what the service will print can be written.  Raises StartError; later that is a warning only."""
         for name in (STDOUT,) if self._config.redirect_stderr else (STDOUT, STDERR):
             try:
-                os.close(self._directory.open_output(name))
+                close(self._directory.open_output(name))
             except StatusDirError as why:
                 raise StartError(str(why)) from None
 
@@ -115,7 +115,10 @@ class Starter:
         if isinstance(result, str):
             return ExitStatus(failure=result)
         # Both of us are runnable now, perhaps on one processor: what is left to do here can wait.
-        os.sched_yield()
+        try:
+            os.sched_yield()
+        except OSError:
+            pass  # there is a process now, whatever else fails
         return result
 
     def _start_notifying(self, env: Mapping[bytes, bytes], ours: int, its: int) -> int | str:
@@ -129,7 +132,7 @@ class Starter:
             return f"cannot give it descriptor {its}: {why.strerror}"
         finally:
             if copy >= 0:
-                os.close(copy)
+                close(copy)
 
     def _start_service(self, env: Mapping[bytes, bytes], more: list[Descriptor]) -> int | str:
         """`more` comes last: it may take the number of a descriptor that is needed on the way, the directory's too."""
@@ -187,7 +190,7 @@ class Starter:
             return self._execute(argv, env, descriptors, script, self._by_fork and not script)
         finally:
             for fd in set(outputs) - {self._null}:
-                os.close(fd)
+                close(fd)
 
     def _execute(
         self,

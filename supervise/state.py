@@ -74,6 +74,7 @@ _FIELDS: dict[str, Any] = {
     "fault": (str, type(None)),
     "unheard": (bool,),
     "formers": (list,),
+    "unsent": (list,),
     "notify_address": (str, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
@@ -92,6 +93,7 @@ _DEFAULTS: dict[str, Any] = {
     "fault": None,
     "unheard": False,
     "formers": [],
+    "unsent": [],
     "notify_address": None,
     "remains": None,
     "service": {"group": None, "session": None},
@@ -167,6 +169,9 @@ def decode(data: bytes) -> dict[str, Any]:
         if not isinstance(former, dict):
             raise StateError("formers is not a list of objects")
         _check(former, _PROCESS, "formers.")
+    for signal in fields["unsent"]:
+        if not (isinstance(signal, list) and list(map(type, signal)) == [str, bool]):
+            raise StateError("unsent is not a list of signals")
     return fields
 
 

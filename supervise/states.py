@@ -36,6 +36,7 @@ MAIN = "main"  # another process of the service is its main process now.  value:
 CLEARED = "cleared"  # nothing is left of the process group
 AMENDED = "amended"  # how a service ended whose exit status was unknown.  value: an ExitStatus and its pid
 TIMER = "timer"  # the deadline is past
+SPARED = "spared"  # it was told to stop, but the signal could not be sent, and it is to stay up after all
 SCRIPT_DONE = "script_done"  # value: what went wrong, or None
 CONFIG = "config"  # value: a Config
 # What the service says of itself (sdnotify.py has these, too).
@@ -60,4 +61,4 @@ RELOAD = "reload"
 UPGRADE = "upgrade"
 GONE = "gone"  # for the state: an ExitStatus, uptime in seconds, whether it was planned
 ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
-NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values
+NOTICE, WARNING, FATAL = LINES = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values

@@ -4,7 +4,9 @@ Nothing in it waits but the one poll(2).  What is to be waited for is either a d
 pipe that signals wake, the service's pidfd, what the service says, the watches on files) or a deadline, which is the
 timeout of that poll; where nothing happens and nothing is due, the process does not run at all.
 
-What belongs to the service's main process, and to those that follow it in its place, is in charge.py.
+What belongs to the service's main process, and to those that follow it in its place, is in charge.py.  No error ends
+the loop: trouble.py says what follows from one.  What was read (letters, how a child has ended) is kept until the
+machine has been told.
 """
 
 from __future__ import annotations
@@ -16,37 +18,36 @@ import time
 from _random import Random  # without `random`, which costs more than all of this package
 
 from supervise import states
+from supervise.actions import Actions
 from supervise.charge import Charge
-from supervise.exitstatus import ExitStatus, signal_name
-from supervise.letters import ONE_SIGNAL, Reader
-from supervise.log import FATAL, NOTICE, WARNING, Log
+from supervise.exitstatus import ExitStatus
+from supervise.log import NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.messages import origin
+from supervise.orders import Orders
+from supervise.polling import Poll
 from supervise.process import Process
-from supervise.recorder import Recorder
-from supervise.service import HANDLED, reap, send
+from supervise.recorder import FULL, Recorder
+from supervise.service import reap
 from supervise.starter import Starter, StartError
+from supervise.trouble import Trouble
+from supervise.truth import untold
+from supervise.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
     from typing import Any
 
     from supervise.conffile import ConfFile
     from supervise.config import Config
-    from supervise.follow import ConfFollower
     from supervise.heritage import Heritage
     from supervise.machine import Action
     from supervise.options import Options
     from supervise.statusdir import Kept, StatusDir
     from supervise.upstream import Forwarder
-else:
-    import _signal  # see service.py
 
-_CONTROL_READ = 4096  # bytes: as much as is obeyed before exits and deadlines are looked at again
 _ALARM_LIMIT = 35.0  # seconds that the alarms on their way may take: a little more than their helper has
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
-_LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
 class Supervisor:
@@ -74,32 +75,30 @@ class Supervisor:
         self._log = log
         self._env = env
         self._ignored = ignored
-        self._poll = select.poll()
+        self._poll = Poll(log)
+        self._trouble = Trouble(log)
         chance = Random(int.from_bytes(os.urandom(8), "big")).random
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
-        self._letters = Reader()
         self._starter = Starter(options, directory, env, ignored, log, config)
         self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
-        self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, self._poll, log)
+        poll: select.poll = self._poll  # type: ignore[assignment]  # for the parts it is that
+        self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, poll, log)
+        self._actions = Actions(self.machine, self._charge, self._starter, self._recorder, self._trouble, log)
+        self._event = self._actions.event
+        self._wakeup = Wakeup()
+        self._orders = Orders(kept.control, self._wakeup, self.machine, self._charge, self._actions, log)
         self._conf = conf
-        self._follower: ConfFollower | None = None
         self._eager_from: float | None = None
-        self._direct: Process | None = None  # whom a letter that is a signal goes to before the machine is asked
-        self._sent: str | None = None  # a signal that was sent before the machine asked for it
-        self._script_pid = 0
-        self._alarm_pids: set[int] = set()
-        self._mailer_missing = False
+        self._direct: Process | None = None  # see Orders.direct
+        self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
         self._forwarder = forwarder
-        self._signals: list[str] = []
-        self._wake = -1
-        self._left = False  # QUIT came: end, and leave the service to the next supervise
 
     # The start.
 
     def start(self, heritage: Heritage) -> None:
-        """Take over the service that still runs, or start it.  Raises StartError; nothing runs then."""
-        self._become_ready()
+        """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
+        self._wakeup.begin()
         if heritage.fields:
             self.machine.inherit(heritage.fields, self._options.resume)
             self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
@@ -115,6 +114,7 @@ class Supervisor:
             self._starter.check()
             # Before there is a process: the state names the session that it will be born into (adopt.py, rule 3).
             self._recorder.write_state()
+            self._insist()
             result = self._charge.spawn()
             if isinstance(result, ExitStatus):
                 self._charge.close()
@@ -125,16 +125,33 @@ class Supervisor:
                 self._charge.attend(process)
                 if heritage.process and heritage.fields:
                     self._charge.recall(heritage.fields)
+                    self._actions.unsent.restore(process.pid, heritage.fields["unsent"], time.monotonic())
                 self._event(event, process.pid if event == states.STARTED else (process.pid, heritage.fields))
-            self._carry_out(actions)
-            self._settle()
-        except Exception as why:  # as in `run`: from here on there is a service, and it is supervised
-            self._log.add(FATAL, "internal error, going on: %s", origin(why))
+            self._actions.carry_out(actions)
+            self._settle(said=False)
+            self._insist()
+        except Exception as why:
+            if process and not heritage.process:
+                process.take_back()
+            self._charge.close()
+            self._log.drop()
+            if isinstance(why, StartError):
+                raise
+            raise StartError(f"cannot begin to supervise the service: {origin(why)}") from None
+        self._log.flush()
+
+    def _insist(self) -> None:
+        """A caller that is told that the service runs must find its record.  Raises StartError.
+
+        Not on a full disk: that is no reason not to run, and when there is room again it is written.
+        """
+        if self._recorder.failed_by and self._recorder.failed_by not in FULL:
+            raise StartError(self._recorder.problem)
 
     def carry_on(self, fields: dict[str, Any]) -> None:
         """Be what the supervise was that this one replaces in the same process; `fields` as `_handover` has them."""
-        self._become_ready()
-        self._follower = self._complete()
+        self._wakeup.begin()
+        self._complete_if_possible()
         self.machine.carry_on(fields, time.monotonic())
         self._recorder.inherit(fields, self.machine.pid)
         self._charge.inherit(fields)
@@ -142,57 +159,84 @@ class Supervisor:
         self._charge.recall(fields)
         self._recorder.upgrades = fields["upgrades"] + 1
         self._recorder.upgrades_refused = fields["upgrades_refused"]
-        self._script_pid = fields["script_pid"]
-        self._alarm_pids = set(fields["alarm_pids"])
-        self._mailer_missing = fields["mailer_missing"]
+        self._actions.script_pid = fields["script_pid"]
+        if self._actions.alarms:
+            self._actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
+        self._actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
         self._log.add(NOTICE, "supervise replaced by the installed version")
         # What has ended and what was signalled meanwhile has been noted already.
         self._children()
-        self._commands_by_signal()
+        self._orders.by_signal()
         self._settle()
 
-    def _become_ready(self) -> None:
-        """Signals write to a pipe that the loop waits for, and leave their name in a list."""
-        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        self._wake = reading
-        for number in HANDLED:
-            _signal.signal(number, self._note_signal)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    def _complete_if_possible(self) -> None:
+        try:
+            if self._actions.follower is None:
+                self._complete()
+        except Exception as why:  # and as long as there is trouble it is tried again
+            self._trouble.note(why)
 
-    def _note_signal(self, number: int, frame: object) -> None:
-        if number != _signal.SIGCHLD:
-            self._signals.append(signal_name(number))
+    def _complete(self) -> None:
+        """Import what the first start could do without.  Raises whatever an import may raise.
+
+        All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
+        only some configurations need is imported when one asks for it, and then only if they have not been.)
+        """
+        from supervise.alarm import Alarms
+        from supervise.follow import ConfFollower
+        from supervise.upgrade import Upgrader
+        from supervise.watch import Watch
+
+        watch, log = Watch(self._env, self._ignored), self._log
+        poll: select.poll = self._poll  # type: ignore[assignment]
+        self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
+        hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
+        self._actions.upgrader = Upgrader(*hooks, self._ignored, log)
+        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log)
 
     # The loop.
 
     def run(self) -> int:
         """Supervise until the end.  The exit code: 0, or 111 after giving up; with the service, that of the service."""
-        self._follower = self._follower or self._complete()
+        self._complete_if_possible()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
-        self._poll.register(self._wake, select.POLLIN)
+        self._poll.register(self._wakeup.fd, select.POLLIN)
         self._poll.register(self._kept.control, select.POLLIN)
-        self._follower.rewatch()
+        self._follow()
         self._settle()
-        while self.machine.state != states.ENDED and not self._left:
-            ready = self._poll.poll(self._timeout())
+        while self.machine.state != states.ENDED and not self._orders.left:
             try:
+                ready = self._poll.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
-                    self._commands(self._direct)
+                    self._orders.read(self._direct)
                 else:
                     self._turn(ready)
-                self._settle()
-            except Exception as why:  # a bug, or no memory: the service is worth more than our pride
-                self._log.add(FATAL, "internal error, going on: %s", origin(why))
-                self._log.flush()
-        self._charge.close(self._left)
-        if self._options.foreground and not self._left:
-            self._see_alarms_off()
+            except Exception as why:
+                self._trouble.note(why)
+            self._settle()
+            if self._trouble.fresh:
+                self._recover()
+        return self._end()
+
+    def _follow(self) -> None:
+        try:
+            if self._actions.follower:
+                self._actions.follower.rewatch()
+        except Exception as why:
+            self._trouble.note(why)
+
+    def _end(self) -> int:
+        try:
+            self._charge.close(self._orders.left)
+            if self._options.foreground and not self._orders.left:
+                self._see_alarms_off()
+        except Exception as why:
+            self._trouble.note(why)
         self._log.add(NOTICE, "supervise ends")
-        self._log.flush()
+        self._log.flush(ending=True)
         code = self._recorder.exit_code
-        if self._options.exit_with_service and code is not None and not self._left:
+        if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
         return 111 if self.machine.gave_up else 0
 
@@ -200,28 +244,33 @@ class Supervisor:
         """Wait for alarms on their way: a container, or a systemd unit, ends with this process.  A signal ends that."""
         self._log.flush()
         end = time.monotonic() + _ALARM_LIMIT
-        wake = select.poll()
-        wake.register(self._wake, select.POLLIN)
-        self._signals.clear()
-        while self._alarm_pids and not self._signals and time.monotonic() < end:
+        wake = Poll(self._log)
+        wake.register(self._wakeup.fd, select.POLLIN)
+        self._wakeup.names.clear()
+        alarms = self._actions.alarms
+        while alarms and alarms.pids and not self._wakeup.names and time.monotonic() < end:
             wake.poll(max(end - time.monotonic(), 0) * 1000)
             self._children()
 
-    def _complete(self) -> ConfFollower:
-        """Import what the first start could do without.
-
-        All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
-        only some configurations need is imported when one asks for it, and then only if they have not been.)
-        """
-        from supervise import alarm
-        from supervise.follow import ConfFollower
-        from supervise.upgrade import Upgrader
-        from supervise.watch import Watch
-
-        self._alarms = alarm
-        hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
-        self._upgrader = Upgrader(*hooks, self._ignored, self._log)
-        return ConfFollower(self._conf, self.machine.config, Watch(self._env, self._ignored), self._poll, self._log)
+    def _recover(self) -> None:
+        """Put everything in order from what is true, after a pause (trouble.py)."""
+        self._eager_from = self._direct = None
+        self._trouble.rest()
+        try:
+            self._poll.mend()
+            self._poll.register(self._wakeup.fd, select.POLLIN)
+            self._poll.register(self._kept.control, select.POLLIN)
+            if self._actions.follower is None:
+                self._complete_if_possible()
+                self._follow()
+            self._actions.events(untold(self.machine, self._charge))
+            self._children()
+            self._orders.by_signal()
+            self._actions.mend()
+            self._recorder.doubt()
+        except Exception as why:
+            self._trouble.note(why)
+        self._settle()
 
     def _is_due(self) -> bool:
         return self.machine.deadline is not None and time.monotonic() >= self.machine.deadline
@@ -230,57 +279,77 @@ class Supervisor:
         # The exit first: the next process must not wait for anything else that happened at the same time.
         charge = self._charge
         ended = charge.process.fd if charge.process is not None else -1
-        for fd, _ in ready:
-            if fd == ended and charge.process is not None:
+        for fd, events in ready:
+            if fd == ended and events and charge.process is not None:
                 self._service_ended(charge.process)
                 break
         now = time.monotonic()
         if self.machine.deadline is not None and now >= self.machine.deadline:
             # A sign of life that has arrived counts, whenever it is read.
-            for event, value in charge.heard():
-                self._event(event, value)
+            self._actions.events(charge.heard())
             self._event(states.TIMER)
         for fd, events in ready:
             if fd == self._kept.control:
-                self._commands()
-            elif fd == self._wake:
-                self._children()
-                self._commands_by_signal()
-            elif self._follower and fd == self._follower.fd:
-                self._follower.ready()
-            elif fd != ended:  # whose number may be another descriptor's by now
-                for event, value in charge.ready(fd, events):
-                    self._event(event, value)
-        if self._follower and self._follower.look_at is not None and now >= self._follower.look_at:
-            config = self._follower.look()
+                continue
+            try:  # each for itself: one that fails does not keep the others waiting
+                if fd == self._wakeup.fd:
+                    self._children()
+                    self._orders.by_signal()
+                elif self._actions.follower and fd == self._actions.follower.fd:
+                    self._actions.follower.ready()
+                elif fd != ended:  # whose number may be another descriptor's by now
+                    self._actions.events(charge.ready(fd, events))
+            except Exception as why:
+                self._trouble.note(why)
+        self._on_time(now)
+        if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
+            self._orders.read()
+
+    def _on_time(self, now: float) -> None:
+        """Do what is due."""
+        actions = self._actions
+        follower, upgrader = actions.follower, actions.upgrader
+        if follower and follower.look_at is not None and now >= follower.look_at:
+            config = follower.look()
             if config is not None:
                 self._event(states.CONFIG, config)
-        for event, value in charge.on_time(time.monotonic()):
-            self._event(event, value)
-        if self._upgrader.deadline is not None and now >= self._upgrader.deadline:
-            self._upgrader.overdue()
+        actions.events(self._charge.on_time(time.monotonic()))
+        if actions.unsent.at is not None and now >= actions.unsent.at:
+            actions.send_again(now)
+        if upgrader and upgrader.deadline is not None and now >= upgrader.deadline:
+            upgrader.overdue()
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        deadlines = [self.machine.deadline, self._recorder.retry_at, self._upgrader.deadline, *self._charge.deadlines()]
-        deadlines += [self._follower.look_at] if self._follower else []
+        if self._orders.waiting:
+            return 0
+        deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.unsent.at]
+        deadlines += self._charge.deadlines()
+        deadlines += [self._actions.follower.look_at] if self._actions.follower else []
+        deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
         deadlines += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
         due = [at for at in deadlines if at is not None]
         # At most a day, which poll can count in milliseconds.
         return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
 
-    def _settle(self) -> None:
-        """After everything urgent: the record and the state, then the log."""
-        self._charge.settle()
-        self._recorder.settle(self._charge.process)
-        self._eager_from = self.machine.eager_from
-        passes = self.machine.passes_signals and self._letters.between_writes
-        self._direct = self._charge.process if passes else None
-        if self._forwarder:
-            problem = self._forwarder.follow(self.machine)
+    def _settle(self, said: bool = True) -> None:
+        """After everything urgent: the record and the state, then the log.  Never raises."""
+        try:
+            self._charge.settle()
+        except Exception as why:
+            self._trouble.note(why)
+        try:
+            self._recorder.unsent = self._actions.unsent.signals
+            self._recorder.settle(self._charge.process)
+            if not self._trouble.fresh:
+                self._eager_from, self._direct = self.machine.eager_from, self._orders.direct
+            problem = self._forwarder.follow(self.machine) if self._forwarder else None
             if problem:
                 self._log.add(WARNING, "%s", problem)
-        self._log.flush()
+        except Exception as why:
+            self._trouble.note(why)
+        if said:
+            self._log.flush()
 
     def _service_ended(self, process: Process) -> None:
         """The shortest way from the end of the service to its successor.
@@ -291,142 +360,45 @@ class Supervisor:
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
             self._charge.spawn_ahead()
-        for event, value in self._charge.ended(process):
-            self._event(event, value)
+        self._actions.events(self._charge.ended(process))
 
     # Events.
 
-    def _event(self, event: str, value: Any = None) -> None:
-        self._carry_out(self.machine.handle(event, time.monotonic(), value))
-
     def _children(self) -> None:
         try:
-            os.read(self._wake, 4096)
-        except BlockingIOError:
-            pass
-        while True:
-            ended = reap()
-            if ended is None:
-                break
-            pid, how = ended
-            if pid == self._script_pid:
-                self._script_pid = 0
-                failed = how.code != 0
-                self._event(states.SCRIPT_DONE, f"restart script {how}" if failed else None)
-            elif pid in self._alarm_pids:
-                self._alarm_pids.discard(pid)
-                self._mailer_missing |= how.code == self._alarms.NOBODY_CAN_SEND
-            elif pid == self._upgrader.pid:
-                self._upgrader.tried(how)
-            else:
-                for event, value in self._charge.reaped(pid, how):
-                    self._event(event, value)
-        for event, value in self._charge.children_gone():
-            self._event(event, value)
+            self._wakeup.drain()
+            while True:
+                ended = reap()
+                if ended is None:
+                    break
+                self._ended.append(ended)
+        except Exception as why:
+            self._trouble.note(why)
+        while self._ended:
+            pid, how = self._ended.pop(0)
+            try:
+                self._child_ended(pid, how)
+            except Exception as why:
+                self._trouble.note(why)
+        self._actions.events(self._charge.children_gone())
 
-    def _commands_by_signal(self) -> None:
-        while self._signals:
-            name = self._signals.pop(0)
-            self._log.add(NOTICE, "received %s", name)
-            if name == "QUIT":
-                self._left = True
-                if self.machine.paused and self._charge.process:
-                    # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops
-                    # one that runs again.
-                    self._charge.process.send("CONT", True)
-                if self.machine.pid:
-                    self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self.machine.pid)
-            for letter in _LETTERS_OF_SIGNALS.get(name, ""):
-                self._event(letter, False)
-
-    def _commands(self, direct: Process | None = None) -> None:
-        """Obey what is in the FIFO; `direct`: nothing but that has happened since this process was there to signal."""
-        try:
-            data = os.read(self._kept.control, _CONTROL_READ)
-        except BlockingIOError:
-            return  # somebody else has read it
-        # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
-        name = ONE_SIGNAL.get(data) if direct else None
-        if direct and name:
-            self._sent = name
-            self._send(direct, name, False)
-        commands, unknown = self._letters.feed(data, len(data) == _CONTROL_READ)
-        for event, value in commands:
-            self._event(event, value)
-        if unknown:
-            shown = unknown[:16].decode("latin-1")
-            more = "..." if len(unknown) > 16 else ""
-            self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, more)
-
-    # Actions.
-
-    def _carry_out(self, actions: list[Action]) -> None:
-        """Carry out actions in order; what comes of them is handled after the rest of their list."""
-        results: list[tuple[str, Any]] = []
-        for action in actions:
-            kind = action[0]
-            if kind == states.START:
-                results.append(self._charge.start())
-            elif kind == states.KILL:
-                sent, self._sent = self._sent, None
-                if self._charge.process and sent is None:
-                    self._send(self._charge.process, *action[1:])
-            elif kind == states.CLEAR:
-                results += self._charge.clear(action[1])
-            elif kind == states.LEFT:
-                self._charge.report_left()
-            elif kind == states.SCRIPT:
-                started = self._starter.script(action[1])
-                if isinstance(started, str):
-                    results.append((states.SCRIPT_DONE, started))
-                else:
-                    self._script_pid = started
-                    self._charge.note_helper(started)
-            elif kind == states.END_SCRIPT:
-                send(self._script_pid, "TERM", True)
-            elif kind == states.GONE:
-                self._recorder.exited(*action[1:])
-            elif kind == states.RELOAD and self._follower:
-                results.append((states.CONFIG, self._follower.read()))
-            elif kind == states.UPGRADE:
-                self._upgrader.attempt()
-            elif kind == states.ALARM:
-                self._alarm(*action[1:])
-            else:
-                self._log.add(*action)
-        for event, value in results:
-            self._event(event, value)
-
-    def _send(self, process: Process, name: str, group: bool) -> None:
-        problem = process.send(name, group)
-        if problem:
-            self._log.add(WARNING, "%s", problem)
-
-    def _alarm(self, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
-        config = self.machine.config
-        stays_down = self.machine.want == "up" and not self.machine.again and not gave_up
-        details = self._charge.check_output if how.fault and how.fault.startswith("unhealthy") else ""
-        text = self._alarms.Text(
-            *(self._name, self._env, config, how, uptime, restarts, gave_up), stays_down=stays_down, details=details
-        )
-        # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
-        warned = self._mailer_missing or bool(self._alarm_pids)
-        try:
-            pid = self._alarms.send(self._directory, config, text, self._env, self._ignored, warned)
-        except OSError as why:
-            self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
-            return
-        if pid:
-            self._alarm_pids.add(pid)
-            self._log.add(NOTICE, "alarm: %s", text.subject)
+    def _child_ended(self, pid: int, how: ExitStatus) -> None:
+        if pid == self._actions.script_pid:
+            self._actions.script_ended(str(how) if how.code != 0 else None)
+        elif self._actions.alarms and pid in self._actions.alarms.pids:
+            self._actions.alarms.delivered(pid, how)
+        elif self._actions.upgrader and pid == self._actions.upgrader.pid:
+            self._actions.upgrader.tried(how)
+        else:
+            self._actions.events(self._charge.reaped(pid, how))
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
     def _prepare_upgrade(self) -> list[int] | None:
         """Everything is written: the descriptors to keep; none if supervise ends, None if it cannot be now."""
         # Those that came before; later ones wait for the handlers of the new version.
-        self._commands_by_signal()
-        if self.machine.state == states.ENDED or self._left:
+        self._orders.by_signal()
+        if self.machine.state == states.ENDED or self._orders.left:
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
@@ -445,9 +417,9 @@ class Supervisor:
             **self._recorder.fields(),
             "deadline_at": self.machine.deadline,  # in the same process it holds on
             "child": process.child if process else True,
-            "script_pid": self._script_pid,
-            "alarm_pids": sorted(self._alarm_pids),
-            "mailer_missing": self._mailer_missing,
+            "script_pid": self._actions.script_pid,
+            "alarm_pids": sorted(self._actions.alarms.pids) if self._actions.alarms else [],
+            "mailer_missing": bool(self._actions.alarms and self._actions.alarms.nobody_can_send),
             "descriptors": {**self._kept.numbers(), "directory": self._directory.fd, **self._charge.descriptors()},
         }
         return self._options.with_handover(fields, trial)
