@@ -77,6 +77,9 @@ def main() -> int:
     except OSError as why:
         say("supervise", "fatal", f"cannot start: {why.strerror}" if why.strerror else str(why))
         return SYSTEM
+    except (ImportError, MemoryError) as why:  # a low limit
+        say("supervise", "fatal", f"cannot start: {type(why).__name__}: {why}")
+        return SYSTEM
     except KeyboardInterrupt:
         return 130
     finally:
@@ -180,11 +183,14 @@ class Daemon:
         """Raises OSError."""
         its_input, self._tell = os.pipe()
         self._report, its_output = os.pipe()
+        # What it says is passed on: from an interpreter that cannot start it would be more than a line.
+        self._said = os.memfd_create("said")
         self._pid = os.fork()
         if not self._pid:
             try:
                 os.dup2(its_input, 0)
                 os.dup2(its_output, 1)
+                os.dup2(self._said, 2)
                 os.set_inheritable(0, True)  # it may have been 0 before, where the caller had that closed
                 become(argv)
             finally:
@@ -200,12 +206,23 @@ class Daemon:
                 tell.write(options.encode())
             except BrokenPipeError:
                 pass  # its end is noticed below
-        said = os.read(self._report, 1)
-        if not said:
-            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended {self._end()}")
-        if said[0] == 0:
+        code = os.read(self._report, 1)
+        if not code:
+            how = self._end()
+            last = self._says().strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
+            more = f": {last}" if last else ""
+            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended {how}{more}")
+        if code[0] == 0:
             self._pid = 0  # it stays
-        return said[0]
+        try:
+            os.write(2, self._says())
+        except OSError:
+            pass  # nobody listens
+        return code[0]
+
+    def _says(self) -> bytes:
+        """What it has said to its standard error."""
+        return os.pread(self._said, 1 << 20, 0)
 
     def dismiss(self) -> None:
         """Wait for the end of one that was told nothing, or could not do it."""

@@ -6,6 +6,12 @@ import sys
 # Last, not first: site-packages may hold modules by the names of the standard library's.
 sys.path[:] = [*sys.path[1:], os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
 
-from supervise.launch import main  # noqa: E402
+try:
+    from supervise.launch import main
 
-sys.exit(main())
+    code = main()
+except Exception as why:  # no descriptor or no memory for it, say: one line, and no traceback
+    os.write(2, f"supervise: fatal: cannot start: {type(why).__name__}: {why}\n".encode("utf-8", "backslashreplace"))
+    code = 111
+
+sys.exit(code)

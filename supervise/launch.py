@@ -9,6 +9,7 @@ caller's standard error, and 1 is where one byte, the exit code, tells the calle
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -18,18 +19,20 @@ from supervise.conffile import ConfFile
 from supervise.handoff import NO_ORPHANS
 from supervise.heritage import Heritage
 from supervise.log import FATAL, NOTICE, WARNING, Log
-from supervise.messages import say
+from supervise.messages import origin, say
 from supervise.options import SYSTEM, Options, environment
 from supervise.paths import service_name
+from supervise.polling import pause
 from supervise.recorder import boot_id
 from supervise.service import ignored_signals
 from supervise.starter import StartError
-from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError
+from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from typing import Callable
 else:
     import _signal  # see service.py
 
@@ -72,7 +75,11 @@ def main() -> int:
     """Supervise one service until the end; the exit code."""
     if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a traceback is no answer to a caller's ^C
-    told = read_to_end(0)
+    try:
+        told = read_to_end(0)
+    except OSError as why:
+        say("supervise", "fatal", f"cannot read what to supervise: {why.strerror}")
+        return SYSTEM
     if not told:
         return 0  # the command line was wrong, or asked for something else
     options = Options.decode(told)
@@ -83,25 +90,38 @@ def main() -> int:
     ignored = ignored_signals()
     if options.handover:
         return carry_on(options, env, ignored).run()
-    report = settle_descriptors(not options.foreground)
-    if not options.foreground:
-        os.setsid()
+    try:
+        report = settle_descriptors(not options.foreground)
+        if not options.foreground:
+            os.setsid()
+    except OSError as why:
+        say("supervise", "fatal", f"cannot supervise {options.path}: {why.strerror}")
+        return SYSTEM
     rename_process()
     supervisor = launch(options, env, ignored)
     code = 0 if supervisor else SYSTEM
     if report >= 0:
         if supervisor:
-            os.dup2(0, 2)
-        try:
-            os.write(report, bytes((code,)))
-        except BrokenPipeError:
-            pass  # the caller did not wait for it
-        os.close(report)
+            insist(lambda: os.dup2(0, 2))
+        insist(lambda: os.write(report, bytes((code,))))
+        close(report)
     return supervisor.run() if supervisor else code
 
 
+def insist(act: Callable[[], object]) -> None:
+    """Do what nothing but a fault that passes can keep from being done; for a second, then without."""
+    for _ in range(100):
+        try:
+            act()
+            return
+        except BrokenPipeError:
+            return  # the caller does not wait for it
+        except OSError:
+            pause(0.01)
+
+
 def read_to_end(fd: int) -> bytes:
-    """All that can be read.  Nothing, if that fails."""
+    """All that can be read; nothing, where there is no such descriptor.  Raises OSError."""
     parts: list[bytes] = []
     try:
         while True:
@@ -109,8 +129,10 @@ def read_to_end(fd: int) -> bytes:
             if not part:
                 return b"".join(parts)
             parts.append(part)
-    except OSError:
-        return b""
+    except OSError as why:
+        if why.errno == errno.EBADF:
+            return b""
+        raise
 
 
 def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor | None:
@@ -134,14 +156,20 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             log.add(WARNING, "%s", problem)
         supervisor.start(heritage)
         directory.keep()
-    except (StatusDirError, StartError, OSError) as why:
-        if isinstance(why, OSError):
-            why = StartError(f"cannot supervise {options.path}: {why.strerror}")
-        say("supervise", "fatal", str(why))
+    except Exception as why:
+        if isinstance(why, (StatusDirError, StartError)):
+            text = str(why)
+        elif isinstance(why, OSError) and why.strerror:
+            text = f"cannot supervise {options.path}: {why.strerror}"
+        elif isinstance(why, MemoryError):
+            text = f"cannot supervise {options.path}: not enough memory"
+        else:
+            text = f"cannot supervise {options.path}: {origin(why)}"
+        say("supervise", "fatal", text)
         if directory and locked:
             if directory.has(LOG_WF):
                 record = Log(directory)
-                record.add(FATAL, "%s", why)
+                record.add(FATAL, "%s", text)
                 record.flush()
             directory.undo()
         return None

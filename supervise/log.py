@@ -9,7 +9,7 @@ Theory of operation
 
 Rule 1.  Whoever can make supervise say something can make it say that a million times.  So each template has a
          budget of lines, which fills up again with time: a line costs one, one that says the same as the last of its
-         template ten.
+         template ten.  Of lines about letters each letter has a budget of its own.
 Rule 2.  What the budget is not enough for is counted, and so is what follows of that template, until a line says how
          often: `command u: keep the service up (the same 4,000 times more)`.  That comes SUMMED_UP seconds after the
          first that was not written, or when supervise ends.
@@ -25,6 +25,7 @@ import select
 import time
 
 from supervise.messages import one_line
+from supervise.states import COMMAND
 from supervise.statusdir import LOG, LOG_WF, StatusDir
 
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"
@@ -41,10 +42,10 @@ _TRIES = 10  # to write them, without another line
 class _Template:
     """What one template has left.  `hidden`: lines since the last that was written; `last`: what it said last."""
 
-    __slots__ = ("severity", "budget", "at", "last", "hidden", "same")
+    __slots__ = ("severity", "text", "budget", "at", "last", "hidden", "same")
 
-    def __init__(self, severity: str, now: float) -> None:
-        self.severity = severity
+    def __init__(self, severity: str, text: str, now: float) -> None:
+        self.severity, self.text = severity, text
         self.budget = _BUDGET
         self.at = now  # when that was so much, monotonic
         self.last: tuple[object, ...] | None = None
@@ -83,9 +84,11 @@ class Log:
     def add(self, severity: str, template: str, *values: object) -> None:
         """Gather one line: a %-template and its values, which are put together when it is written."""
         now = time.monotonic()
-        known = self._templates.get(template)
+        # Each letter for itself: many share their words.
+        key = template + str(values[0]) if template.startswith(COMMAND) else template
+        known = self._templates.get(key)
         if known is None:
-            known = self._templates[template] = _Template(severity, now)
+            known = self._templates[key] = _Template(severity, template, now)
         if known.takes(values, now):
             self._waiting.append((severity, template, values))
         elif self.due is None:
@@ -135,11 +138,11 @@ class Log:
     def _sum_up(self) -> None:
         """Rule 2."""
         self.due = None
-        for template, known in self._templates.items():
+        for known in self._templates.values():
             if known.hidden:
                 text = f"{known.hidden:,} times more"
                 said = f"(the same {text})" if known.same else f"(the last of such lines, {text})"
-                self._waiting.append((known.severity, f"{template} {said}", known.last or ()))
+                self._waiting.append((known.severity, f"{known.text} {said}", known.last or ()))
                 known.hidden = 0
 
     def _forget(self) -> None:

@@ -35,6 +35,7 @@ from supervise.policy import MIN_GAP, Window, delay
 from supervise.record import DOWN as WANT_DOWN
 from supervise.record import UP as WANT_UP
 from supervise.states import (
+    COMMAND,
     DELAY,
     ENDED,
     IDLE,
@@ -227,7 +228,7 @@ class Machine:
 
     def obeyed(self, letter: str, text: str, *args: Any) -> None:
         """Say what a letter leads to."""
-        self.do(NOTICE, "command %s: " + text, letter, *args)
+        self.do(NOTICE, COMMAND + text, letter, *args)
 
     def signal(self, name: str, group: bool) -> None:
         """Send the service a signal, or its process group."""

@@ -62,3 +62,4 @@ UPGRADE = "upgrade"
 GONE = "gone"  # for the state: an ExitStatus, uptime in seconds, whether it was planned
 ALARM = "alarm"  # an ExitStatus, uptime in seconds, restarts in the window, whether supervise gives up
 NOTICE, WARNING, FATAL = LINES = "NOTICE", "WARNING", "FATAL"  # a line for the log: a %-template and its values
+COMMAND = "command %s: "  # how the template of a line about a letter begins; the letter is its first value

@@ -404,6 +404,7 @@ class Supervisor:
             return None
         self._charge.end_check()
         self._settle()
+        self._log.flush(ending=True)
         descriptors = [self._directory.fd, *self._kept.numbers().values(), *self._charge.descriptors().values()]
         return [fd for fd in descriptors if fd >= 0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,12 @@ class Box:
     def log(self, name: str = "supervise.log") -> str:
         path = self.status / name
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def said(self, text: str, name: str = "supervise.log") -> int:
+        """How often a line with this text was said; lines that were only counted (log.py) are so many."""
+        lines = [line for line in self.log(name).splitlines() if text in line]
+        found = (re.search(r"\((?:the same|the last of such lines,) ([\d,]+) times more\)$", line) for line in lines)
+        return sum(int(match[1].replace(",", "")) if match else 1 for match in found)
 
     @property
     def warnings(self) -> str:
