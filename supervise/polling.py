@@ -49,6 +49,8 @@ class Poll:
 
         A descriptor with no events is one of which nothing is known: reading it must not wait.
         """
+        if self._failing and (timeout is None or timeout > _LONGEST * 1000):
+            timeout = _LONGEST * 1000  # it may be over, which is to be said
         try:
             ready = self._poll.poll(timeout)
         except OSError as why:

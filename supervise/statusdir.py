@@ -126,9 +126,13 @@ class StatusDir:
                     found = "gone"
                 raise StatusDirError(f"cannot use {self.path}/{name}: is {found}, not {what}") from None
             raise self._refused("open", name, why) from None
-        found_mode = os.fstat(fd).st_mode
+        try:
+            found_mode = os.fstat(fd).st_mode
+        except OSError as why:
+            close(fd)
+            raise self._refused("look at", name, why) from None
         if not right(found_mode):
-            os.close(fd)
+            close(fd)
             raise StatusDirError(f"cannot use {self.path}/{name}: is {_kind(found_mode)}, not {what}")
         return fd
 
@@ -286,7 +290,11 @@ class StatusDir:
         if self._starting and not self.has(name):
             self._made_files.append(name)
         fd = self._open(name, _APPEND, stat.S_ISREG, "a regular file", 0o644)
-        os.set_blocking(fd, True)
+        try:
+            os.set_blocking(fd, True)
+        except OSError as why:
+            close(fd)
+            raise self._refused("use", name, why) from None
         return fd
 
     def output(self, name: str) -> tuple[str, int, int]:

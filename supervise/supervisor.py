@@ -25,7 +25,7 @@ from supervise.log import NOTICE, WARNING, Log
 from supervise.machine import Machine
 from supervise.messages import origin
 from supervise.orders import Orders
-from supervise.polling import Poll
+from supervise.polling import Poll, pause
 from supervise.process import Process
 from supervise.recorder import FULL, Recorder
 from supervise.service import reap
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from supervise.upstream import Forwarder
 
 _ALARM_LIMIT = 35.0  # seconds that the alarms on their way may take: a little more than their helper has
+_LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
 
@@ -233,6 +234,12 @@ class Supervisor:
                 self._see_alarms_off()
         except Exception as why:
             self._trouble.note(why)
+        # Nobody will write later what cannot be written now; but a full disk is not waited for.
+        end = time.monotonic() + _LAST_TRY
+        while self._recorder.failed_by and self._recorder.failed_by not in FULL and time.monotonic() < end:
+            pause(0.05)
+            self._recorder.doubt()
+            self._settle()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush(ending=True)
         code = self._recorder.exit_code
