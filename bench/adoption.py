@@ -32,9 +32,10 @@ def begin(folder: Path, name: str, probe: Path) -> Peer:
 
 def gone(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return True
+    return fields[0] in "ZX" and int(fields[17]) < 2
 
 
 def kill_supervise(folder: Path, peer: Peer) -> None:

@@ -9,21 +9,35 @@ by somebody who has DAX files, or the file is not there, there is no mark.  adop
 
 from __future__ import annotations
 
+import errno
+import os
+
+from supervise.process import NO_PROCESS, read_of
+
+_FILE = "coredump_filter"
+_SIZE = 32  # bytes
 _SHIFT = 7
 _BITS = 3 << _SHIFT
 _MARKS = 3  # the value with both bits set is left to those who mean it
 
 
 def give(starts: int) -> int | None:
-    """Mark this process, and so the next that it starts, for the start that follows so many; the mark, if any."""
-    found = _read("self")
-    if found is None or found & _BITS == _BITS:
-        return None
-    mark = mark_of_start(starts + 1)
+    """Mark this process, and so the next that it starts, for the start that follows so many; the mark, if any.
+
+    Raises OSError where that cannot be done just now.
+    """
     try:
-        with open("/proc/self/coredump_filter", "wb", buffering=0) as file:
+        found = _filter(read_of(os.getpid(), _FILE, _SIZE))
+        if found is None or found & _BITS == _BITS:
+            return None
+        mark = mark_of_start(starts + 1)
+        with open(f"/proc/self/{_FILE}", "wb", buffering=0) as file:
             file.write(b"%#x" % (found & ~_BITS | mark << _SHIFT))
-    except OSError:
+    except (*NO_PROCESS, PermissionError):
+        return None
+    except OSError as why:
+        if why.errno != errno.EROFS:
+            raise
         return None
     return mark
 
@@ -34,14 +48,13 @@ def mark_of_start(number: int) -> int:
 
 
 def of(pid: int) -> int | None:
-    """The mark of a process; None if it cannot be read."""
-    found = _read(str(pid))
+    """The mark of a process; None if it has none, or has ended.  Raises OSError: nobody could look."""
+    found = _filter(read_of(pid, _FILE, _SIZE))
     return None if found is None else (found & _BITS) >> _SHIFT
 
 
-def _read(pid: str) -> int | None:
+def _filter(data: bytes) -> int | None:
     try:
-        with open(f"/proc/{pid}/coredump_filter", "rb", buffering=0) as file:
-            return int(file.read(32) or b"", 16)
-    except (OSError, ValueError):
+        return int(data, 16)
+    except ValueError:
         return None

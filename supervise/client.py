@@ -134,15 +134,21 @@ class Status:
 
     @property
     def outlived(self) -> bool:
-        """Whether the process of the record runs although its supervise does not; only known with a state."""
+        """Whether the process of the record runs although its supervise does not; only known with a state.
+
+        Raises NoPermission, SystemRefused where the system does not let it be known.
+        """
         service = self.state["service"] if self.state else None
         if self.supervised or not self.state or not service or service["pid"] != self.pid:
             return False
         from supervise.process import stat_of
         from supervise.recorder import boot_id
 
-        found = stat_of(self.pid)
-        same = bool(service["start_ticks"] == found.start_ticks and self.state["boot_id"] == boot_id())
+        try:
+            found = stat_of(self.pid)
+            same = bool(service["start_ticks"] == found.start_ticks and self.state["boot_id"] == boot_id())
+        except OSError as why:
+            raise refused(f"look at process {self.pid}", why) from None
         return found.running and same
 
     @property
@@ -223,7 +229,11 @@ class Status:
         from supervise.recorder import boot_id
 
         left: float = self.state["deadline_at"] - time.monotonic()
-        return max(left, 0.0) if self.state["boot_id"] == boot_id() else None
+        try:
+            same = self.state["boot_id"] == boot_id()
+        except OSError as why:
+            raise refused("read this system's boot id", why) from None
+        return max(left, 0.0) if same else None
 
     @property
     def finished(self) -> bool:

@@ -19,23 +19,20 @@ Rule 5.  A process that has ended cannot be told from the one that gets its numb
          unless it is the main process, which supervise knows by more than its number.
 Rule 6.  Where /proc is that of another PID namespace (unshare --pid without --mount-proc) or is missing, the numbers in
          it are other processes': only rule 1 is used then, and nothing is listed.
+Rule 7.  Who cannot look has no answer: all of these raise OSError then, which must not be taken for a no.
 """
 
 from __future__ import annotations
 
 import os
 
-from supervise.process import stat_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from supervise.process import Stat
+from supervise.process import everybody, stat_of
 
 _FAR = 256  # parents; who hides behind more of them is not found
 
 
 def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
-    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Never raises.
+    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Raises OSError.
 
     `session`: the main process's, where that may have ended.
     """
@@ -70,7 +67,7 @@ def _is_alone(session: int, of_main: int, own: int) -> bool:
 
 
 def children(helpers: set[int]) -> list[int]:
-    """supervise's children that live, and are no helpers nor left by one.  Never raises."""
+    """supervise's children that live, and are no helpers nor left by one.  Raises OSError."""
     own = os.getpid()
     if not proc_is_ours():
         return []
@@ -79,39 +76,33 @@ def children(helpers: set[int]) -> list[int]:
         with open(f"/proc/self/task/{own}/children", "rb", buffering=0) as file:
             pids = [int(pid) for pid in (file.readall() or b"").split()]
         found = [stat_of(pid) for pid in pids]
-    except (OSError, ValueError):  # a kernel without CONFIG_PROC_CHILDREN
-        found = _everybody()
+    except (FileNotFoundError, ValueError):  # a kernel without CONFIG_PROC_CHILDREN
+        found = everybody()
     return [stat.pid for stat in found if stat.running and stat.parent == own and stat.session not in helpers]
 
 
 def left_in_session(session: int) -> list[int]:
-    """The processes of a service that was taken over, in the session that it has been alone in (rule 4).  Never raises.
+    """The processes of a service that was taken over, in the session that it has been alone in (rule 4).
 
     They are not supervise's children, so rule 5 is about them, too: by the time they are looked at they may be others.
+    Raises OSError.
     """
     own = os.getpid()
     if not proc_is_ours() or session == os.getsid(0) or not _is_alone(session, session, own):
         return []
-    return [stat.pid for stat in _everybody() if stat.running and stat.session == session]
+    return [stat.pid for stat in everybody() if stat.session == session]
 
 
 def group_members(group: int, session: int) -> list[int]:
-    """The processes that live in a process group of a session.  Never raises."""
+    """The processes that live in a process group of a session.  Raises OSError."""
     if not proc_is_ours():
         return []
-    return [stat.pid for stat in _everybody() if stat.running and stat.group == group and stat.session == session]
-
-
-def _everybody() -> list[Stat]:
-    try:
-        return [stat_of(int(name)) for name in os.listdir("/proc") if name.isdigit()]
-    except OSError:
-        return []
+    return [stat.pid for stat in everybody() if stat.group == group and stat.session == session]
 
 
 def proc_is_ours() -> bool:
-    """Whether the numbers in /proc are those of our system calls."""
+    """Whether the numbers in /proc are those of our system calls.  Raises OSError."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
+    except FileNotFoundError:
         return False

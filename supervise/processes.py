@@ -27,10 +27,10 @@ class Usage:
         self.percent = 0.0
         self._oldest = 0.0
 
-    def add(self, fields: list[bytes], uptime: float) -> None:
+    def add(self, pid: int, fields: list[bytes], uptime: float) -> None:
         """Count one process: what follows its name in /proc/PID/stat, and how long the system is up."""
         self.processes += 1
-        self.memory += int(fields[21]) * _PAGE
+        self.memory += (_pages_of_threads(pid) if fields[0] == b"Z" else int(fields[21])) * _PAGE
         # utime, stime, and the same of children that were waited for
         self.cpu += sum(map(int, fields[11:15])) / _HERTZ
         self._oldest = max(self._oldest, uptime - int(fields[19]) / _HERTZ)
@@ -42,7 +42,7 @@ def usage(pids: set[int]) -> dict[int, Usage]:
     everybody: dict[int, list[bytes]] = {}
     for name in os.listdir("/proc") if pids else ():
         fields = _stat(name) if name.isdigit() else []
-        if fields and fields[0] not in (b"Z", b"X"):
+        if fields and _lives(fields):
             everybody[int(name)] = fields
     groups: dict[int, int] = {}  # number of a process group -> for whom it counts
     for pid in pids & everybody.keys():
@@ -54,21 +54,44 @@ def usage(pids: set[int]) -> dict[int, Usage]:
     for pid, fields in everybody.items():
         whose = groups.get(int(fields[2])) or (pid if pid in pids else 0)
         if whose:
-            found.setdefault(whose, Usage()).add(fields, uptime)
+            found.setdefault(whose, Usage()).add(pid, fields, uptime)
     return found
+
+
+def _lives(fields: list[bytes]) -> bool:
+    """The state is that of the first thread, which may have ended (Z) while others run: num_threads counts it, too."""
+    return fields[0] not in (b"Z", b"X") or (fields[0] == b"Z" and int(fields[17]) > 1)
 
 
 def _stat(name: str) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on; none if the process is gone."""
+    fields = _read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+    return fields if len(fields) > 21 else []
+
+
+def _pages_of_threads(pid: int) -> int:
+    """The resident pages of a process whose first thread has ended: only its other threads know them."""
     try:
-        fd = os.open(f"/proc/{name}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return 0
+    pages = 0
+    for thread in threads:
+        fields = _read(f"/proc/{pid}/task/{thread}/statm").split()
+        pages = max(pages, int(fields[1]) if len(fields) > 1 else 0)
+    return pages
+
+
+def _read(path: str) -> bytes:
+    """The first bytes of a file of /proc; none if its process is gone."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fields = os.read(fd, 4096).rpartition(b")")[2].split()
+            return os.read(fd, 4096)
         finally:
             os.close(fd)
     except OSError:
-        return []
-    return fields if len(fields) > 21 else []
+        return b""
 
 
 def _uptime() -> float:

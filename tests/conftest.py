@@ -41,12 +41,12 @@ def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Whether a process runs (a zombie does not, but one that has lost only its first thread does)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    return fields[0] not in "ZX" or (fields[0] == "Z" and int(fields[17]) > 1)
 
 
 class Box:
