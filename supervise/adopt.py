@@ -16,20 +16,29 @@ Rule 3.  Between the start of a process and the writing of the state, supervise 
          gone, is the service. What a process before it has left behind comes from an earlier start. And a
          process that has not got that far, between vfork and exec, still holds a copy of the descriptor of the
          lock: rule 1 has waited for it.
-Rule 4.  Where anything is in doubt, nothing is taken over or signalled.
+Rule 4.  Where anything is in doubt, nothing is taken over or signalled, and nothing is started.  "No" is only: the
+         process is gone, it has another start time, the state is damaged or of another boot.  Who could not look
+         looks again for some seconds (patience.py); then the start is refused, and the next one may know.
+Rule 5.  A state that others can have written (trust.py) counts for one thing only: as long as the process that it names
+         lives, nothing is started.  Of processes that no state names (rule 3) only those can be the service that run
+         as its user, or supervise's own; whatever another user can give his own, marks, environment and session,
+         does not make them it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 
 from supervise import birthmark
 from supervise.heritage import Heritage
-from supervise.process import Process, Stat, stat_of, unique_inode
+from supervise.patience import patiently
+from supervise.process import Process, Stat, everybody, proc_is_ours, read_of, stat_of, unique_inode
 from supervise.record import RecordError
 from supervise.record import decode as decode_record
 from supervise.state import StateError, decode
-from supervise.statusdir import STATE, STATUS, StatusDirError
+from supervise.statusdir import STATE, STATUS, NotBelieved, StatusDirError, WrongKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,10 +47,28 @@ if TYPE_CHECKING:
     from supervise.statusdir import StatusDir
 
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
+_HIGHEST = 1 << 22  # Linux gives out no pid above; 1 is no service's
+_AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
 
-def look(directory: StatusDir, boot_id: str) -> Heritage:
-    """What is left in a status directory.  Never raises."""
+def look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
+    """What is left in a status directory.  Raises StatusDirError: it could not be told.
+
+    `boot_id`: this boot's, "" where the kernel has none; `user`: whom the service runs as, "" for supervise's own.
+    """
+    try:
+        heritage: Heritage = patiently(_look, directory, boot_id, user)
+    except OSError as why:
+        what = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
+        raise _cannot_tell(directory, what or str(why)) from None
+    return heritage
+
+
+def _cannot_tell(directory: StatusDir, why: str) -> StatusDirError:
+    return StatusDirError(f"cannot tell whether the service of {directory.path} still runs: {why}")
+
+
+def _look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
     heritage = Heritage()
     name = f"{directory.path}/{STATE}"
     try:
@@ -49,102 +76,229 @@ def look(directory: StatusDir, boot_id: str) -> Heritage:
         if data is None:
             return heritage
         fields = decode(data)
-    except (StatusDirError, StateError, OSError) as why:
+    except NotBelieved as why:
+        refuse_if_it_lives(why, boot_id)
+        heritage.warnings.append(f"{why}; nothing is taken over")
+        return heritage
+    except (WrongKind, StateError) as why:
         heritage.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
         return heritage
-    if not boot_id or fields["boot_id"] != boot_id:
+    if boot_id and fields["boot_id"] != boot_id:
         heritage.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
         return heritage
     if fields["directory"] not in (None, directory.identity()):
         heritage.notices.append(f"{name} is from another directory; nothing is taken over")
         return heritage
-    heritage.fields = fields
-    heed_record(fields, directory)
-    if fields["machine"] == _ENDED:
-        return heritage
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except OSError as why:
-        heritage.warnings.append(f"cannot take over a service that still runs: pidfd_open: {why.strerror}")
-        return heritage
-    service = fields["service"]
-    if service:
-        heritage.process = named(service)
-        if heritage.process is None:
-            heritage.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
-    if heritage.process is None:
-        heritage.process = unnamed(fields, directory)
-    remains = fields["remains"] or service
-    if remains and (heritage.process is None or (service and heritage.process.pid != service["pid"])):
-        group = remains["group"] or remains.get("pid", 0)  # an older release did not write it
-        session = fields["session"] if remains["session"] is None else remains["session"]
-        left = [stat.pid for stat in processes() if stat.group == group and stat.session == session]
-        # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
-        # another PID namespace, and any number of them.
-        if left and session and group not in left:
-            heritage.left = group, session
-            heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+    if fields["machine"] != _ENDED:
+        find(heritage, fields, directory, boot_id, user)
+    if boot_id == fields["boot_id"]:
+        heritage.fields = fields
+        heed_record(heritage, fields, directory)
     return heritage
 
 
-def heed_record(fields: dict[str, Any], directory: StatusDir) -> None:
+def find(heritage: Heritage, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
+    """The service, if it still runs, or else what it has left.  Raises OSError, StatusDirError."""
+    service = fields["service"]
+    process = named(service) if service else None
+    try:
+        if service and process is None:
+            heritage.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
+        if process is None:
+            if not proc_is_ours():
+                text = "there is no /proc of this PID namespace: what the state does not name yet is not looked for"
+                heritage.warnings.append(text)
+                return
+            process = unnamed(fields, directory, user)
+        if process and not boot_id and (fields["boot_id"] or not is_known_by_inode(process, service)):
+            raise _cannot_tell(directory, f"pid {process.pid} runs, and this system's boot id cannot be read")
+        if process is None or (service and process.pid != service["pid"]):
+            find_left(heritage, fields)
+    except BaseException:
+        if process:
+            process.close()
+        raise
+    heritage.process = process
+
+
+def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
+    """Whether a process is the one that the state names by the inode of its pidfd, which no other boot's has."""
+    return bool(service and process.pid == service["pid"] and service["pidfd_inode"] is not None)
+
+
+def find_left(heritage: Heritage, fields: dict[str, Any]) -> None:
+    """What is left of the process group of a service that has ended.  Raises OSError."""
+    remains = fields["remains"] or fields["service"]
+    if not remains:
+        return
+    group = remains["group"] or remains.get("pid", 0)  # an older release did not write it
+    session = fields["session"] if remains["session"] is None else remains["session"]
+    left = [stat.pid for stat in everybody() if stat.group == group and stat.session == session]
+    # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
+    # another PID namespace, and any number of them.
+    if left and session and group not in left:
+        heritage.left = group, session
+        heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+
+
+def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:
+    """Rule 5, of a state that others can have written.  Raises StatusDirError, OSError."""
+    try:
+        fields = decode(disbelieved.data)
+    except StateError:
+        return
+    service = fields["service"]
+    if not service or (boot_id and fields["boot_id"] and fields["boot_id"] != boot_id):
+        return
+    process = named(service)
+    if process:
+        process.close()
+        raise StatusDirError(f"{disbelieved}, and pid {service['pid']}, which it calls the service, runs")
+
+
+def heed_record(heritage: Heritage, fields: dict[str, Any], directory: StatusDir) -> None:
     """The record is written first, so where both are about the same process it has the last word."""
     try:
         record = decode_record(directory.read(STATUS) or b"")
-    except (StatusDirError, RecordError, OSError):
+    except (NotBelieved, WrongKind) as why:
+        heritage.warnings.append(f"{why}; it is replaced")
+        return
+    except RecordError:
         return
     if record.pid == (fields["service"]["pid"] if fields["service"] else 0):
         fields.update(paused=record.paused, wanted=record.want, alarms=record.alarms)
 
 
 def named(service: dict[str, Any]) -> Process | None:
-    """The process that the state names, if it still runs (rule 2)."""
-    try:
-        fd = os.pidfd_open(service["pid"])
-    except (OSError, OverflowError):
+    """The process that the state names, if it still runs (rule 2).  Raises OSError: nobody could look."""
+    pid = service["pid"]
+    if not 1 < pid <= _HIGHEST:
         return None
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    except OSError as why:
+        if is_another(service):
+            return None
+        what = f"cannot take over pid {pid}, which still runs: pidfd_open"
+        raise OSError(why.errno, why.strerror, what) from None
+    process = Process(pid, False, fd)
+    same = False
+    try:
+        same = process.alive() and is_same(service, process) and process.alive()
+    finally:
+        if not same:
+            process.close()
+    return process if same else None
+
+
+def is_another(service: dict[str, Any]) -> bool:
+    """Whether it is certain, without a pidfd, that the process is gone or another has its number."""
+    try:
+        os.kill(service["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    if not service["start_ticks"] or not proc_is_ours():
+        return False
     found = stat_of(service["pid"])
-    inode = unique_inode(fd)
-    same = found.start_ticks == service["start_ticks"] and service["pidfd_inode"] in (None, inode)
-    process = Process(service["pid"], False, fd)
-    if same and found.running and process.alive():
-        return process
-    process.close()
-    return None
+    return not found.running or found.start_ticks != service["start_ticks"]
 
 
-def unnamed(fields: dict[str, Any], directory: StatusDir) -> Process | None:
-    """The process that was started last, before the state could name it (rule 3)."""
-    found = [stat for stat in processes() if stat.group == stat.pid != os.getpid() and is_next(stat, fields, directory)]
+def is_same(service: dict[str, Any], process: Process) -> bool:
+    """Whether a process that lives is the one that was written down.  Raises OSError: nobody could look."""
+    inode = unique_inode(process.fd)
+    known = inode is not None and service["pidfd_inode"] is not None
+    if known and inode != service["pidfd_inode"]:
+        return False
+    if service["start_ticks"] and proc_is_ours():
+        found = stat_of(process.pid)
+        if found.running:
+            return bool(found.start_ticks == service["start_ticks"])
+        if not process.alive():
+            return False
+        raise PermissionError(errno.EACCES, "it is not shown", f"/proc/{process.pid}")
+    if known:
+        return True
+    raise FileNotFoundError(errno.ENOENT, "there is none of this PID namespace", f"pid {process.pid} runs; /proc")
+
+
+def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process | None:
+    """The process that was started last, before the state could name it (rule 3).
+
+    Raises OSError; StatusDirError where one may be it and may be none of the service (rule 5).
+    """
+    leaders = [stat for stat in everybody() if stat.group == stat.pid != os.getpid()]
+    found = [stat for stat in leaders if is_next(stat, fields, directory)]
     if not found:
         return None
+    own = [stat for stat in found if can_be_the_services(stat.pid, user)]
+    if not own:
+        pids = " ".join(str(stat.pid) for stat in found)
+        raise _cannot_tell(directory, f"pid {pids} may be it, and is another user's")
     # Marks come round again; but a process that was left behind by an earlier start is older.
-    stat = max(found, key=lambda stat: (stat.start_ticks, stat.pid))
+    stat = max(own, key=lambda stat: (stat.start_ticks, stat.pid))
     return named({"pid": stat.pid, "start_ticks": stat.start_ticks, "pidfd_inode": None})
 
 
 def is_next(stat: Stat, fields: dict[str, Any], directory: StatusDir) -> bool:
-    """Whether a process is the leader of the start after those that the state has counted."""
+    """Whether a process is the leader of the start after those that the state has counted.  Raises OSError."""
     if stat.session != fields["session"]:
         return False  # a helper of supervise's; the leader of a process group cannot leave its session
+    if stat.state == "?":
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"/proc/{stat.pid}/stat")
     if stat.parent != 1 and stat_of(stat.parent).session == stat.session:
         return False  # its parent lives: it is the service's child
+    if fields["service"] and stat.start_ticks < fields["service"]["start_ticks"]:
+        return False  # older than the last that was counted
     if fields["next_mark"] is not None and birthmark.of(stat.pid) not in (None, fields["next_mark"]):
         return False
+    alone = bool(fields["session"] == fields["supervise_pid"])
     try:
-        with open(f"/proc/{stat.pid}/environ", "rb", buffering=0) as file:
-            entries = (file.readall() or b"").split(b"\0")
-    except OSError:
+        entries = read_of(stat.pid, "environ").split(b"\0")
+    except PermissionError:
+        if not alone and user_of(stat.pid) == os.geteuid():
+            raise
         entries = []
     paths = [entry.partition(b"=")[2] for entry in entries if entry.startswith(b"SUPERVISE_STATUS_DIR=")]
     if paths:
         return directory.is_at(paths[0])
     # Another user's process, or one that has not quite been executed, or has thrown its environment away: of the
     # supervise it is if the session was supervise's alone.
-    return bool(fields["session"] == fields["supervise_pid"])
+    return alone
 
 
-def processes() -> list[Stat]:
-    """Every process that runs."""
-    found = (stat_of(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return [stat for stat in found if stat.running]
+def user_of(pid: int) -> int:
+    """The real uid of a process, -1 if it has just ended.  Raises OSError."""
+    lines = [line.split() for line in read_of(pid, "status").splitlines() if line.startswith(b"Uid:")]
+    return int(lines[0][1]) if lines else -1
+
+
+def can_be_the_services(pid: int, user: str) -> bool:
+    """Whether only supervise's own user, root, or the service's user can have started a process.  Raises OSError."""
+    uid = user_of(pid)
+    if uid == os.geteuid():
+        return not gained_rights(pid)
+    return bool(user) and os.geteuid() == 0 and uid == uid_of(user)
+
+
+def uid_of(user: str) -> int:
+    """The uid of a user as the configuration names him, -1 for one who does not exist."""
+    import pwd
+
+    name = user.partition(":")[0]
+    try:
+        return int(name) if name.isascii() and name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return -1
+
+
+def gained_rights(pid: int) -> bool:
+    """Whether a process of root's is a program like sudo(8), whose caller was another user, and its environment his."""
+    if os.geteuid() != 0:
+        return False
+    data, size = read_of(pid, "auxv"), 8 if sys.maxsize > 1 << 32 else 4
+    words = [int.from_bytes(data[at : at + size], sys.byteorder) for at in range(0, len(data), size)]
+    return dict(zip(words[::2], words[1::2])).get(_AT_SECURE) == 1

@@ -16,8 +16,8 @@ from supervise import birthmark, states
 from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
-from supervise.members import belongs, proc_is_ours
-from supervise.process import Process, exit_info
+from supervise.members import belongs
+from supervise.process import Process, exit_info, proc_is_ours
 from supervise.remains import Remains, empty
 from supervise.statusdir import close
 
@@ -198,8 +198,11 @@ class Charge:
         self.equip(self._machine.config)
         starts = self._machine.totals["starts"]
         if starts != self._prepared:
+            try:
+                self._recorder.next_mark = birthmark.give(starts)
+            except OSError:
+                return  # the mark of the last start stays, in the state and in what is started, until it can be given
             self._prepared = starts
-            self._recorder.next_mark = birthmark.give(starts)
 
     def close(self, leaving: bool = False) -> None:
         """Supervise ends, `leaving` the service to another or not."""

@@ -22,6 +22,7 @@ from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.messages import origin, say
 from supervise.options import SYSTEM, Options, environment
 from supervise.paths import service_name
+from supervise.patience import patiently
 from supervise.polling import pause
 from supervise.recorder import boot_id
 from supervise.service import ignored_signals
@@ -140,17 +141,18 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
     directory = None
     locked = False
     try:
-        directory = StatusDir(options.path)
-        lock = directory.lock()
+        directory = patiently(StatusDir, options.path)
+        lock = patiently(directory.lock)
         locked = True
-        kept = Kept(lock, *directory.open_fifos())
-        supervisor, problems, log = furnish(options, directory, kept, env, ignored)
-        heritage = left_behind(directory, boot_id())
+        boot = known_boot()
+        kept = Kept(lock, *patiently(directory.open_fifos))
+        supervisor, problems, log = furnish(options, directory, kept, env, ignored, boot)
+        heritage = left_behind(directory, boot, supervisor.machine.config.user)
         if heritage.left and not supervisor.machine.config.killasgroup:
             heritage.warnings.append(heritage.left_said)
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
-        for problem in problems + heritage.warnings:
+        for problem in problems + directory.replaced + heritage.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
@@ -167,7 +169,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             text = f"cannot supervise {options.path}: {origin(why)}"
         say("supervise", "fatal", text)
         if directory and locked:
-            if directory.has(LOG_WF):
+            if has_log(directory):
                 record = Log(directory)
                 record.add(FATAL, "%s", text)
                 record.flush()
@@ -176,17 +178,37 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
     return supervisor
 
 
-def left_behind(directory: StatusDir, boot: str) -> Heritage:
-    """What another supervise has left in the directory; where there is no state, nobody has to look."""
-    if not directory.has(STATE):
+def has_log(directory: StatusDir) -> bool:
+    """Whether there is a log to write to, which a start that fails does not make."""
+    try:
+        return directory.has(LOG_WF)
+    except StatusDirError:
+        return False
+
+
+def known_boot() -> str:
+    """The boot id, "" where the kernel has none.  Raises StatusDirError: what is left cannot be told without it."""
+    try:
+        boot: str = patiently(boot_id)
+    except OSError as why:
+        raise StatusDirError(f"cannot read this system's boot id: {why.strerror}") from None
+    return boot
+
+
+def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
+    """What another supervise has left in the directory; where there is no state, nobody has to look.
+
+    `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
+    """
+    if not patiently(directory.has, STATE):
         return Heritage()
     from supervise.adopt import look
 
-    return look(directory, boot)
+    return look(directory, boot, user)
 
 
 def furnish(
-    options: Options, directory: StatusDir, kept: Kept, env: dict[bytes, bytes], ignored: list[int]
+    options: Options, directory: StatusDir, kept: Kept, env: dict[bytes, bytes], ignored: list[int], boot: str
 ) -> tuple[Supervisor, list[str], Log]:
     """A supervisor with all that it needs, the problems of its configuration, and its log."""
     name = service_name(options.path)
@@ -208,7 +230,7 @@ def furnish(
         forwarder = Forwarder(Upstream(env))
     for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"):
         env.pop(variable, None)  # who set them meant supervise
-    made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot_id(), forwarder)
+    made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
     return made, problems, log
 
 
@@ -232,7 +254,7 @@ def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> S
     directory.keep()
     kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
     options = options.without_handover()
-    supervisor, problems, log = furnish(options, directory, kept, env, ignored)
+    supervisor, problems, log = furnish(options, directory, kept, env, ignored, fields["boot_id"])
     for problem in problems:
         log.add(WARNING, "%s", problem)
     supervisor.carry_on(fields)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 
-from supervise.process import everybody, stat_of
+from supervise.process import everybody, proc_is_ours, stat_of
 
 _FAR = 256  # parents; who hides behind more of them is not found
 
@@ -98,11 +98,3 @@ def group_members(group: int, session: int) -> list[int]:
     if not proc_is_ours():
         return []
     return [stat.pid for stat in everybody() if stat.group == group and stat.session == session]
-
-
-def proc_is_ours() -> bool:
-    """Whether the numbers in /proc are those of our system calls.  Raises OSError."""
-    try:
-        return os.readlink("/proc/self") == str(os.getpid())
-    except FileNotFoundError:
-        return False

@@ -145,10 +145,11 @@ class Process:
     def identity(self) -> dict[str, Any]:
         """What tells it from any other process that had or will have its pid.
 
-        `start_ticks`: clock ticks from boot to its start, 0 where there is no /proc; `pidfd_inode`: unique since
+        `start_ticks`: clock ticks from boot to its start, 0 where /proc does not tell; `pidfd_inode`: unique since
         Linux 6.9, else None.  Raises OSError where nobody could look: what is written down must be true.
         """
-        ticks, inode = stat_of(self.pid).start_ticks, unique_inode(self.fd)
+        ticks = stat_of(self.pid).start_ticks if proc_is_ours() else 0
+        inode = unique_inode(self.fd)
         return {**self.unknown_identity(), "start_ticks": ticks, "pidfd_inode": inode}
 
     def unknown_identity(self) -> dict[str, Any]:
@@ -244,6 +245,14 @@ def everybody() -> list[Stat]:
             except PermissionError:
                 found.append(_hidden(int(name)))
     return [stat for stat in found if stat.running]
+
+
+def proc_is_ours() -> bool:
+    """Whether the numbers in /proc are those of our system calls.  Raises OSError."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except FileNotFoundError:
+        return False
 
 
 def _hidden(pid: int) -> Stat:

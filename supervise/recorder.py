@@ -220,9 +220,12 @@ class Recorder:
 
 
 def boot_id() -> str:
-    """What tells this boot from any other, of this machine or another; empty where the kernel does not say."""
+    """What tells this boot from any other, of this machine or another; empty where there is no such file.
+
+    Raises OSError: nobody could look.
+    """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            return (file.read(64) or b"").decode("ascii", "replace").strip()
+    except FileNotFoundError:
         return ""

@@ -15,7 +15,8 @@ from __future__ import annotations
 import os
 import select
 
-from supervise.members import group_members, proc_is_ours
+from supervise.members import group_members
+from supervise.process import proc_is_ours
 from supervise.service import send
 
 TYPE_CHECKING = False

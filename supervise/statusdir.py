@@ -2,7 +2,7 @@
 
 Everything is opened relative to one directory descriptor, without following a symlink in the last
 component, and checked to be of the right kind after it was opened: whoever may write in the directory can
-plant what he likes, and reaches nothing outside of it.
+plant what he likes, and reaches nothing outside of it.  What is believed of it, trust.py says.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 import stat
+
+from supervise.trust import Untrusted, open_directory, why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +30,39 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
+# What may be over in a moment: no descriptors, no memory, a disk or a server that does not answer.
+_PASSING = (
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOLCK),
+    *(errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE),
+)
+
+
 class StatusDirError(Exception):
-    """The system refuses, or the directory holds something that it should not; the message says what."""
+    """The system refuses, or the directory holds something that it should not; the message says what.
+
+    `passing`: it may be otherwise in a moment.
+    """
+
+    def __init__(self, message: str, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class WrongKind(StatusDirError):
+    """What has the name is no regular file, or no FIFO."""
+
+
+class NotBelieved(StatusDirError):
+    """Others can have written it (trust.py, rule 1); `data` is what it says."""
+
+    def __init__(self, message: str, data: bytes) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+def is_passing(why: OSError) -> bool:
+    """Whether an answer of the system may be another in a moment."""
+    return why.errno in _PASSING
 
 
 def _kind(mode: int) -> str:
@@ -73,11 +106,13 @@ class StatusDir:
         """Open the directory, making what is missing of the path.  Raises StatusDirError."""
         self._prepare(path)
         try:
-            self._make_dirs()
-            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.fd = open_directory(path, self._made_dirs)
+        except Untrusted as why:
+            self._remove_dirs()
+            raise StatusDirError(f"cannot use {path}: {why}") from None
         except OSError as why:
             self._remove_dirs()
-            raise StatusDirError(f"cannot open {path}: {why.strerror}") from None
+            raise self._refused("open", ".", why) from None
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             raise self._refused("write in", ".", OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
@@ -87,6 +122,7 @@ class StatusDir:
         self._made_files: list[str] = []
         self._found: dict[str, bytes | None] = {}  # the record and the state as they were
         self._starting = True
+        self.replaced: list[str] = []  # what was not believed and so replaced, and why
 
     @classmethod
     def attach(cls, path: str, fd: int) -> StatusDir:
@@ -96,23 +132,9 @@ class StatusDir:
         directory.fd = fd
         return directory
 
-    def _make_dirs(self) -> None:
-        missing = []
-        path = self.path
-        while path and not os.path.isdir(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for path in reversed(missing):
-            try:
-                os.mkdir(path, 0o700)
-                self._made_dirs.append(path)
-            except FileExistsError:
-                # Somebody else was faster, or it is a file, which opening it will tell.
-                pass
-
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
         path = self.path if name == "." else f"{self.path}/{name}"
-        return StatusDirError(f"cannot {what} {path}: {why.strerror}")
+        return StatusDirError(f"cannot {what} {path}: {why.strerror}", is_passing(why))
 
     def _open(self, name: str, flags: int, right: Callable[[int], bool], what: str, mode: int = 0o600) -> int:
         """Open `name`, which must be of the kind that `right` knows.  Raises StatusDirError."""
@@ -120,21 +142,39 @@ class StatusDir:
             fd = os.open(name, flags | _SAFE, mode, dir_fd=self.fd)
         except OSError as why:
             if why.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                try:
-                    found = _kind(os.lstat(name, dir_fd=self.fd).st_mode)
-                except OSError:
-                    found = "gone"
-                raise StatusDirError(f"cannot use {self.path}/{name}: is {found}, not {what}") from None
+                found_mode = self._mode(name)
+                if not right(found_mode):
+                    raise self._wrong_kind(name, found_mode, what) from None
             raise self._refused("open", name, why) from None
         try:
-            found_mode = os.fstat(fd).st_mode
+            found = os.fstat(fd)
         except OSError as why:
             close(fd)
             raise self._refused("look at", name, why) from None
-        if not right(found_mode):
+        if not right(found.st_mode):
             close(fd)
-            raise StatusDirError(f"cannot use {self.path}/{name}: is {_kind(found_mode)}, not {what}")
+            raise self._wrong_kind(name, found.st_mode, what)
+        if flags & os.O_APPEND and found.st_nlink > 1:  # a link to a file of somebody's
+            close(fd)
+            raise WrongKind(f"cannot use {self.path}/{name}: it has {found.st_nlink} links")
         return fd
+
+    def _wrong_kind(self, name: str, mode: int, what: str) -> WrongKind:
+        return WrongKind(f"cannot use {self.path}/{name}: is {_kind(mode)}, not {what}")
+
+    def _mode(self, name: str) -> int:
+        """The kind and mode of what has the name, 0 if nothing has.  Raises StatusDirError."""
+        try:
+            return os.lstat(name, dir_fd=self.fd).st_mode
+        except FileNotFoundError:
+            return 0
+        except OSError as why:
+            raise self._refused("look at", name, why) from None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it belongs to another user, who can put into it what he likes."""
+        return os.fstat(self.fd).st_uid not in (0, os.geteuid())
 
     def identity(self) -> dict[str, int]:
         """What tells the directory from a copy of it."""
@@ -156,33 +196,59 @@ class StatusDir:
             new = not self.has(LOCK)
             fd = self._open(LOCK, os.O_RDWR | os.O_CREAT, stat.S_ISREG, "a regular file")
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as why:
-                by = f"held by pid {_holder(fd)}" if why.errno == errno.EWOULDBLOCK else why.strerror
+                self._take(fd)
+                # A supervise that could not start removes the lock file that it made: ours may be that one.
+                if self._is_current(fd) and self._is_ours(fd):
+                    break
+            except BaseException:
                 os.close(fd)
-                raise StatusDirError(f"cannot lock {self.path}/{LOCK}: {by}") from None
-            # A supervise that could not start removes the lock file that it made: ours may be that one.
-            if self._is_current(fd):
-                break
+                raise
             os.close(fd)
         if new:
             self._made_files.append(LOCK)
         return fd
 
-    def has(self, name: str) -> bool:
-        """Whether there is anything by that name."""
+    def _take(self, fd: int) -> None:
         try:
-            os.lstat(name, dir_fd=self.fd)
-        except OSError:
-            return False
-        return True
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as why:
+            if why.errno != errno.EWOULDBLOCK:
+                raise self._refused("lock", LOCK, why) from None
+            raise StatusDirError(f"cannot lock {self.path}/{LOCK}: held by pid {_holder(fd)}") from None
 
     def _is_current(self, fd: int) -> bool:
         try:
-            named = os.stat(LOCK, dir_fd=self.fd, follow_symlinks=False)
-        except OSError:
+            return os.path.samestat(os.stat(LOCK, dir_fd=self.fd, follow_symlinks=False), os.fstat(fd))
+        except FileNotFoundError:
             return False
-        return os.path.samestat(named, os.fstat(fd))
+        except OSError as why:
+            raise self._refused("look at", LOCK, why) from None
+
+    def _is_ours(self, fd: int) -> bool:
+        """Whether nobody else can open the lock: who can read it can hold it, and so keep supervise from starting.
+
+        One that somebody else may have is removed, now that nobody holds it.
+        """
+        try:
+            found = os.fstat(fd)
+            why_removed = why_not(fd, found)
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid() and found.st_nlink == 1:
+                os.fchmod(fd, 0o600)
+            elif why_removed or found.st_mode & 0o077:
+                self._replace(LOCK, why_removed or "can be opened by others")
+                return False
+        except OSError as why:
+            raise self._refused("secure", LOCK, why) from None
+        return True
+
+    def _replace(self, name: str, why: str) -> None:
+        """Remove what is not believed, so that it can be made anew.  Raises OSError."""
+        os.unlink(name, dir_fd=self.fd)
+        self.replaced.append(f"{self.path}/{name} {why}: it is replaced")
+
+    def has(self, name: str) -> bool:
+        """Whether there is anything by that name.  Raises StatusDirError."""
+        return self._mode(name) != 0
 
     # The FIFOs.
 
@@ -195,18 +261,32 @@ class StatusDir:
         return self._fifo(CONTROL, os.O_RDWR), self._fifo(OK, os.O_RDONLY)
 
     def _fifo(self, name: str, flags: int) -> int:
-        if not self.has(name):
+        if self.has(name):
+            fd = self._open(name, flags, stat.S_ISFIFO, "a FIFO")
             try:
-                os.mkfifo(name, 0o600, dir_fd=self.fd)
+                why_replaced = why_not(fd, os.fstat(fd))
+                if not why_replaced:
+                    os.fchmod(fd, 0o600)
+                    return fd
+                self._replace(name, why_replaced)
             except OSError as why:
-                raise self._refused("make", name, why) from None
-            self._made_files.append(name)
+                os.close(fd)
+                raise self._refused("secure", name, why) from None
+            os.close(fd)
+        try:
+            os.mkfifo(name, 0o600, dir_fd=self.fd)
+        except OSError as why:
+            raise self._refused("make", name, why) from None
+        self._made_files.append(name)
         fd = self._open(name, flags, stat.S_ISFIFO, "a FIFO")
         try:
-            os.fchmod(fd, 0o600)
+            why_refused = why_not(fd, os.fstat(fd))
         except OSError as why:
             os.close(fd)
-            raise self._refused("set the mode of", name, why) from None
+            raise self._refused("look at", name, why) from None
+        if why_refused:  # put there meanwhile
+            os.close(fd)
+            raise StatusDirError(f"cannot use {self.path}/{name}: it {why_refused}")
         return fd
 
     # The socket that the service tells its state through.
@@ -265,14 +345,28 @@ class StatusDir:
             raise
 
     def read(self, name: str) -> bytes | None:
-        """The first megabyte of `status` or `state`; None if there is none.  Raises StatusDirError, OSError."""
+        """The first megabyte of `status` or `state`; None if there is none.
+
+        Raises NotBelieved, WrongKind, StatusDirError where it could not be looked at.
+        """
         if not self.has(name):
             return None
         fd = self._open(name, os.O_RDONLY, stat.S_ISREG, "a regular file")
         try:
-            return os.read(fd, _READ_LIMIT)
+            why_not_believed = why_not(fd, os.fstat(fd))
+            data = b""
+            while len(data) < _READ_LIMIT:
+                part = os.read(fd, _READ_LIMIT - len(data))
+                if not part:
+                    break
+                data += part
+        except OSError as why:
+            raise self._refused("read", name, why) from None
         finally:
             close(fd)
+        if why_not_believed:
+            raise NotBelieved(f"cannot believe {self.path}/{name}: it {why_not_believed}", data)
+        return data
 
     def _create(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE

@@ -1,0 +1,204 @@
+"""What may be believed: who can have written a file, and who can change where a path leads.
+
+Theory of operation
+-------------------
+
+Rule 1.  Believed is what only supervise's own user and root can have made: a file or FIFO of theirs that others cannot
+         write to, and that has no second name, which may be in a directory of somebody's.
+Rule 2.  Others are everybody; a group, unless it is root's (0) or supervise's own effective one (many users have a
+         group of their own and umask 002); and whoever an access control list names.
+Rule 3.  A directory that others can write to is not used, nor one below it: they could put another in its place.  The
+         sticky bit keeps them from that, so below a sticky directory is fine; but what a symlink in it says counts only
+         if it is root's or one's own.
+Rule 4.  A directory of another user is used, as is one below it: he may take it away, but nothing in it that he can
+         have made is believed (rule 1).
+Rule 5.  A path is walked descriptor by descriptor, its symlinks too.  So what was looked at is what is used, whatever
+         is put in its place meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LINKS = 40  # symlinks in one path, as the kernel has it
+_ROOT = 0
+
+# linux/posix_acl_xattr.h: a version of four bytes, then entries: tag and permissions (16 bits each), id (32 bits).
+_ACL = "system.posix_acl_access"
+_ACL_USER, _ACL_GROUP_OBJ, _ACL_GROUP, _ACL_MASK = 2, 4, 8, 16
+_WRITE = 2
+
+
+class Untrusted(Exception):
+    """Others could have a hand in it; the message says how."""
+
+
+def why_not(fd: int, found: os.stat_result) -> str:
+    """Why what this descriptor holds is not believed (rule 1); "" if it is.  Raises OSError: nobody could look."""
+    if found.st_uid not in (_ROOT, os.geteuid()):
+        return f"belongs to user {found.st_uid}"
+    if found.st_nlink > 1:
+        return f"has {found.st_nlink} links"
+    return others_write(fd, found)
+
+
+def others_write(fd: int, found: os.stat_result) -> str:
+    """Who else can write to what this descriptor holds (rule 2); "" if nobody can.  Raises OSError."""
+    who = ""
+    if found.st_mode & stat.S_IWOTH:
+        who = "everybody"
+    elif found.st_mode & stat.S_IWGRP:
+        who = _named_writer(fd) if _is_own_group(found.st_gid) else f"group {found.st_gid}"
+    return f"can be written to by {who} (mode {stat.S_IMODE(found.st_mode):04o})" if who else ""
+
+
+def _is_own_group(gid: int) -> bool:
+    return gid in (_ROOT, os.getegid())
+
+
+def _named_writer(fd: int) -> str:
+    """Whom a POSIX access control list lets write; the group bits of the mode are only the most that it may give."""
+    try:
+        acl = _acl(fd)
+    except OSError as why:
+        if why.errno in (errno.ENODATA, errno.ENOTSUP):
+            return ""
+        raise
+    entries = []
+    for at in range(4, len(acl) - 7, 8):
+        tag, allowed = (int.from_bytes(acl[at + more : at + more + 2], "little") for more in (0, 2))
+        entries.append((tag, allowed, int.from_bytes(acl[at + 4 : at + 8], "little")))
+    most = [allowed for tag, allowed, _ in entries if tag == _ACL_MASK]
+    for tag, allowed, number in entries:
+        if not allowed & _WRITE or not all(mask & _WRITE for mask in most):
+            continue
+        if tag == _ACL_USER and number not in (_ROOT, os.geteuid()):
+            return f"user {number}"
+        if tag == _ACL_GROUP and not _is_own_group(number):
+            return f"group {number}"
+    return ""
+
+
+def _acl(fd: int) -> bytes:
+    try:
+        return os.getxattr(f"/proc/self/fd/{fd}", _ACL)  # a descriptor with O_PATH cannot be asked
+    except FileNotFoundError:  # no /proc
+        found = os.open(".", _DIRECTORY, dir_fd=fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else os.dup(fd)
+        try:
+            return os.getxattr(found, _ACL)
+        finally:
+            os.close(found)
+
+
+def open_directory(path: str, made: list[str]) -> int:
+    """Open a directory that others have no hand in, making what is missing of its path, mode 0700.
+
+    The paths of what was made are added to `made`, also if it fails.  Raises Untrusted, OSError.
+    """
+    way = _Way("/" if path.startswith("/") else ".")
+    try:
+        way.look_above()
+        way.follow(path, made)
+        why = others_write(way.at, os.fstat(way.at))
+        if why:
+            raise Untrusted(f"it {why}")
+        return os.open(".", _DIRECTORY, dir_fd=way.at)
+    finally:
+        os.close(way.at)
+
+
+class _Way:
+    """Where one is on the way along a path: `at`, a descriptor of a directory that has been looked at."""
+
+    def __init__(self, begin: str) -> None:
+        self.at = os.open(begin, _PATH)
+        self._links = 0
+
+    def look_above(self) -> None:
+        """What is above the current directory counts, too: it is the way there."""
+        above = os.dup(self.at)
+        try:
+            here = os.fstat(above)
+            while True:
+                _refuse_writable(above, here)
+                higher, lower = os.open("..", _PATH, dir_fd=above), here
+                os.close(above)
+                above, here = higher, os.fstat(higher)
+                if os.path.samestat(here, lower):
+                    return
+        finally:
+            os.close(above)
+
+    def follow(self, path: str, made: list[str]) -> None:
+        """Go where a path leads; only what it names itself is made, not what its symlinks do."""
+        words = _words(path)
+        begin = "/" if path.startswith("/") else ""
+        steps = [(word, begin + "/".join(words[: number + 1])) for number, word in enumerate(words)]
+        while steps:
+            word, name = steps.pop(0)
+            fd = self._open(word, name, made)
+            try:
+                found = os.fstat(fd)
+                target = self._target(fd, found) if stat.S_ISLNK(found.st_mode) else None
+                if target is None:
+                    if not stat.S_ISDIR(found.st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    self._go_to(fd)
+            finally:
+                os.close(fd)
+            if target is not None:
+                steps[:0] = [(word, "") for word in _words(target)]
+                if target.startswith("/"):
+                    root = os.open("/", _PATH)
+                    self._go_to(root)
+                    os.close(root)
+            if steps:  # else it is the end, which is looked at more closely
+                _refuse_writable(self.at, os.fstat(self.at))
+
+    def _open(self, word: str, name: str, made: list[str]) -> int:
+        try:
+            return os.open(word, _PATH, dir_fd=self.at)
+        except FileNotFoundError:
+            if not name:
+                raise
+        try:
+            os.mkdir(word, 0o700, dir_fd=self.at)
+            made.append(name)
+        except FileExistsError:
+            pass  # somebody else was faster
+        return os.open(word, _PATH, dir_fd=self.at)
+
+    def _go_to(self, fd: int) -> None:
+        os.dup2(fd, self.at, inheritable=False)
+
+    def _target(self, fd: int, found: os.stat_result) -> str:
+        """What a symlink says, if that counts (rule 3)."""
+        self._links += 1
+        if self._links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        if found.st_uid not in (_ROOT, os.geteuid()) and others_write(self.at, os.fstat(self.at)):
+            raise Untrusted(f"user {found.st_uid} has put a symlink on the way there, in {_where(self.at)}")
+        return os.readlink("", dir_fd=fd)
+
+
+def _words(path: str) -> list[str]:
+    return [word for word in path.split("/") if word not in ("", ".")]
+
+
+def _refuse_writable(fd: int, found: os.stat_result) -> None:
+    """Raise Untrusted for a directory in which others could put another in the place of the next (rule 3)."""
+    if not found.st_mode & stat.S_ISVTX:
+        why = others_write(fd, found)
+        if why:
+            raise Untrusted(f"{_where(fd)}, which it is in, {why}")
+
+
+def _where(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return "a directory"  # no /proc
