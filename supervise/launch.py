@@ -33,7 +33,7 @@ from supervise.supervisor import Supervisor
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import Callable
+    from typing import Any, Callable
 else:
     import _signal  # see service.py
 
@@ -202,9 +202,17 @@ def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
     """
     if not patiently(directory.has, STATE):
         return Heritage()
-    from supervise.adopt import look
+    heritage: Heritage = patiently(load_adopt).look(directory, boot, user)
+    return heritage
 
-    return look(directory, boot, user)
+
+def load_adopt() -> Any:
+    """What can look.  Raises StatusDirError."""
+    try:
+        from supervise import adopt
+    except (ImportError, OSError) as why:  # no descriptor was left, perhaps
+        raise StatusDirError(f"cannot tell what is left of another supervise: {why}", passing=True) from None
+    return adopt
 
 
 def furnish(

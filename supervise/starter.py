@@ -136,7 +136,8 @@ class Starter:
 
     def _start_service(self, env: Mapping[bytes, bytes], more: list[Descriptor]) -> int | str:
         """`more` comes last: it may take the number of a descriptor that is needed on the way, the directory's too."""
-        if not self._by_fork:
+        # In a directory of another user's, what it would be appended to is looked at first.
+        if not self._by_fork and not self._directory.foreign:
             try:
                 return spawn(self._options.command, env, self._ignored, self._outputs + more)
             except (OSError, ValueError):

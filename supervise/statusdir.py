@@ -100,7 +100,10 @@ class Kept:
 
 
 class StatusDir:
-    """An open status directory.  `path` is what the user called it, `fd` stays open for its life."""
+    """An open status directory.  `path` is what the user called it, `fd` stays open for its life.
+
+    `foreign`: it belongs to another user, who can put into it what he likes.  `replaced`: what was not believed.
+    """
 
     def __init__(self, path: str) -> None:
         """Open the directory, making what is missing of the path.  Raises StatusDirError."""
@@ -113,6 +116,7 @@ class StatusDir:
         except OSError as why:
             self._remove_dirs()
             raise self._refused("open", ".", why) from None
+        self.foreign = is_foreign(self.fd)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             raise self._refused("write in", ".", OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
@@ -122,7 +126,7 @@ class StatusDir:
         self._made_files: list[str] = []
         self._found: dict[str, bytes | None] = {}  # the record and the state as they were
         self._starting = True
-        self.replaced: list[str] = []  # what was not believed and so replaced, and why
+        self.replaced: list[str] = []
 
     @classmethod
     def attach(cls, path: str, fd: int) -> StatusDir:
@@ -130,6 +134,7 @@ class StatusDir:
         directory = cls.__new__(cls)
         directory._prepare(path)
         directory.fd = fd
+        directory.foreign = is_foreign(fd)
         return directory
 
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
@@ -170,11 +175,6 @@ class StatusDir:
             return 0
         except OSError as why:
             raise self._refused("look at", name, why) from None
-
-    @property
-    def foreign(self) -> bool:
-        """Whether it belongs to another user, who can put into it what he likes."""
-        return os.fstat(self.fd).st_uid not in (0, os.geteuid())
 
     def identity(self) -> dict[str, int]:
         """What tells the directory from a copy of it."""
@@ -444,6 +444,14 @@ class StatusDir:
             except OSError:
                 break
         self._made_dirs.clear()
+
+
+def is_foreign(fd: int) -> bool:
+    """Whether a directory belongs to another user than root and oneself, or nobody can look."""
+    try:
+        return os.fstat(fd).st_uid not in (0, os.geteuid())
+    except OSError:
+        return True
 
 
 def _holder(fd: int) -> str:

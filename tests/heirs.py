@@ -120,6 +120,14 @@ def succeed(box: Box, *command: str, options: tuple[str, ...] = ()) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def started_refused(box: Box, *command: str) -> str:
+    """Start a supervise, which must be refused with one line; that line."""
+    done = box.run("-u", f"status/{box.name}", *(command or SLEEP))
+    assert (done.returncode, done.stderr.count("\n")) == (111, 1), (done.returncode, done.stderr)
+    assert done.stderr.startswith("supervise: fatal: ")
+    return done.stderr
+
+
 def wait_byte(box: Box, index: int, value: int) -> None:
     wait_for(f"byte {index} to be {value}", lambda: (box.status / "status").read_bytes()[index] == value)
 

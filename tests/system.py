@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 from pathlib import Path
 
@@ -24,6 +26,21 @@ def needs(*programs: str) -> None:
     for program in programs:
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed (Debian package {DEBIAN[program]})")
+
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+
+
+def needs_root() -> None:
+    """Skip the test where it cannot be several users."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user as well")
+
+
+def as_nobody() -> list[str]:
+    """What makes a command one of another user's."""
+    needs("setpriv")
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
 def children(pid: int) -> dict[int, str]:
