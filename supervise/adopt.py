@@ -89,11 +89,11 @@ def _look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
     if fields["directory"] not in (None, directory.identity()):
         heritage.notices.append(f"{name} is from another directory; nothing is taken over")
         return heritage
-    if fields["machine"] != _ENDED:
-        find(heritage, fields, directory, boot_id, user)
     if boot_id == fields["boot_id"]:
         heritage.fields = fields
         heed_record(heritage, fields, directory)
+    if fields["machine"] != _ENDED:
+        find(heritage, fields, directory, boot_id, user)
     return heritage
 
 
