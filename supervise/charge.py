@@ -14,9 +14,10 @@ import time
 
 from supervise import birthmark, states
 from supervise.config import Config
+from supervise.doubt import Doubt
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
-from supervise.members import belongs
+from supervise.members import belongs, in_group
 from supervise.process import Process, exit_info, proc_is_ours
 from supervise.remains import Remains, empty
 from supervise.statusdir import close
@@ -54,6 +55,7 @@ _KEYS_OF_PARTS = (
     *("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs", "check_command", "pidfile"),
     *("user", "directory", "umask", "environment"),
 )
+_LEFT = "what is left of the service"
 _HELPERS = 100  # helpers whose sessions are remembered
 
 
@@ -92,6 +94,7 @@ class Charge:
         self._checks: Checks | None = None
         self._checked = 0  # the main process that is checked
         self._helper_sessions: list[int] = []
+        self._doubt = Doubt(log)
 
     # The parts.
 
@@ -162,10 +165,21 @@ class Charge:
 
     def recall(self, fields: dict[str, Any]) -> None:
         """Know the former main processes that the supervise before knew."""
-        if self._succession and self.process and fields.get("formers"):
-            from supervise.adopt import named
+        if self._succession and self.process:
+            for identity in fields.get("formers") or []:
+                self._recall(identity)
 
-            self._succession.recall([process for process in map(named, fields["formers"]) if process])
+    def _recall(self, identity: dict[str, Any]) -> list[tuple[str, Any]]:
+        from supervise.adopt import named
+
+        try:
+            process = named(identity)
+        except OSError as why:
+            self._doubt.about(f"former main process {identity['pid']}", why, self._recall, identity)
+            return []
+        if process and self._succession:
+            self._succession.recall([process])
+        return []
 
     def descriptors(self) -> dict[str, int]:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
@@ -340,11 +354,14 @@ class Charge:
 
     def children_gone(self) -> Events:
         """Children have ended: is anything left of what is waited for?"""
-        if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
-            yield states.CLEARED, None
-            return
-        if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
-            yield states.DESERTED, None
+        try:
+            if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
+                yield states.CLEARED, None
+                return
+            if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
+                yield states.DESERTED, None
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self.children_gone)
 
     def _candidates(self) -> list[int]:
         return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
@@ -366,6 +383,13 @@ class Charge:
 
     def clear(self, signal: str) -> list[tuple[str, Any]]:
         """Send a signal to what is left; CLEARED if nothing is."""
+        try:
+            return self._clear(signal) if self._machine.state == states.CLEANUP else []
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self.clear, signal)
+            return []
+
+    def _clear(self, signal: str) -> list[tuple[str, Any]]:
         remains = self._remains
         left = remains.pids() if remains else []
         if not remains or not left:
@@ -379,6 +403,16 @@ class Charge:
 
     def report_left(self) -> None:
         """Say what is left; where nobody can say who it is, it may as well be zombies, and nothing is said."""
+        try:
+            self._report_left()
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self._report_again)
+
+    def _report_again(self) -> list[tuple[str, Any]]:
+        self.report_left()
+        return []
+
+    def _report_left(self) -> None:
         if self._remains and not empty(self._remains.group) and proc_is_ours():
             left = self._remains.pids()
             if left:
@@ -402,7 +436,14 @@ class Charge:
                 yield event, value
 
     def _belongs(self, pid: int) -> bool:
-        return belongs(pid, self._machine.pid, self._helpers(), self._session)
+        try:
+            return belongs(pid, self._machine.pid, self._helpers(), self._session)
+        except OSError as why:
+            # Without /proc, which takes descriptors, there is still the process group: nobody else can join it.
+            if self.process and in_group(pid, self.process.group, self.process.session):
+                return True
+            self._log.add(WARNING, "cannot tell whether pid %d belongs to the service: %s", pid, why.strerror)
+            return False
 
     def _is_former(self, pid: int) -> bool:
         return bool(self._succession and pid in self._succession.formers())
@@ -410,7 +451,11 @@ class Charge:
     def _named(self, pid: int, by: str) -> Events:
         waiting = self._machine.state == states.SUCCESSION
         if self._succession and (self._machine.pid or waiting):
-            process = self._succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
+            try:
+                process = self._succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
+            except OSError as why:
+                self._doubt.about(f"pid {pid}, named by {by}", why, self._named, pid, by)
+                return
             if process:
                 yield self._now_main(process)
 
@@ -437,10 +482,12 @@ class Charge:
     def deadlines(self) -> list[float | None]:
         """When something is due."""
         follower = self._succession.follower if self._succession else None
-        return [self._checks.due if self._checks else None, follower.look_at if follower else None]
+        return [self._checks.due if self._checks else None, follower.look_at if follower else None, self._doubt.due]
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""
+        if self._doubt.due is not None and now >= self._doubt.due:
+            yield from self._doubt.ask_again()
         follower = self._succession.follower if self._succession else None
         if follower and follower.look_at is not None and now >= follower.look_at:
             pid = follower.look()

@@ -58,6 +58,17 @@ def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
     return _is_alone(found.session, session or stat_of(main).session, own)
 
 
+def in_group(pid: int, group: int, session: int) -> bool:
+    """Whether a process is in a process group of a session, while somebody else is; takes no descriptor.  Never raises.
+
+    Only a process of the session can join one of its groups, and none can join a session.
+    """
+    try:
+        return pid > 0 and (os.getpgid(pid), os.getsid(pid)) == (group, session)
+    except (OSError, OverflowError):
+        return False
+
+
 def _is_alone(session: int, of_main: int, own: int) -> bool:
     """Whether there are only processes of this service in a session, beside supervise (rule 4)."""
     ours = os.getsid(0)

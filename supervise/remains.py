@@ -12,6 +12,7 @@ Rule 3.  An orphan has become supervise's child, so its number is its own until 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
@@ -48,7 +49,7 @@ class Remains:
         self.fd = -1
 
     def pids(self) -> list[int]:
-        """Who is left."""
+        """Who is left.  Raises OSError: nobody could look."""
         members = self._members()
         return members + self._others(members)
 
@@ -62,7 +63,7 @@ class Remains:
         return [pid for pid in self._orphans() if pid not in members] if self._orphans else []
 
     def tell(self, name: str) -> list[str]:
-        """Send what is left a signal, and let it go on if it is paused.  What went wrong."""
+        """Send what is left a signal, and let it go on if it is paused.  What went wrong.  Raises OSError."""
         members = self._members()
         targets = [(self.group, True)] if members else []
         targets += [(pid, False) for pid in self._others(members)]
@@ -72,12 +73,17 @@ class Remains:
         return [problem for problem in problems if problem]
 
     def gone(self) -> bool:
-        """Whether nobody is left; if somebody is, `fd` will tell when that may have changed."""
+        """Whether nobody is left; if somebody is, `fd` will tell when that may have changed.
+
+        Raises OSError: nobody could look, and nothing will tell.
+        """
         self.let_go()
         for pid in self.pids():
             try:
                 self.fd = os.pidfd_open(pid)
-            except OSError:
+            except OSError as why:
+                if why.errno not in (errno.ESRCH, errno.ENOSYS):
+                    raise
                 continue  # it has ended just now, or the kernel has no pidfds: then SIGCHLD and the deadline tell
             self._poll.register(self.fd, select.POLLIN)
             return False

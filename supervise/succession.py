@@ -19,6 +19,7 @@ Rule 5.  Anything else is the end of the service.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from supervise import birthmark
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from supervise.log import Log
 
 UNDECIDED = -1
+# pidfd_open: no such process, or a thread of one; a kernel without pidfds.
+_NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 
 
 class Succession:
@@ -73,7 +76,7 @@ class Succession:
     def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
         """A pid was named: the process, if it counts and is not the main process already (rule 1).
 
-        `session`: the main process's, or the last one's.
+        `session`: the main process's, or the last one's.  Raises OSError: nobody could look.
         """
         if pid == main:
             return None
@@ -99,6 +102,15 @@ class Succession:
 
         `starts`: how many there have been; what earlier ones left behind is not asked.
         """
+        try:
+            return self._after(old, how, helpers, starts)
+        except OSError as why:
+            self._log.add(WARNING, "cannot look who follows pid %d: %s; looking again", old.pid, why.strerror)
+            if self.follower:
+                self.follower.expect()
+            return UNDECIDED
+
+    def _after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
         for process in reversed(self._former):
             if process.alive():
                 self._former.remove(process)
@@ -163,12 +175,20 @@ class Succession:
             if process.pid == pid and process.alive():
                 self._former.remove(process)
                 return process
-        process = Process(pid, child=False)
+        try:
+            process = Process(pid, False, os.pidfd_open(pid))
+        except OSError as why:
+            if why.errno in _NONE:
+                return None
+            raise
         # The pidfd first: what was looked at then is what it holds.
-        if process.fd >= 0 and belongs(pid, main, helpers, session) and process.alive():
-            return process
-        process.close()
-        return None
+        counts = False
+        try:
+            counts = belongs(pid, main, helpers, session) and process.alive()
+        finally:
+            if not counts:
+                process.close()
+        return process if counts else None
 
 
 def _of_start(starts: int, pids: list[int]) -> list[int]:
