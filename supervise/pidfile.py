@@ -11,6 +11,7 @@ something should come, it is looked at a few times more.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from supervise.log import Log
     from supervise.watch import Watch
 
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+# There is no such file, or none that may be read; any other error says nothing of it.
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENXIO)
 _SIZE = 64  # bytes that are read
 _LOWEST, _HIGHEST = 2, 1 << 22  # 1 is no service's; Linux gives out none above
 _FIRST, _LAST = 0.01, 1.28  # seconds between looks that no event asked for: doubled each time
@@ -43,13 +47,16 @@ class PidFile:
         self._seen: tuple[object, ...] | None = None
 
     def read(self) -> int | None:
-        """The pid in its first line; None if there is no file, or none that names a process.  Never raises."""
+        """The pid in its first line; None if there is no file, or none that names a process.
+
+        Raises OSError: nobody could look.
+        """
         self._seen = found = self._look()
         self.present = found is not None
         return pid_in(found[0]) if found else None
 
     def changed(self) -> bool:
-        """Whether the file is another one, or was written, since it was read."""
+        """Whether the file is another one, or was written, since it was read.  Raises OSError."""
         return self._look() != self._seen
 
     def plan(self) -> tuple[Watched, ...]:
@@ -57,20 +64,35 @@ class PidFile:
         return watch_plan(self.path, through_directory=True)
 
     def _look(self) -> tuple[bytes, object] | None:
-        """What it holds, for two writes may have the same time; and which file it is."""
+        """What it holds, for two writes may have the same time; and which file it is.  Raises OSError."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError:
-            return None
+            fd = self._open()
+        except OSError as why:
+            if why.errno in _NOTHING:
+                return None
+            raise
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return None
             return os.read(fd, _SIZE), (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
-        except OSError:
-            return None
         finally:
             os.close(fd)
+
+    def _open(self) -> int:
+        if os.geteuid() != 0:
+            return os.open(self.path, _READ)
+        # A service of another user may make it a symlink to a device, and root's opening one may set that off.
+        at = os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(at).st_mode):
+                return os.dup(at)
+            try:
+                return os.open(f"/proc/self/fd/{at}", _READ)
+            except FileNotFoundError:  # no /proc
+                return os.open(self.path, _READ)
+        finally:
+            os.close(at)
 
 
 def pid_in(data: bytes) -> int | None:
@@ -99,9 +121,12 @@ class PidFollower(PathFollower):
         """The pid it names, if the file has changed."""
         self._due()
         pid = None
-        if self._file.changed():
-            pid = self._file.read()
-            self._pause = _FIRST if self._file.present and pid is None else 0.0
+        try:
+            if self._file.changed():
+                pid = self._file.read()
+                self._pause = _FIRST if self._file.present and pid is None else 0.0
+        except OSError:  # it is looked at until it can be
+            self._pause = min(self._pause, _LAST / 2) or _FIRST
         self.rewatch()
         if self._pause:
             self._look_by(time.monotonic() + self._pause)

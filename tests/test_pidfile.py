@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from system import needs_root
 
 from supervise.conffile import DIR, NAMES, WRITES, watch_plan
 from supervise.pidfile import PidFile, pid_in
@@ -68,6 +70,48 @@ def test_what_is_no_file_says_nothing_and_is_not_waited_for(tmp_path: Path) -> N
         file = PidFile(str(path))
         assert file.read() is None
         assert not file.present
+
+
+def test_who_cannot_look_does_not_say_that_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pid"
+    path.write_text("4711\n")
+    file = PidFile(str(path))
+    opened = os.open
+    for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO):
+
+        def fail(*args: object, number: int = number, **kwargs: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "open", fail)
+        with pytest.raises(OSError):
+            file.read()
+        with pytest.raises(OSError):
+            file.changed()
+        monkeypatch.setattr(os, "open", opened)
+    assert file.read() == 4711
+
+
+def test_no_device_is_opened_that_a_service_points_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root's opening a device may set it off; O_PATH does not."""
+    needs_root()
+    (tmp_path / "pid").symlink_to("/dev/zero")
+    opened = os.open
+    flags: list[int] = []
+
+    def note(path: str, how: int, *args: int) -> int:
+        flags.append(how)
+        return opened(path, how, *args)
+
+    monkeypatch.setattr(os, "open", note)
+    assert PidFile(str(tmp_path / "pid")).read() is None
+    assert flags and all(how & os.O_PATH for how in flags)
+
+
+def test_of_a_huge_file_a_little_is_read(tmp_path: Path) -> None:
+    with (tmp_path / "pid").open("wb") as file:
+        file.write(b"4711\n")
+        file.truncate(1 << 40)
+    assert PidFile(str(tmp_path / "pid")).read() == 4711
 
 
 def test_reading_leaves_no_descriptor_open(tmp_path: Path) -> None:
