@@ -150,6 +150,9 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         heritage = left_behind(directory, boot, supervisor.machine.config.user)
         if heritage.left and not supervisor.machine.config.killasgroup:
             heritage.warnings.append(heritage.left_said)
+        for problem in log.probe():
+            if not options.foreground:
+                say("supervise", "warning", problem)
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
         for problem in problems + directory.replaced + heritage.warnings:

@@ -15,7 +15,8 @@ Rule 2.  What the budget is not enough for is counted, and so is what follows of
          first that was not written, or when supervise ends.
 Rule 3.  What is remembered does not grow: a template whose budget is full again is forgotten.
 Rule 4.  Lines that cannot be written (a full disk, no descriptor left) are kept, _KEPT bytes of them, and written
-         later; for a while supervise sees to that by itself, then with the next line.
+         later; for a while supervise sees to that by itself, then with the next line.  Where there is no file to
+         write to, but a symlink or something else that somebody has put there, the other log says so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import time
 
 from supervise.messages import one_line
 from supervise.states import COMMAND
-from supervise.statusdir import LOG, LOG_WF, StatusDir
+from supervise.statusdir import LOG, LOG_WF, StatusDir, StatusDirError, WrongKind
 
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"
 _LONGEST = 4000  # characters of one line
@@ -79,6 +80,7 @@ class Log:
         self._templates: dict[str, _Template] = {}
         self._kept: dict[str, bytes] = {}
         self._failed = 0  # tries in a row
+        self._unusable: set[str] = set()  # of which the other log has said so
         self.due: float | None = None  # monotonic: when to `flush`, for what was not written
 
     def add(self, severity: str, template: str, *values: object) -> None:
@@ -125,6 +127,9 @@ class Log:
         """Rule 4."""
         try:
             data = data[self._directory.append(name, data) :]
+            self._unusable.discard(name)
+        except WrongKind as why:
+            self._say_unusable(name, str(why))
         except Exception:
             pass
         if not data:
@@ -134,6 +139,23 @@ class Log:
         self._failed += 1
         if self.due is None and self._failed < _TRIES:
             self.due = time.monotonic() + SUMMED_UP
+
+    def probe(self) -> list[str]:
+        """What somebody has put in the place of a log; the other says so."""
+        problems = []
+        for name in (LOG, LOG_WF):
+            try:
+                self._directory.probe(name)
+            except StatusDirError as why:
+                problems.append(f"{why}; nothing can be said there")
+                self._say_unusable(name, str(why))
+        return problems
+
+    def _say_unusable(self, name: str, why: str) -> None:
+        if name not in self._unusable:
+            self._unusable.add(name)
+            severity = NOTICE if name == LOG_WF else WARNING
+            self._waiting.append((severity, "%s; nothing can be said there", (why,)))
 
     def _sum_up(self) -> None:
         """Rule 2."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from supervise.statusdir import StatusDirError, is_passing
+from supervise.refusals import StatusDirError, is_passing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

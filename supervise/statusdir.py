@@ -12,6 +12,10 @@ import fcntl
 import os
 import stat
 
+from supervise.refusals import NotBelieved as NotBelieved
+from supervise.refusals import StatusDirError as StatusDirError
+from supervise.refusals import WrongKind as WrongKind
+from supervise.refusals import is_passing, kind
 from supervise.trust import Untrusted, open_directory, why_not
 
 TYPE_CHECKING = False
@@ -28,52 +32,6 @@ LOG, LOG_WF = "supervise.log", "supervise.log.wf"
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
-
-# What may be over in a moment: no descriptors, no memory, a disk or a server that does not answer.
-_PASSING = (
-    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOLCK),
-    *(errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE),
-)
-
-
-class StatusDirError(Exception):
-    """The system refuses, or the directory holds something that it should not; the message says what.
-
-    `passing`: it may be otherwise in a moment.
-    """
-
-    def __init__(self, message: str, passing: bool = False) -> None:
-        super().__init__(message)
-        self.passing = passing
-
-
-class WrongKind(StatusDirError):
-    """What has the name is no regular file, or no FIFO."""
-
-
-class NotBelieved(StatusDirError):
-    """Others can have written it (trust.py, rule 1); `data` is what it says."""
-
-    def __init__(self, message: str, data: bytes) -> None:
-        super().__init__(message)
-        self.data = data
-
-
-def is_passing(why: OSError) -> bool:
-    """Whether an answer of the system may be another in a moment."""
-    return why.errno in _PASSING
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFREG: "a regular file",
-        stat.S_IFDIR: "a directory",
-        stat.S_IFLNK: "a symlink",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-    }
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def close(fd: int) -> None:
@@ -165,7 +123,7 @@ class StatusDir:
         return fd
 
     def _wrong_kind(self, name: str, mode: int, what: str) -> WrongKind:
-        return WrongKind(f"cannot use {self.path}/{name}: is {_kind(mode)}, not {what}")
+        return WrongKind(f"cannot use {self.path}/{name}: is {kind(mode)}, not {what}")
 
     def _mode(self, name: str) -> int:
         """The kind and mode of what has the name, 0 if nothing has.  Raises StatusDirError."""
@@ -312,7 +270,7 @@ class StatusDir:
         try:
             mode = os.lstat(NOTIFY, dir_fd=self.fd).st_mode
             if not stat.S_ISSOCK(mode):
-                raise StatusDirError(f"cannot use {self.path}/{NOTIFY}: is {_kind(mode)}, not a socket")
+                raise StatusDirError(f"cannot use {self.path}/{NOTIFY}: is {kind(mode)}, not a socket")
             os.unlink(NOTIFY, dir_fd=self.fd)
         except FileNotFoundError:
             pass
@@ -409,6 +367,11 @@ class StatusDir:
             return os.write(fd, text)
         finally:
             close(fd)
+
+    def probe(self, name: str) -> None:
+        """See that one of the logs, if it is there, can be added to.  Raises StatusDirError."""
+        if self.has(name):
+            close(self._open(name, os.O_WRONLY | os.O_APPEND, stat.S_ISREG, "a regular file"))
 
     # A start that failed.
 

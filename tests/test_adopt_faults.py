@@ -187,7 +187,7 @@ def test_a_process_that_cannot_be_looked_at_is_not_written_down_wrongly(box: Box
         wait_for("strace", lambda: "attached" in str(tracer.stderr and tracer.stderr.readline()))
         box.control("k")
         pid = box.wait_new_pid(first)
-        box.wait_warning(f"cannot look at pid {pid}: Cannot allocate memory; trying again")
+        box.wait_warning("cannot write status/app/state: Cannot allocate memory; trying again")
         assert (state(box)["service"] or {}).get("pid") != pid
         before = (box.status / "state").read_bytes()
     finally:

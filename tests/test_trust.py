@@ -430,3 +430,46 @@ def test_what_he_links_between_two_starts_is_not_written_to(his: Box) -> None:
     his.wait_new_pid(first)
     his.wait_warning("__stdout: it has 2 links")
     assert precious.read_text() == "precious\n"
+
+
+# The logs.
+
+
+def symlink(path: Path) -> None:
+    path.symlink_to("precious")
+
+
+@pytest.mark.parametrize("plant", [symlink, os.mkfifo, os.mkdir])
+@pytest.mark.parametrize("name, other", [("supervise.log", "supervise.log.wf"), ("supervise.log.wf", "supervise.log")])
+def test_what_is_planted_at_a_log_is_said(box: Box, plant: Callable[[Path], None], name: str, other: str) -> None:
+    """At the start on stderr, and in the other log; once it is gone, what could not be said is."""
+    box.status.mkdir(parents=True)
+    (box.status / "precious").write_text("precious\n")
+    plant(box.status / name)
+    done = box.run("-u", "status/app", *SLEEP)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"supervise: warning: cannot use status/app/{name}: is ")
+    assert done.stderr.count("\n") == 1
+    wait_for("the other log to say so", lambda: f"cannot use status/app/{name}: is " in box.log(other))
+    box.control("s")
+    box.control("n")
+    box.control("Z")
+    wait_for("the letters", lambda: box.log(other).count("\n") > 1)
+    assert box.log(other).count("cannot use") == 1
+    assert (box.status / "precious").read_text() == "precious\n"
+    os.rmdir(box.status / name) if (box.status / name).is_dir() else (box.status / name).unlink()
+    box.control("s")
+    box.control("Z")
+    text = "unknown bytes" if name.endswith("wf") else "service started"
+    wait_for("what could not be said", lambda: text in box.log(name))
+
+
+def test_a_log_with_a_second_name_is_not_written_to(box: Box) -> None:
+    pid = box.start(*SLEEP)
+    (box.status / "supervise.log").unlink()
+    (box.status / "precious").write_text("precious\n")
+    os.link(box.status / "precious", box.status / "supervise.log")
+    box.control("s")
+    box.wait_warning("cannot use status/app/supervise.log: it has 2 links; nothing can be said there")
+    assert (box.status / "precious").read_text() == "precious\n"
+    assert alive(pid)
