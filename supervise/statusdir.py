@@ -85,6 +85,7 @@ class StatusDir:
         self._found: dict[str, bytes | None] = {}  # the record and the state as they were
         self._starting = True
         self.replaced: list[str] = []
+        self._lock_was: tuple[int, int] | None = None  # the lock, and its mode before it was closed to others
 
     @classmethod
     def attach(cls, path: str, fd: int) -> StatusDir:
@@ -192,6 +193,7 @@ class StatusDir:
             why_removed = why_not(fd, found)
             if found.st_mode & 0o077 and found.st_uid == os.geteuid() and found.st_nlink == 1:
                 os.fchmod(fd, 0o600)
+                self._lock_was = fd, stat.S_IMODE(found.st_mode)
             elif why_removed or found.st_mode & 0o077:
                 self._replace(LOCK, why_removed or "can be opened by others")
                 return False
@@ -294,7 +296,11 @@ class StatusDir:
                 close(fd)
             if written != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            try:
+                os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            except IsADirectoryError:
+                os.rmdir(name, dir_fd=self.fd)  # no supervise has made it; what is in it, if anything, stays
+                os.rename(name + _NEW, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError:
             try:
                 os.unlink(name + _NEW, dir_fd=self.fd)
@@ -385,6 +391,11 @@ class StatusDir:
         """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
         names = [*self._made_files, *(name for name, data in self._found.items() if data is None)]
         self._starting = False
+        if self._lock_was:
+            try:
+                os.fchmod(*self._lock_was)
+            except OSError:
+                pass
         for name, data in self._found.items():
             if data is not None:
                 try:
