@@ -222,7 +222,10 @@ def is_same(service: dict[str, Any], process: Process) -> bool:
         raise PermissionError(errno.EACCES, "it is not shown", f"/proc/{process.pid}")
     if known:
         return True
-    raise FileNotFoundError(errno.ENOENT, "there is none of this PID namespace", f"pid {process.pid} runs; /proc")
+    runs = f"pid {process.pid} runs"
+    if not service["start_ticks"]:
+        raise PermissionError(errno.EPERM, "the state does not say what tells it from others", runs)
+    raise FileNotFoundError(errno.ENOENT, "there is none of this PID namespace", f"{runs}; /proc")
 
 
 def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process | None:

@@ -253,8 +253,22 @@ def test_a_look_that_fails_among_those_that_no_state_names(box: Box) -> None:
     adopted(box, pid)
 
 
-def test_faults_refuse_also_what_is_left(box: Box) -> None:
-    """The state as damaged is another matter: that is known."""
+def test_a_state_that_does_not_tell_its_process_from_others(box: Box) -> None:
+    """Written where nobody could look for long (recorder.py)."""
+    pid = box.start(*SLEEP)
+    kill_supervise(box)
+    before = state(box)["service"]
+    edit_state(box, service={**before, "start_ticks": 0, "pidfd_inode": None})
+    assert f"pid {pid} runs: the state does not say what tells it from others" in started_refused(box)
+    if before["pidfd_inode"] is not None:
+        edit_state(box, service={**before, "start_ticks": 0})
+        succeed(box, *SLEEP)
+        adopted(box, pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_damaged_state_is_another_matter(box: Box) -> None:
+    """That is known."""
     pid = box.start(*SLEEP)
     kill_supervise(box)
     Path(box.status / "state").write_bytes(b"{}\n")
