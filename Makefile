@@ -46,6 +46,7 @@ bench: all
 	$(BIN)/python bench/tools.py
 	$(BIN)/python bench/readiness.py --memory $(VENV)/memory
 	$(BIN)/python bench/adoption.py
+	$(BIN)/python bench/endurance.py
 
 # supervise is killed before each of its system calls: minutes; `make test` has a sample.  docs/reliability.md
 chaos: all debian

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
+_SAID = 65536  # bytes of what the daemon says that are passed on
 _NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")
 
 
@@ -216,13 +217,13 @@ class Daemon:
             self._pid = 0  # it stays
         try:
             os.write(2, self._says())
-        except OSError:
-            pass  # nobody listens
+        except (OSError, MemoryError):
+            pass  # nobody listens; and however it is, the code is known
         return code[0]
 
     def _says(self) -> bytes:
         """What it has said to its standard error."""
-        return os.pread(self._said, 1 << 20, 0)
+        return os.pread(self._said, _SAID, 0)
 
     def dismiss(self) -> None:
         """Wait for the end of one that was told nothing, or could not do it."""
