@@ -11,7 +11,7 @@ import time
 from supervise import states
 from supervise.record import DOWN
 from supervise.service import send
-from supervise.unsent import Unsent
+from supervise.unsent import LONGEST, Unsent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from supervise.starter import Starter
     from supervise.trouble import Trouble
     from supervise.upgrade import Upgrader
+
+_SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent to the next try
 
 
 class Actions:
@@ -48,6 +50,8 @@ class Actions:
         self._log = log
         self.sent: str | None = None
         self.unsent = Unsent(log)
+        self._clear_again = ""  # the signal that somebody of what is left is still to be sent
+        self._clear_at, self._pause = 0.0, _SHORTEST
         self.script_pid = 0
         self.follower: ConfFollower | None = None
         self.alarms: Alarms | None = None
@@ -88,7 +92,7 @@ class Actions:
     def _do(self, kind: str, action: Action) -> list[tuple[str, Any]]:
         """Carry out an action for which there is time; the events that come of it."""
         if kind == states.CLEAR:
-            return self._charge.clear(action[1]) if self._machine.state == states.CLEANUP else []
+            return self._clear(action[1]) if self._machine.state == states.CLEANUP else []
         if kind == states.LEFT:
             self._charge.report_left()
         elif kind == states.SCRIPT:
@@ -111,6 +115,33 @@ class Actions:
             self.alarms.give(self._machine, self._charge.check_output, *action[1:])
         return []
 
+    def _clear(self, signal: str) -> list[tuple[str, Any]]:
+        results = self._charge.clear(signal)
+        self._clear_again = signal if self._charge.untold and not results else ""
+        self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
+        self._clear_at = time.monotonic() + self._pause
+        return results
+
+    @property
+    def due(self) -> float | None:
+        """Monotonic: when `on_time` has something to do."""
+        due = self.unsent.at
+        if self._clear_again:
+            due = self._clear_at if due is None else min(due, self._clear_at)
+        if self.alarms and self.alarms.retry_at is not None:
+            due = self.alarms.retry_at if due is None else min(due, self.alarms.retry_at)
+        return due
+
+    def on_time(self, now: float) -> None:
+        """Do again what could not be done, and is due again."""
+        if self.unsent.at is not None and now >= self.unsent.at:
+            self._send_again(now)
+        if self._clear_again and now >= self._clear_at:
+            signal, self._clear_again = self._clear_again, ""
+            self.carry_out([(states.CLEAR, signal)])
+        if self.alarms and self.alarms.retry_at is not None and now >= self.alarms.retry_at:
+            self.alarms.retry(now)
+
     def _end_script(self) -> None:
         problem = send(self.script_pid, "TERM", True) if self.script_pid else None
         if problem:
@@ -129,7 +160,7 @@ class Actions:
         if problem or self.unsent.signals:
             self.unsent.note(process.pid, name, group, problem, time.monotonic())
 
-    def send_again(self, now: float) -> None:
+    def _send_again(self, now: float) -> None:
         """What could not be sent; a service that is told to end has the time for it that it has from being told."""
         self.unsent.retry(self._charge.process, now)
         if self._machine.state == states.STOPPING:

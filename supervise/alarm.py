@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from supervise.statusdir import StatusDir
 
 _DETAILS = 2000  # bytes
+_KEPT = 10  # alarms whose helper could not be started
+_RETRY, _LONGEST_RETRY = 0.05, 10.0  # seconds from one try to the next
 _WIDTH = 200  # characters of a line of them
 NOBODY_CAN_SEND = 3  # the helper's exit status: no program that sends is installed, and that is in the log now
 
@@ -118,6 +120,9 @@ class Alarms:
         self._log = log
         self.pids: set[int] = set()
         self.nobody_can_send = False
+        self._unsent: list[tuple[Text, Config]] = []
+        self._pause = _RETRY
+        self.retry_at: float | None = None  # monotonic: when those are tried again whose helper could not be started
 
     def inherit(self, pids: list[int], nobody_can_send: bool) -> None:
         """Those of the supervise that this one replaces in the same process."""
@@ -130,16 +135,28 @@ class Alarms:
         details = output if how.fault and how.fault.startswith("unhealthy") else ""
         what = self._name, self._env, config, how, uptime, restarts, gave_up
         text = Text(*what, stays_down=stays_down, details=details)
-        # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
-        warned = self.nobody_can_send or bool(self.pids)
-        try:
-            pid = send(self._directory, config, text, self._env, self._ignored, warned)
-        except OSError as why:
-            self._log.add(WARNING, "cannot start the alarm helper: %s", why.strerror)
-            return
-        if pid:
-            self.pids.add(pid)
-            self._log.add(NOTICE, "alarm: %s", text.subject)
+        self._unsent.append((text, config))
+        del self._unsent[:-_KEPT]
+        self.retry(time.monotonic())
+
+    def retry(self, now: float) -> None:
+        """Send what is to be sent."""
+        unsent, self._unsent = self._unsent, []
+        for text, config in unsent:
+            # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
+            warned = self.nobody_can_send or bool(self.pids)
+            try:
+                pid = send(self._directory, config, text, self._env, self._ignored, warned)
+            except OSError as why:
+                if self.retry_at is None:
+                    self._log.add(WARNING, "cannot start the alarm helper: %s; trying again", why.strerror)
+                self._unsent.append((text, config))
+                continue
+            if pid:
+                self.pids.add(pid)
+                self._log.add(NOTICE, "alarm: %s", text.subject)
+        self._pause = min(self._pause * 2, _LONGEST_RETRY) if self._unsent else _RETRY
+        self.retry_at = now + self._pause if self._unsent else None
 
     def delivered(self, pid: int, how: ExitStatus) -> None:
         """A helper has ended."""

@@ -88,6 +88,7 @@ class Charge:
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self._prepared = -1  # starts that there had been when the next was prepared
         self._config: Config | None = None  # that the parts are for
+        self.untold = False  # somebody of what is left could not be told to end
         self._remains: Remains | None = None
         self._hearing: Hearing | None = None
         self._succession: Succession | None = None
@@ -390,15 +391,17 @@ class Charge:
             return []
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
-        remains = self._remains
+        remains, self.untold = self._remains, False
         left = remains.pids() if remains else []
         if not remains or not left:
             return [(states.CLEARED, None)]
         text = "sending %s to what is left of process group %d: pids %s"
         self._log.add(NOTICE, text, signal, remains.group, _list(left))
         self._recorder.remains = {"group": remains.group, "session": remains.session}
-        for problem in remains.tell(signal):
+        problems = remains.tell(signal)
+        for problem in problems:
             self._log.add(WARNING, "%s", problem)
+        self.untold = bool(problems)
         return [(states.CLEARED, None)] if remains.gone() else []
 
     def report_left(self) -> None:

@@ -321,8 +321,7 @@ class Supervisor:
             if config is not None:
                 self._event(states.CONFIG, config)
         actions.events(self._charge.on_time(time.monotonic()))
-        if actions.unsent.at is not None and now >= actions.unsent.at:
-            actions.send_again(now)
+        actions.on_time(now)
         if upgrader and upgrader.deadline is not None and now >= upgrader.deadline:
             upgrader.overdue()
 
@@ -330,7 +329,7 @@ class Supervisor:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
         if self._orders.waiting:
             return 0
-        deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.unsent.at]
+        deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.due]
         deadlines += self._charge.deadlines()
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
         deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []

@@ -16,6 +16,7 @@ from conftest import SUPERVISE, Box, alive, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from injecting import failing
+from mailers import POLICY, record, recorded
 
 from supervise import log as logs
 from supervise import polling, process, trouble
@@ -248,6 +249,32 @@ def test_the_restart_script_is_ended_later(box: Box) -> None:
     box.wait_log("command d")
     wait_for("the end of the script", lambda: not children(box.supervisor))
     assert box.pid == 0
+
+
+def test_what_is_left_of_the_group_is_told_later(box: Box) -> None:
+    box.conf("[global]\nkillasgroup : yes\nstopwaitsecs : 60\n")
+    box.start("sh", "-c", "sleep 999 & echo $!; exec sleep 1000")
+    left = int(box.wait_stdout("\n"))
+    with failing(box.supervisor, box.folder, "kill:error=EPERM:when=1+"):
+        os.kill(box.pid, signal.SIGKILL)
+        box.wait_warning("cannot send TERM to pid")
+        assert alive(left)
+    wait_for("its end", lambda: not alive(left))
+    box.wait_log("service started", 2)
+
+
+def test_an_alarm_whose_helper_cannot_be_started_is_sent_later(box: Box) -> None:
+    record(box, "mail")
+    box.conf(POLICY)
+    pid = box.start("sleep", "1000")
+    with failing(box.supervisor, box.folder, "memfd_create:error=EMFILE:when=1+"):
+        os.kill(pid, signal.SIGKILL)
+        box.wait_warning("cannot start the alarm helper: Too many open files; trying again")
+        time.sleep(0.3)
+    box.wait_log("alarm: ")
+    assert box.warnings.count("cannot start the alarm helper") == 1
+    assert box.log().count("alarm: ") == 1
+    wait_for("the mail", lambda: len(recorded(box, "mail")) == 1)
 
 
 signals = st.sampled_from(["TERM", "KILL", "STOP", "CONT", "HUP"])
@@ -489,7 +516,8 @@ def test_a_flood_of_letters_is_obeyed_and_makes_few_lines(box: Box) -> None:
     wait_for("the count", lambda: box.said("command u: keep the service up") == 200000)
     assert len(box.log()) < 30000
     assert (box.pid, process.stat_of(pid).state) == (pid, "S")
-    box.write_control(b"ud" * 20000)
+    box.write_control(b"ud" * 20000 + b"n")
+    wait_for("the last letter to be obeyed", lambda: box.record.alarms)
     box.wait_down()
     assert (box.record.want, len(box.log()) < 60000) == ("down", True)
 
