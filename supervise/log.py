@@ -96,13 +96,18 @@ class Log:
         elif self.due is None:
             self.due = now + SUMMED_UP
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether there are lines that could not be written."""
+        return bool(self._kept)
+
     def drop(self) -> None:
         """Forget what was gathered."""
         self._waiting.clear()
 
     def flush(self, ending: bool = False) -> None:
         """Write what was gathered; `ending`: and what was only counted.  Never raises."""
-        if self.due is not None and (ending or time.monotonic() >= self.due):
+        if (self.due is not None and (ending or time.monotonic() >= self.due)) or (ending and self._kept):
             self._sum_up()
         elif not self._waiting:
             return

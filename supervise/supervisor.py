@@ -242,6 +242,9 @@ class Supervisor:
             self._settle()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush(ending=True)
+        while self._log.unwritten and self._recorder.failed_by not in FULL and time.monotonic() < end:
+            pause(0.05)
+            self._log.flush(ending=True)
         code = self._recorder.exit_code
         if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
