@@ -75,7 +75,8 @@ def test_fewer_descriptors_allowed_than_are_open(box: Box) -> None:
 
 
 def children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    """The children of a supervise that are a service or a script of these tests, not its helpers."""
+    found = subprocess.run(["pgrep", "-x", "-P", str(pid), "sleep"], capture_output=True, text=True).stdout
     return [int(child) for child in found.split()]
 
 
