@@ -237,7 +237,8 @@ def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process 
     found = [stat for stat in leaders if is_next(stat, fields, directory)]
     if not found:
         return None
-    own = [stat for stat in found if can_be_the_services(stat.pid, user)]
+    users = {user, str((fields["restrictions"] or {}).get("user", ""))}  # the file may say another by now, or none
+    own = [stat for stat in found if any(can_be_the_services(stat.pid, one) for one in users)]
     if not own:
         pids = " ".join(str(stat.pid) for stat in found)
         raise _cannot_tell(directory, f"pid {pids} may be it, and is another user's")

@@ -50,10 +50,10 @@ def _installed() -> tuple[int, ...] | None:
 
 _INSTALLED = _installed()
 
-# What takes parts that need not be there.
+# What takes parts that need not be there, but for what restricts: that does not stay as it was (Starter.govern).
 _KEYS_OF_PARTS = (
     *("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs", "check_command", "pidfile"),
-    *("user", "directory", "umask", "environment"),
+    "environment",
 )
 _LEFT = "what is left of the service"
 _HELPERS = 100  # helpers whose sessions are remembered
@@ -103,11 +103,16 @@ class Charge:
         """Have what this configuration asks for."""
         if config is self._config:
             return
+        try:
+            complete = self._import_parts(config)
+        except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
+            self._starter.blocked = f"cannot load what its configuration takes: {why}"
+            return  # it is tried again
         earlier, self._config = self._config, config
-        if not self._import_parts(config):
+        if not complete:
             for key in _KEYS_OF_PARTS:
                 setattr(config, key, getattr(earlier or Config(), key))
-        self._starter.config = config
+        self._starter.govern(config)
         if self._succession:
             self._succession.configure(config)
         if self._checks:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from supervise.conffile import names_for, read_file
-from supervise.config import Config, Problem, Problems, parse, section_names, split
+import errno
+
+from supervise.conffile import names_for, read_file, rest_restricts
+from supervise.config import Config, parse
 from supervise.messages import one_line
+from supervise.sections import Problem, Problems, section_names, split
 
 OK, PROBLEMS = 0, 100
+_BLOCKS = " (the service is not started)"
 
 _DEFAULTS = Config()
 _CHECKS = ("check_interval", "check_timeout", "check_failures", "check_delay")
@@ -19,28 +23,35 @@ def check(path: str, name: str | None) -> int:
     Returns 0, or 100 if there is a problem.
     """
     try:
-        data, cut, _ = read_file(path)
+        data, cut, status = read_file(path)
     except OSError as why:
-        print(f"{one_line(path)}: cannot be read: {why.strerror}")
+        print(f"{one_line(path)}: cannot be read: {why.strerror}{_BLOCKS if why.errno != errno.ENOENT else ''}")
         return PROBLEMS
+    harmless = cut and not rest_restricts(path, data, status)
     sections = section_names(data)
     names = [name] if name is not None else [section for section in sections if section != "global"]
+    names = names or [""]
     found: dict[str, None] = {}
+    blocking: set[str] = set()
     # Every problem of the file, whichever service was asked for.
-    for service in sections:
-        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service))
+    for service in [*sections, *(one for one in names if one not in sections)]:
+        config, problems = parse(
+            data, service, cut=cut, strict=True, names=names_for(path, service), harmless=harmless
+        )
         found.update(dict.fromkeys(problems.lines(one_line(path))))
-        found.update(dict.fromkeys(problem.at(one_line(path)) for problem in without_effect(data, service, config)))
-    for service in names or [""]:
-        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service))
+        if service in sections:
+            found.update(dict.fromkeys(problem.at(one_line(path)) for problem in without_effect(data, service, config)))
+        if service in names:
+            blocking.update(problem.at(one_line(path)) for problem in problems.blocking)
+    for service in names:
+        config, _ = parse(data, service, cut=cut, names=names_for(path, service))
         _describe(service, service in sections)
         for key, value in config.items():
             print(f"  {key} : {one_line(value)}".rstrip())
         if not config.alarm_interval:
             print("  (alarm_interval is 0: no alarms, no limit of restarts)")
-        found.update(dict.fromkeys(problems.lines(one_line(path))))
     for line in sorted(found, key=_line_number):
-        print(line)
+        print(line + (_BLOCKS if line in blocking else ""))
     return PROBLEMS if found else OK
 
 

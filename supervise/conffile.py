@@ -6,12 +6,16 @@ is watched is not one file but a plan: every directory on the way, and the file 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
-from supervise.config import SIZE_LIMIT, Config, parse
+from supervise.config import Config, parse
 from supervise.expand import Names
+from supervise.misspellings import last_word, mentioned
 from supervise.paths import plain
+from supervise.restrictions import keep, restricts
+from supervise.sections import SIZE_LIMIT, without_torn_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +28,12 @@ WRITES = "writes"  # the same, and so do writes to files in it
 FILE = "file"  # the file: is it written, is its mode changed?
 
 _MAX_LINKS = 40  # as the kernel's own limit
+_REST = 256 << 20  # bytes beyond SIZE_LIMIT that are looked through for keys that restrict
+# Why a file cannot be read that will not pass by itself; for other reasons it is tried again.
+_LASTING = (
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.ENXIO, errno.ENODEV),
+)
 
 
 class ConfFile:
@@ -34,29 +44,47 @@ class ConfFile:
         self._name = name
         self.named = named
         self.present = False
+        self.held = False  # what restricts the service is not what the file says, but what was in force
+        self.failing = False  # it could not be read, and that may pass
         self._seen: tuple[object, ...] | None = None
 
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
         """The configuration and every problem as `FILE:LINE: what is wrong`.  Never raises.
 
-        A file that is absent means no policy.  One that cannot be read leaves `previous` in force.
+        A file that is absent means no policy.  One that cannot be read leaves `previous` in force, and where there is
+        none, blocks.  What restricts the service stays as it was where the file is absent, empty, or blocks.
         """
+        self.held = self.failing = False
         try:
-            data, cut = self._load()
+            data, cut, found = read_file(self.path)
         except FileNotFoundError:
             self.present, self._seen = False, None
-            return Config(), []
+            return self._keep(Config(), previous), []
         except OSError as why:
             self.present, self._seen = True, self._look()
-            return previous or Config(), [f"{self.path}: cannot be read: {why.strerror}"]
-        self.present = True
-        config, problems = parse(data, self._name, previous, cut, names=names_for(self.path, self._name))
+            self.failing = why.errno not in _LASTING
+            problem = f"{self.path}: cannot be read: {why.strerror}"
+            if previous is None:
+                previous = Config()
+                previous.blocked = problem
+            return self._keep(previous, previous), [problem]
+        self.present, self._seen = True, _signature(found)
+        names = names_for(self.path, self._name)
+        harmless = cut and previous is None and not rest_restricts(self.path, data, found)
+        config, problems = parse(data, self._name, previous, cut, names=names, harmless=harmless)
+        if problems.blocking:
+            self.held = previous is not None
+            if previous is None or previous.blocked:
+                config.blocked = problems.blocking[0].at(self.path)
+        elif not data and stat.S_ISREG(found.st_mode):
+            config = self._keep(config, previous)
         return config, problems.lines(self.path)
 
-    def _load(self) -> tuple[bytes, bool]:
-        data, cut, found = read_file(self.path)
-        self._seen = _signature(found)
-        return data, cut
+    def _keep(self, config: Config, previous: Config | None) -> Config:
+        if previous is None:
+            return config
+        self.held = bool(previous.blocked or restricts(previous))
+        return keep(config, previous)
 
     def changed(self) -> bool:
         """Whether the file is another one, or was written, since it was read."""
@@ -87,13 +115,15 @@ def names_for(path: str, service: str) -> Names:
 def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
     """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises OSError.
 
-    Nothing that is not a file is waited for: a FIFO or a terminal has nothing to read.
+    Nothing that is not a file is waited for.  A FIFO is not read: what was in it would be gone the next time.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):
-            raise IsADirectoryError(21, os.strerror(21))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if stat.S_ISFIFO(found.st_mode):
+            raise OSError(errno.EINVAL, "Is a FIFO")
         chunks, size = [], 0
         while size <= SIZE_LIMIT:
             chunk = os.read(fd, SIZE_LIMIT + 1 - size)
@@ -103,6 +133,30 @@ def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
             size += len(chunk)
         data = b"".join(chunks)
         return data[:SIZE_LIMIT], len(data) > SIZE_LIMIT, found
+    finally:
+        os.close(fd)
+
+
+def rest_restricts(path: str, data: bytes, found: os.stat_result) -> bool:
+    """Whether a key that restricts may be in what of a file is beyond `data`, which `read_file` has given."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return True
+    try:
+        if _signature(os.fstat(fd)) != _signature(found):
+            return True
+        start, torn = len(without_torn_line(data)), b""
+        for at in range(start, start + _REST, SIZE_LIMIT):
+            chunk = os.pread(fd, SIZE_LIMIT, at)
+            if mentioned(torn + chunk):
+                return True
+            if not chunk:
+                return False
+            torn = last_word(chunk)
+        return True
+    except OSError:
+        return True
     finally:
         os.close(fd)
 

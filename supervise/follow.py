@@ -10,6 +10,7 @@ import select
 import time
 
 from supervise.log import NOTICE, WARNING
+from supervise.restrictions import stays
 from supervise.watch import PATIENCE, SETTLE, Watch
 
 TYPE_CHECKING = False
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
         def plan(self) -> tuple[Watched, ...]:
             """What must be watched, as its path leads now."""
+
+AGAIN = 5.0  # seconds to the next try to read what could not be read
 
 
 class PathFollower:
@@ -141,25 +144,38 @@ class ConfFollower(PathFollower):
         super().__init__(conf, watch, poll, log)
         self._conf = conf
         self._config = config
+        self._said: list[str] = []  # the problems that were told last
 
     def read(self) -> Config:
         """Read the file whether it has changed or not, and say what it means."""
         was_present = self._conf.present
-        config, problems = self._conf.read(self._config)
-        for problem in problems:
-            self._log.add(WARNING, "%s", problem)
+        self._said = []
+        config = self._read()
         if self._conf.present:
             self._log.add(NOTICE, "configuration %s: %s", self._conf.path, config)
         elif was_present or self._conf.named:
             self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
-        self._config = config
+        if self._conf.held or config.blocked:
+            self._log.add(WARNING, "configuration %s: %s", self._conf.path, stays(config))
         self.rewatch()
         return config
 
+    def _read(self) -> Config:
+        self._config, problems = self._conf.read(self._config)
+        if problems != self._said:
+            self._said = problems
+            for problem in problems:
+                self._log.add(WARNING, "%s", problem)
+        if self._conf.failing:
+            self._look_by(time.monotonic() + AGAIN)
+        return self._config
+
     def look(self) -> Config | None:
-        """Read the file if it has changed."""
+        """Read the file if it has changed, or could not be read for a reason that may have passed."""
         self._due()
         if self._conf.changed():
+            return self.read()
+        if self._conf.failing and self._read() and not self._conf.failing:
             return self.read()
         self.rewatch()
         return None

@@ -25,6 +25,7 @@ from supervise.paths import service_name
 from supervise.patience import patiently
 from supervise.polling import pause
 from supervise.recorder import boot_id
+from supervise.restrictions import recalled, stays
 from supervise.service import ignored_signals
 from supervise.starter import StartError
 from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
@@ -34,6 +35,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from typing import Any, Callable
+
+    from supervise.config import Config
 else:
     import _signal  # see service.py
 
@@ -146,8 +149,14 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         locked = True
         boot = known_boot()
         kept = Kept(lock, *patiently(directory.open_fifos))
-        supervisor, problems, log = furnish(options, directory, kept, env, ignored, boot)
-        heritage = left_behind(directory, boot, supervisor.machine.config.user)
+        conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+        config, problems = conf.read()
+        heritage = left_behind(directory, boot, config.user)
+        if heritage.process and heritage.fields:
+            config, problems = conf.read(recalled(heritage.fields))  # what was in force may stay
+        if config.blocked and not heritage.process:
+            raise StartError(f"cannot start the service: {config.blocked}")
+        supervisor, log = furnish(options, directory, kept, env, ignored, boot, conf, config, problems)
         if heritage.left and not supervisor.machine.config.killasgroup:
             heritage.warnings.append(heritage.left_said)
         for problem in log.probe():
@@ -219,21 +228,29 @@ def load_adopt() -> Any:
 
 
 def furnish(
-    options: Options, directory: StatusDir, kept: Kept, env: dict[bytes, bytes], ignored: list[int], boot: str
-) -> tuple[Supervisor, list[str], Log]:
-    """A supervisor with all that it needs, the problems of its configuration, and its log."""
+    options: Options,
+    directory: StatusDir,
+    kept: Kept,
+    env: dict[bytes, bytes],
+    ignored: list[int],
+    boot: str,
+    conf: ConfFile,
+    config: Config,
+    problems: list[str],
+) -> tuple[Supervisor, Log]:
+    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow."""
     name = service_name(options.path)
     log = Log(directory, echo=2 if options.foreground else None)
-    conf = ConfFile(options.conf, name, options.conf_named)
     env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
     env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(options.path))
-    config, problems = conf.read()
     if NO_ORPHANS in sys._xoptions:
         log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
         log.add(NOTICE, "configuration %s: %s", options.conf, config)
     elif conf.named:
         problems.append(f"{options.conf} does not exist: no policy")
+    if conf.held or config.blocked:
+        problems.append(f"{options.conf}: {stays(config)}")
     forwarder = None
     if options.foreground and b"NOTIFY_SOCKET" in env:
         from supervise.upstream import Forwarder, Upstream
@@ -242,7 +259,7 @@ def furnish(
     for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"):
         env.pop(variable, None)  # who set them meant supervise
     made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
-    return made, problems, log
+    return made, log
 
 
 def absolute(path: bytes) -> bytes:
@@ -265,7 +282,9 @@ def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> S
     directory.keep()
     kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
     options = options.without_handover()
-    supervisor, problems, log = furnish(options, directory, kept, env, ignored, fields["boot_id"])
+    conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+    config, problems = conf.read(recalled(fields))
+    supervisor, log = furnish(options, directory, kept, env, ignored, fields["boot_id"], conf, config, problems)
     for problem in problems:
         log.add(WARNING, "%s", problem)
     supervisor.carry_on(fields)

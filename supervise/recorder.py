@@ -10,6 +10,7 @@ from supervise import __version__
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.record import Record, RecordError, decode
+from supervise.restrictions import in_force
 from supervise.state import VERSION, encode
 from supervise.states import CLEANUP, RUNNING
 from supervise.statusdir import STATE, STATUS, StatusDirError
@@ -216,6 +217,7 @@ class Recorder:
             "notify_address": self.notify_address,
             "formers": self.formers,
             "unsent": self.unsent,
+            "restrictions": in_force(machine.config),
         }
 
 

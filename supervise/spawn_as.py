@@ -22,6 +22,7 @@ import errno
 import os
 import select
 
+from supervise.credentials import Refused, become
 from supervise.service import HANDLED, NUMBERS, search_path, why_not
 
 TYPE_CHECKING = False
@@ -38,10 +39,6 @@ PATIENCE = 30.0  # seconds
 _LONGEST = 4000  # bytes of a message: less than PIPE_BUF, so it is written at once and read at once
 
 
-class Refused(Exception):
-    """A change that cannot be made; the message says which, and why."""
-
-
 def spawn_as(
     config: Config,
     argv: list[str],
@@ -49,12 +46,13 @@ def spawn_as(
     ignored: Sequence[int],
     descriptors: Sequence[Descriptor],
     session: bool = False,
+    terminal: bool = False,
 ) -> int | str:
-    """What service.spawn does, after changing to the `user`, `directory` and `umask` of a configuration.
+    """What service.spawn does, after changing to the `user`, `group`, `directory` and `umask` of a configuration.
 
     The program is looked for with the PATH of `env`, which is given HOME, USER and LOGNAME of the user where the
-    configuration does not set them.  Of descriptors only those that are inherited, in this order.  The pid, or what
-    went wrong.
+    configuration does not set them.  Of descriptors only those that are inherited, in this order.  `terminal`: there
+    may be a controlling terminal.  The pid, or what went wrong.
     """
     try:
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -65,7 +63,7 @@ def spawn_as(
         pid = os.fork()
         if pid == 0:
             try:
-                _child(writing, config, argv, dict(env), (*HANDLED, *ignored), descriptors, session)
+                _child(writing, config, argv, dict(env), (*HANDLED, *ignored), descriptors, session, terminal)
             finally:
                 os._exit(127)
     except OSError as why:
@@ -101,6 +99,7 @@ def _child(
     signals: Sequence[int],
     descriptors: Sequence[Descriptor],
     session: bool,
+    terminal: bool,
 ) -> None:
     """Become the program.  If this returns, the reason has been written to `report`."""
     if any(its == report for _, _, its in descriptors):
@@ -116,11 +115,13 @@ def _child(
             place(ours, its)
         if config.umask is not None:
             os.umask(config.umask)
-        if config.user:
+        if config.user or config.group:
             said = {name for name, _ in config.environment}
-            for name, value in become(config.user):
+            for name, value in become(config.user, config.group, terminal and not session):
                 if name not in said:
-                    env[name.encode()] = os.fsencode(value)
+                    env.pop(name.encode(), None)
+                    if value is not None:
+                        env[name.encode()] = os.fsencode(value)
         if config.directory:
             change_to(config.directory)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -140,29 +141,6 @@ def place(ours: int, its: int) -> None:
         os.dup2(ours, its)
     except OSError as why:
         raise Refused(f"cannot give it descriptor {its}: {why.strerror}") from None
-
-
-def become(user: str) -> list[tuple[str, str]]:
-    """Be a user, given by name or uid, with the groups that he is in; what his environment says of him.
-
-    Who is that user already stays as he is.  Raises Refused.
-    """
-    import pwd  # in every interpreter that supervise has been seen on, this is not even a file
-
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isascii() and user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
-        raise Refused(f"user {user} does not exist") from None
-    if (os.getuid(), os.geteuid()) != (entry.pw_uid, entry.pw_uid):
-        if os.geteuid() != 0:
-            raise Refused(f"cannot become user {user}: only root may run a service as another user")
-        try:
-            os.setgroups(os.getgrouplist(entry.pw_name, entry.pw_gid))
-            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
-        except OSError as why:
-            raise Refused(f"cannot become user {user}: {why.strerror}") from None
-    return [("HOME", entry.pw_dir), ("USER", entry.pw_name), ("LOGNAME", entry.pw_name)]
 
 
 def change_to(directory: str) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _OURS = (b"SUPERVISE_SERVICE", b"SUPERVISE_STATUS_DIR")  # adopt.py finds the service by them
 _NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"
 
+_NOT_LOADED = "another version of supervise is installed: the letter e brings in what this configuration takes"
+
 
 class StartError(Exception):
     """The service cannot be started; the message says why."""
@@ -38,6 +40,7 @@ class Starter:
     `config` is what governs the next start.  So are these, for a service that tells when it is ready: `notify_socket`,
     the address that it gets as NOTIFY_SOCKET, empty for none; `watchdog_usec`, then its WATCHDOG_USEC, 0 for none;
     `notification`, the end of a pipe that it gets as the descriptor `notification_fd` of the configuration, or -1.
+    `blocked` says why nothing of the service is to be started; empty if it is.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Starter:
         self.notify_socket = ""
         self.watchdog_usec = 0
         self.notification = -1
+        self.blocked = ""
         self.config = config or Config()
 
     @property
@@ -80,11 +84,16 @@ class Starter:
         # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
         self._by_fork = self.needs_fork(config)
 
+    def govern(self, config: Config) -> None:
+        """Have this govern the next start; there is none if the configuration blocks, or what it takes is not there."""
+        self.config = config
+        self.blocked = config.blocked or (_NOT_LOADED if self._by_fork and not self.can_fork else "")
+
     @staticmethod
     def needs_fork(config: Config) -> bool:
         """Whether a start under this configuration takes more than posix_spawn can do."""
         own_path = any(name == "PATH" for name, _ in config.environment)
-        return bool(config.user or config.directory or config.umask is not None or own_path)
+        return bool(config.user or config.group or config.directory or config.umask is not None or own_path)
 
     @property
     def can_fork(self) -> bool:
@@ -107,6 +116,8 @@ class Starter:
 
     def service(self) -> int | ExitStatus:
         """Start the service: its pid, or why not."""
+        if self.blocked:
+            return ExitStatus(failure=self.blocked)
         env = self._with_notification() if self.notify_socket else self._service_env
         if self.notification < 0:
             result = self._start_service(env, [])
@@ -171,6 +182,8 @@ class Starter:
         It sees what the service sees, as the same user and in the same directory, and prints to the descriptor
         `output`; but it is not of the service's process group, nor of supervise's session, and cannot speak for it.
         """
+        if self.blocked:
+            return self.blocked
         env = {**self._service_env, b"SUPERVISE_PID": b"%d" % pid}
         for name in (_NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID):
             env.pop(name, None)
@@ -205,7 +218,9 @@ class Starter:
         if by_fork:
             from supervise.spawn_as import spawn_as
 
-            return spawn_as(self._config, argv, env, self._ignored, descriptors, session)
+            return spawn_as(
+                self._config, argv, env, self._ignored, descriptors, session, terminal=self._options.foreground
+            )
         try:
             return spawn(argv, env, self._ignored, descriptors, session)
         except OSError as why:

@@ -76,6 +76,7 @@ _FIELDS: dict[str, Any] = {
     "formers": (list,),
     "unsent": (list,),
     "notify_address": (str, type(None)),
+    "restrictions": (dict, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -95,6 +96,7 @@ _DEFAULTS: dict[str, Any] = {
     "formers": [],
     "unsent": [],
     "notify_address": None,
+    "restrictions": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},

@@ -18,7 +18,7 @@ MAX_SECONDS = MAX_INT // 1000  # what poll(2) can wait for, in milliseconds: nea
 SHORTEST_INTERVAL = 60  # seconds
 GSM_LIMIT = 10
 FIRST_FD, LAST_FD = 3, 1023  # what a service can be told to write to
-_LAST_UID = 2**32 - 2
+_LAST_ID = 2**32 - 2  # of users and groups
 _SIGNALS = tuple(signal_name(number) for number in range(1, 32))
 _YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
@@ -112,14 +112,27 @@ def _signal(text: str) -> str:
     return name
 
 
-def _user(text: str) -> str:
-    """A name or a number.  Whether there is such a user is asked at each start."""
+def _id(text: str, what: str) -> str:
+    """A name or a number.  Whether there is such a user or group is asked at each start."""
     if text.isascii() and text.isdigit():
-        if len(text) > 10 or int(text) > _LAST_UID:
-            raise BadValue(f"{show(text)} is out of range (0 to {_LAST_UID})")
-    elif not all((char.isprintable() and char not in " :,/%()'\"#;") for char in text) or text[0] in "-+~":
-        raise BadValue(f"{show(text)} is neither the name nor the number of a user")
+        if len(text) > 10 or int(text) > _LAST_ID:
+            raise BadValue(f"{show(text)} is out of range (0 to {_LAST_ID})")
+    elif not text or not all((char.isprintable() and char not in " :=,/%()'\"#;") for char in text) or text[0] in "-+~":
+        raise BadValue(f"{show(text)} is neither the name nor the number of a {what}")
     return text
+
+
+def _user(text: str) -> str:
+    """USER or USER:GROUP."""
+    user, colon, group = text.partition(":")
+    _id(user, "user")
+    if colon:
+        _id(group, "group")
+    return text
+
+
+def _group(text: str) -> str:
+    return _id(text, "group")
 
 
 def _text(text: str) -> str:
@@ -178,6 +191,7 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "killasgroup": _flag,
     "directory": _text,
     "user": _user,
+    "group": _group,
     "umask": _mode,
     "redirect_stderr": _flag,
     "notify": _flag,
@@ -194,6 +208,8 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 }
 # These are %-expanded before they are read; so are the values in `environment`.
 EXPANDED = ("directory", "check_command", "pidfile")
+# What these say is never passed over: see restrictions.py.
+RESTRICTING = ("user", "group", "umask", "directory")
 # Of these, the words that are of use and the complaints about the others.
 LISTS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
     "alarm_mail": _addresses,

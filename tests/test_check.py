@@ -192,7 +192,7 @@ BROKEN = {
     "a mask": ("[app]\numask : 99\n", [":2: umask: '99' is not an octal number"]),
     "exit codes": ("[app]\nexitcodes : 0,300\n", [":2: exitcodes: '300' is out of range"]),
     "a restart policy": ("[app]\nautorestart : perhaps\n", [":2: autorestart: 'perhaps' is neither always nor"]),
-    "a user": ("[app]\nuser : a:b\n", [":2: user: 'a:b' is neither the name nor the number of a user"]),
+    "a user": ("[app]\nuser : a,b\n", [":2: user: 'a,b' is neither the name nor the number of a user"]),
     "a descriptor": ("[app]\nnotification_fd : 1\n", [":2: notification_fd: '1' is neither 0 nor a descriptor"]),
     "a quote": ("[app]\ncheck_command : a 'b\n", [":2: check_command: no closing '"]),
     "a percent sign": ("[app]\ndirectory : /100%\n", [":2: directory: '/100%': a % that is neither"]),
@@ -330,12 +330,12 @@ def test_a_missing_file(box: Box, args: list[str]) -> None:
 
 def test_a_directory(box: Box) -> None:
     (box.folder / "supervise.conf").mkdir()
-    assert check(box, code=100) == ["supervise.conf: cannot be read: Is a directory"]
+    assert check(box, code=100) == ["supervise.conf: cannot be read: Is a directory (the service is not started)"]
 
 
 def test_a_fifo_is_not_waited_for(box: Box) -> None:
     os.mkfifo(box.folder / "supervise.conf")
-    assert "any service:" in check(box)
+    assert check(box, code=100) == ["supervise.conf: cannot be read: Is a FIFO (the service is not started)"]
 
 
 def test_a_symlink_loop(box: Box) -> None:
@@ -351,7 +351,7 @@ def test_no_permission(box: Box, unprivileged: list[str]) -> None:
         [*unprivileged, SUPERVISE, "--check"], cwd=box.folder, capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.returncode, done.stderr) == (100, "")
-    assert done.stdout == "supervise.conf: cannot be read: Permission denied\n"
+    assert done.stdout == "supervise.conf: cannot be read: Permission denied (the service is not started)\n"
 
 
 def test_wrong_usage(box: Box) -> None:

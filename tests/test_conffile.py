@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from supervise.conffile import DIR, FILE, NAMES, ConfFile, names_for, read_file, watch_plan
-from supervise.config import SIZE_LIMIT, Config
+from supervise.config import Config
+from supervise.sections import SIZE_LIMIT
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -88,7 +89,7 @@ def test_a_loop_of_symlinks_leaves_the_policy_in_force(path: Path) -> None:
 def test_nobody_is_waited_for(path: Path) -> None:
     """A FIFO without a writer would hold up a supervise forever."""
     os.mkfifo(path)
-    assert conf_file(path).read() == (Config(), [])
+    assert conf_file(path).read() == (Config(), [f"{path}: cannot be read: Is a FIFO"])
 
 
 def test_of_an_endless_file_the_beginning_is_read() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from supervise.config import BOM, LINE_LIMIT, Config, governing, parse, section_names
+from supervise.config import Config, governing, parse
+from supervise.sections import BOM, LINE_LIMIT, section_names
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "supervise.conf"
 

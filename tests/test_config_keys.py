@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from test_config import complaints, made, read, the_complaint
 
-from supervise.config import LINE_LIMIT, POLICY_KEYS, Config, parse
+from supervise.config import POLICY_KEYS, Config, parse
 from supervise.expand import Names
+from supervise.sections import LINE_LIMIT
+from supervise.values import RESTRICTING
 
 NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root", b"CAFE": b"caf\xe9"})
 
@@ -23,6 +25,7 @@ stopasgroup : yes
 killasgroup : true
 directory : %(here)s/run
 user : www-data
+group : adm
 umask : 027
 environment : A="1",B='two words'
 redirect_stderr : on
@@ -50,6 +53,7 @@ FULL_CONFIG = made(
     killasgroup=True,
     directory="/etc/app/run",
     user="www-data",
+    group="adm",
     umask=0o27,
     environment=(("A", "1"), ("B", "two words")),
     redirect_stderr=True,
@@ -66,6 +70,11 @@ FULL_CONFIG = made(
     pidfile="app.pid",
 )
 LATER_KEYS = Config.__slots__[len(POLICY_KEYS) :]
+
+
+def kept(key: str) -> dict[str, object]:
+    """What stays in force where the value of a key is broken: that key, or all that restrict."""
+    return {one: getattr(FULL_CONFIG, one) for one in (RESTRICTING if key in RESTRICTING else (key,))}
 
 
 def expanded(text: str, previous: Config | None = None) -> Config:
@@ -90,7 +99,7 @@ def test_the_defaults() -> None:
         **dict.fromkeys(("restart_delay_max", "stopwaitsecs", "notification_fd", "starttimeoutsecs"), 0),
         **dict.fromkeys(("watchdog_secs", "check_delay"), 0),
         **dict.fromkeys(("stopasgroup", "killasgroup", "redirect_stderr", "notify"), False),
-        **dict.fromkeys(("directory", "user", "pidfile"), ""),
+        **dict.fromkeys(("directory", "user", "group", "pidfile"), ""),
         **dict.fromkeys(("environment", "check_command"), ()),
         "umask": None,
         "check_interval": 30,
@@ -119,6 +128,7 @@ BAD = {
     "killasgroup": "2",
     "directory": "/srv/100%",
     "user": "a b",
+    "group": "a b",
     "umask": "888",
     "environment": 'A="1',
     "redirect_stderr": "y",
@@ -141,7 +151,7 @@ def test_a_bad_value_is_skipped_with_a_warning_and_leaves_the_one_in_force(key: 
     text = f"[global]\nmax_tries : 3\n{key} : {BAD[key]}\n"
     assert the_complaint(text).startswith(f"conf:3: {key}: ")
     assert expanded(text) == made(max_tries=3)
-    assert expanded(text, FULL_CONFIG) == made(max_tries=3, **{key: getattr(FULL_CONFIG, key)})
+    assert expanded(text, FULL_CONFIG) == made(max_tries=3, **kept(key))
 
 
 @pytest.mark.parametrize("key", LATER_KEYS)
@@ -277,7 +287,7 @@ def test_a_value_without_its_end_is_skipped(key: str) -> None:
     """Part of a command is another command."""
     line = f"{key} : 1 ".ljust(LINE_LIMIT)
     text = f"[app]\n{line}1\nmax_tries : 4\n"
-    assert expanded(text, FULL_CONFIG) == made(max_tries=4, **{key: getattr(FULL_CONFIG, key)})
+    assert expanded(text, FULL_CONFIG) == made(max_tries=4, **kept(key))
     cut, skipped = complaints(text)
     assert cut == "conf:2: longer than 2048 bytes: cut there"
     assert skipped == f"conf:2: {key}: its end is missing: skipped"
@@ -350,9 +360,10 @@ def test_the_log_is_told_what_is_not_at_its_default() -> None:
     assert str(FULL_CONFIG) == (
         "no policy: alarm_interval is 0, restarts are not limited, autorestart unexpected, exitcodes 0,2,"
         " restart_delay 2, restart_delay_max 60, startsecs 5, stopsignal QUIT, stopwaitsecs 30, stopasgroup yes,"
-        " killasgroup yes, directory /etc/app/run, user www-data, umask 027, environment A B, redirect_stderr yes,"
-        " notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10, watchdog_signal KILL,"
-        " check_command curl ..., check_interval 15, check_timeout 5, check_failures 2, check_delay 1, pidfile app.pid"
+        " killasgroup yes, directory /etc/app/run, user www-data, group adm, umask 027, environment A B,"
+        " redirect_stderr yes, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"
+        " watchdog_signal KILL, check_command curl ..., check_interval 15, check_timeout 5, check_failures 2,"
+        " check_delay 1, pidfile app.pid"
     )
 
 

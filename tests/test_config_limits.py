@@ -119,19 +119,6 @@ def test_an_unreadable_file_is_moved_into_place(box: Box, unprivileged: list[str
     assert len(box.warnings.splitlines()) == 1, box.warnings
 
 
-def test_unreadable_from_the_start(box: Box, unprivileged: list[str]) -> None:
-    """The service is run, without a policy, until the file can be read."""
-    box.conf(policy(1))
-    (box.folder / CONF).chmod(0)
-    start(box, unprivileged)
-    box.wait_warning(f"{CONF}: cannot be read: Permission denied")
-    wait_watching(box)
-    assert readings(box) == ["none"]
-    (box.folder / CONF).chmod(0o644)
-    wait_reading(box, 1)
-    assert len(box.warnings.splitlines()) == 1, box.warnings
-
-
 def test_a_directory_on_the_way_loses_its_permissions(box: Box, unprivileged: list[str]) -> None:
     path = f"etc/{CONF}"
     (box.folder / "etc").mkdir()

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.config import BOM, Config, Problems, parse, section_names
+from supervise.config import Config, parse
 from supervise.expand import Names, usable
+from supervise.sections import BOM, Problems, section_names
 from supervise.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
 
 STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -51,7 +52,8 @@ values = {
     **{key: plain for key in ("directory", "pidfile")},
     "autorestart": st.sampled_from(["always", "unexpected", "never"]),
     "exitcodes": st.lists(st.integers(0, 255), max_size=3, unique=True).map(tuple),
-    "user": st.sampled_from(["", "root", "0", "www-data"]),
+    "user": st.sampled_from(["", "root", "0", "www-data", "www-data:adm"]),
+    "group": st.sampled_from(["", "adm"]),
     "umask": st.none() | st.integers(0, 0o777),
     "environment": st.dictionaries(st.sampled_from("ABCD"), plain | st.just(' "\\, %')).map(lambda d: tuple(d.items())),
     "notification_fd": st.just(0) | st.integers(3, 1023),
@@ -102,7 +104,7 @@ def files(draw: st.DrawFn) -> File:
         if kind == 0:
             lines.append(draw(st.sampled_from(["# max_tries : 1", "; [app]", "", "  ", "\t# [global]"])))
         elif kind == 1 and len(bad) < 15:
-            lines.append(draw(st.sampled_from([" max_tries : 1", "\t[app]", "  [global]", "typo : 1", "nonsense"])))
+            lines.append(draw(st.sampled_from([" max_tries : 1", "typo : 1", "nonsense"])))
             bad.append(len(lines))
 
     noise()

@@ -82,6 +82,7 @@ states = st.fixed_dictionaries(
         "watchdog": MAYBE_TIME,
         "fault": st.one_of(st.none(), TEXT),
         "notify_address": st.one_of(st.none(), TEXT),
+        "restrictions": st.one_of(st.none(), st.dictionaries(TEXT, TEXT, max_size=3)),
     }
 )
 
@@ -121,6 +122,7 @@ SAMPLE: dict[str, Any] = {
     "watchdog": None,
     "fault": None,
     "notify_address": None,
+    "restrictions": None,
 }
 LAST_EXIT: dict[str, Any] = {
     "code": 3,
@@ -132,10 +134,11 @@ LAST_EXIT: dict[str, Any] = {
     "time": 1795229306.676,
     "fault": None,
 }
-# Fields that earlier releases did not write: what came with adoption, and what came with readiness and backoff.
+# Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
-NEWER = ADOPTION | READINESS
+TRUST = {"restrictions"}
+NEWER = ADOPTION | READINESS | TRUST
 # The same within objects.
 NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}, "service": {"group", "session"}}
 # Other values than a field may have: a type that it never is, out of range, not finite.
@@ -286,7 +289,7 @@ def test_a_command_is_words(command: Any) -> None:
         decode(raw(command=command))
 
 
-@pytest.mark.parametrize("missing", [READINESS, NEWER], ids=["newest", "newer"])
+@pytest.mark.parametrize("missing", [TRUST, READINESS | TRUST, NEWER], ids=["newest", "newer", "new"])
 def test_an_older_release_lacks_the_newer_fields(missing: set[str]) -> None:
     old = {name: value for name, value in SAMPLE.items() if name not in missing}
     old["totals"] = {name: SAMPLE["totals"][name] for name in TOTALS}

@@ -143,22 +143,37 @@ def test_umasks_that_are_none(text: str, why: str) -> None:
     assert refused("umask", text) == why
 
 
-@pytest.mark.parametrize("text", ["www-data", "_apt", "0", "1000", "4294967294", "j.doe", "DOM\\joe", "joe@dom"])
+NAMED = ["www-data", "_apt", "0", "1000", "4294967294", "j.doe", "DOM\\joe", "joe@dom", "host$"]
+
+
+@pytest.mark.parametrize("text", NAMED)
 def test_users(text: str) -> None:
-    assert SCALARS["user"](text) == text
+    for value in (text, f"{text}:adm", f"{text}:4", f"adm:{text}"):
+        assert SCALARS["user"](value) == value
+    assert SCALARS["group"](text) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["a b", "www:www", "a/b", "-x", "+x", "~joe", "%(ENV_USER)s", '"www"', "www ; the web", "a\x1bb", "a,b"]
-)
-def test_users_that_there_cannot_be(text: str) -> None:
-    assert refused("user", text) == f"{text!r} is neither the name nor the number of a user"
+NOBODY = ["a b", "a/b", "a=b", "-x", "+x", "~joe", "%(ENV_USER)s", '"www"', "www ; it", "www # it", "a\x1bb", "a,b"]
+
+
+@pytest.mark.parametrize("text", NOBODY)
+def test_users_and_groups_that_there_cannot_be(text: str) -> None:
+    for value in (text, f"{text}:adm"):
+        assert refused("user", value) == f"{text!r} is neither the name nor the number of a user"
+    for key, value in (("group", text), ("user", f"www:{text}")):
+        assert refused(key, value) == f"{text!r} is neither the name nor the number of a group"
+
+
+@pytest.mark.parametrize("text, what", [(":", "user"), (":www", "user"), ("www:", "group"), ("a:b:c", "group")])
+def test_users_of_which_a_part_is_missing_or_too_much(text: str, what: str) -> None:
+    assert f"is neither the name nor the number of a {what}" in refused("user", text)
 
 
 @pytest.mark.parametrize("text", ["4294967295", "99999999999"])
 def test_users_beyond_the_last_number(text: str) -> None:
     """The number above the last stands for "no change" in setuid(2)."""
-    assert "is out of range" in refused("user", text)
+    for key, value in (("user", text), ("user", f"www:{text}"), ("group", text)):
+        assert "is out of range" in refused(key, value)
 
 
 @pytest.mark.parametrize("text, number", [("0", 0), ("3", 3), ("1023", 1023)])
