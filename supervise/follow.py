@@ -156,7 +156,7 @@ class ConfFollower(PathFollower):
         elif was_present or self._conf.named:
             self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
         if self._conf.held or config.blocked:
-            self._log.add(WARNING, "configuration %s: %s", self._conf.path, stays(config))
+            self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
         self.rewatch()
         return config
 

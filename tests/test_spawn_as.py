@@ -206,7 +206,7 @@ def test_the_health_check_is_the_same_user_in_the_same_place(stage: Stage) -> No
 def test_a_user_that_does_not_exist(stage: Stage) -> None:
     assert stage.failure("/bin/true", user="nobody2") == "user nobody2 does not exist"
     assert stage.failure("/bin/true", user="nobody2:root") == "user nobody2 does not exist"
-    assert stage.failure("/bin/true", user="root:nobody2") == "group nobody2 does not exist"
+    assert stage.failure("/bin/true", user=f"{os.getuid()}:nobody2") == "group nobody2 does not exist"
     assert stage.failure("/bin/true", group="nobody2") == "group nobody2 does not exist"
 
 
