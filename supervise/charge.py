@@ -16,6 +16,7 @@ from supervise import birthmark, states
 from supervise.config import Config
 from supervise.doubt import Doubt
 from supervise.exitstatus import ExitStatus
+from supervise.installed import replaced
 from supervise.log import NOTICE, WARNING
 from supervise.members import belongs, in_group
 from supervise.process import Process, exit_info, proc_is_ours
@@ -38,17 +39,6 @@ if TYPE_CHECKING:
 
     Events = Iterator[tuple[str, Any]]
 
-
-def _installed() -> tuple[int, ...] | None:
-    """What tells the installed files of this package from those of another version."""
-    try:
-        found = os.stat(__file__)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
-_INSTALLED = _installed()
 
 # What takes parts that need not be there, but for what restricts: that does not stay as it was (Starter.govern).
 _KEYS_OF_PARTS = (
@@ -138,7 +128,7 @@ class Charge:
         forks = self._starter.needs_fork(config) and not self._starter.can_fork
         if not (hearing or succession or checks or forks):
             return True
-        if _installed() != _INSTALLED:
+        if replaced():
             text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
             self._log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
             return False

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 
-from supervise.conffile import names_for, read_file, rest_restricts
-from supervise.config import Config, parse
+from supervise.conffile import names_for, read_file
+from supervise.config import Config
 from supervise.messages import one_line
+from supervise.reading import parse
+from supervise.remainder import harmless as looked_through
 from supervise.sections import Problem, Problems, section_names, split
 
 OK, PROBLEMS = 0, 100
@@ -27,7 +29,7 @@ def check(path: str, name: str | None) -> int:
     except OSError as why:
         print(f"{one_line(path)}: cannot be read: {why.strerror}{_BLOCKS if why.errno != errno.ENOENT else ''}")
         return PROBLEMS
-    harmless = cut and not rest_restricts(path, data, status)
+    harmless = cut and looked_through(path, data, status)
     sections = section_names(data)
     names = [name] if name is not None else [section for section in sections if section != "global"]
     names = names or [""]

@@ -9,16 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
-from supervise.config import Config, parse
+from supervise.config import Config
 from supervise.expand import Names
-from supervise.misspellings import last_word, mentioned
+from supervise.installed import replaced
 from supervise.paths import plain
-from supervise.restrictions import keep, restricts
-from supervise.sections import SIZE_LIMIT, without_torn_line
+from supervise.restrictions import copy, keep, plainly_harmless, restricts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
+    from supervise.sections import Problems
+
     Watched = tuple[str, str, int, int]  # path, kind, device, inode
 
 # What a watch is for.
@@ -27,8 +31,8 @@ NAMES = "names"  # the same, and names in it matter: a symlink, the file itself,
 WRITES = "writes"  # the same, and so do writes to files in it
 FILE = "file"  # the file: is it written, is its mode changed?
 
+SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 _MAX_LINKS = 40  # as the kernel's own limit
-_REST = 256 << 20  # bytes beyond SIZE_LIMIT that are looked through for keys that restrict
 # Why a file cannot be read that will not pass by itself; for other reasons it is tried again.
 _LASTING = (
     *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
@@ -57,20 +61,32 @@ class ConfFile:
         self.held = self.failing = False
         try:
             data, cut, found = read_file(self.path)
+            parse = parser()
         except FileNotFoundError:
             self.present, self._seen = False, None
             return self._keep(Config(), previous), []
-        except OSError as why:
+        except Replaced as why:
+            self.present, self._seen = True, signature(found)
+            problem = f"{self.path}: cannot be read: {why}"
+            config = copy(previous or Config())
+            if previous is None or cut or not plainly_harmless(data):
+                config.blocked = problem
+            return self._keep(config, config), [problem]
+        except (OSError, ImportError, MemoryError) as why:
             self.present, self._seen = True, self._look()
-            self.failing = why.errno not in _LASTING
-            problem = f"{self.path}: cannot be read: {why.strerror}"
+            self.failing = not isinstance(why, OSError) or why.errno not in _LASTING
+            problem = f"{self.path}: cannot be read: {why.strerror if isinstance(why, OSError) else why}"
             if previous is None:
                 previous = Config()
                 previous.blocked = problem
             return self._keep(previous, previous), [problem]
-        self.present, self._seen = True, _signature(found)
+        self.present, self._seen = True, signature(found)
         names = names_for(self.path, self._name)
-        harmless = cut and previous is None and not rest_restricts(self.path, data, found)
+        harmless = False
+        if cut and previous is None:  # a start: later, nothing is imported, and what is in force stays
+            from supervise.remainder import harmless as looked_through
+
+            harmless = looked_through(self.path, data, found)
         config, problems = parse(data, self._name, previous, cut, names=names, harmless=harmless)
         if problems.blocking:
             self.held = previous is not None
@@ -92,13 +108,29 @@ class ConfFile:
 
     def _look(self) -> tuple[object, ...] | None:
         try:
-            return _signature(os.stat(self.path))
+            return signature(os.stat(self.path))
         except OSError:
             return None
 
     def plan(self) -> tuple[Watched, ...]:
         """What must be watched, as the path leads now.  Two equal plans need the same watches."""
         return watch_plan(self.path)
+
+
+class Replaced(Exception):
+    """What reads a configuration is not in memory, and what is installed is another version's."""
+
+
+def parser() -> Callable[..., tuple[Config, Problems]]:
+    """reading.parse, which is in memory only where there has been something to read.
+
+    Raises OSError, ImportError or Replaced.
+    """
+    if "supervise.reading" not in sys.modules and replaced():
+        raise Replaced("another version of supervise is installed: the letter e brings in what reads it")
+    from supervise.reading import parse
+
+    return parse
 
 
 def names_for(path: str, service: str) -> Names:
@@ -137,31 +169,7 @@ def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
         os.close(fd)
 
 
-def rest_restricts(path: str, data: bytes, found: os.stat_result) -> bool:
-    """Whether a key that restricts may be in what of a file is beyond `data`, which `read_file` has given."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return True
-    try:
-        if _signature(os.fstat(fd)) != _signature(found):
-            return True
-        start, torn = len(without_torn_line(data)), b""
-        for at in range(start, start + _REST, SIZE_LIMIT):
-            chunk = os.pread(fd, SIZE_LIMIT, at)
-            if mentioned(torn + chunk):
-                return True
-            if not chunk:
-                return False
-            torn = last_word(chunk)
-        return True
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-
-
-def _signature(found: os.stat_result) -> tuple[object, ...]:
+def signature(found: os.stat_result) -> tuple[object, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -25,7 +25,7 @@ from supervise.paths import service_name
 from supervise.patience import patiently
 from supervise.polling import pause
 from supervise.recorder import boot_id
-from supervise.restrictions import recalled, stays
+from supervise.restrictions import stays
 from supervise.service import ignored_signals
 from supervise.starter import StartError
 from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
@@ -225,6 +225,13 @@ def load_adopt() -> Any:
     except (ImportError, OSError) as why:  # no descriptor was left, perhaps
         raise StatusDirError(f"cannot tell what is left of another supervise: {why}", passing=True) from None
     return adopt
+
+
+def recalled(fields: dict[str, Any]) -> Config | None:
+    """What restricted the service, by the state of the supervise before this one; None if that does not say."""
+    from supervise import recall
+
+    return recall.recalled(fields)
 
 
 def furnish(

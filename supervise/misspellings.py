@@ -1,6 +1,6 @@
 """What may have been meant for a key that restricts, but does not count: misspelt, or out of its place.
 
-What lives here: words.  What does not: where they stand and what follows (config.py).
+What lives here: words.  What does not: where they stand and what follows (reading.py).
 """
 
 from __future__ import annotations
@@ -46,12 +46,6 @@ def mentioned(data: bytes) -> str:
     """A key that restricts, if a word anywhere in this is one or may be; or empty."""
     found = (restricting(word.decode("latin-1")) for word in set(data.translate(_WORDS).split()))
     return next(filter(None, found), "")
-
-
-def last_word(data: bytes) -> bytes:
-    """The word that may go on behind this."""
-    end = data[-64:].translate(_WORDS)
-    return b"" if not end or end[-1:] == b" " else end.split()[-1]
 
 
 def lost_header(line: str) -> str | None:

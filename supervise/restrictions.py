@@ -15,15 +15,10 @@ Rule 3.  They are in the state, for a supervise that replaces this one, or takes
 from __future__ import annotations
 
 from supervise.config import Config
-from supervise.expand import BadText, Names, expand
-from supervise.values import EXPANDED, RESTRICTING, SCALARS, BadValue, written
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from supervise.values import KEYS, RESTRICTING, written
 
 _DEFAULTS = Config()
-_BLOCKED = "blocked"
+BLOCKED = "blocked"  # in the state: why nothing can be started
 
 
 def restricts(config: Config) -> bool:
@@ -39,34 +34,32 @@ def keep(config: Config, previous: Config) -> Config:
     return config
 
 
+def copy(config: Config) -> Config:
+    """Another one with the same values."""
+    made = Config()
+    for key in Config.__slots__:
+        setattr(made, key, getattr(config, key))
+    made.blocked = config.blocked
+    return made
+
+
+def plainly_harmless(data: bytes) -> bool:
+    """Whether each line of a file that cannot be parsed is a comment, a header, or a key that says nothing of these."""
+    for line in data.decode("latin-1").replace("\t", " ").split("\n"):
+        line = line.rstrip(" \r")
+        key = line.replace("=", ":").partition(":")[0].rstrip()
+        says = line[:1] not in "#;[" and (key not in KEYS or (key in RESTRICTING and line[len(key) :].strip(" :=")))
+        if "\r" in line or "\0" in line or says or (line[:1] == "[" and line[-1] != "]"):
+            return False
+    return True
+
+
 def in_force(config: Config) -> dict[str, str]:
     """For the state: what is not at its default, as a person would write it."""
     if config.blocked:
-        return {_BLOCKED: config.blocked}
+        return {BLOCKED: config.blocked}
     said = ((key, getattr(config, key)) for key in RESTRICTING)
     return {key: written(key, value) for key, value in said if value != getattr(_DEFAULTS, key)}
-
-
-def recalled(fields: dict[str, Any]) -> Config | None:
-    """A configuration with the values of the state, at its defaults otherwise; None if the state has none.
-
-    What this version does not understand is not known: nothing can be started with it.
-    """
-    recorded = fields["restrictions"]
-    if recorded is None:
-        return None
-    config = Config()
-    for key, text in recorded.items():
-        if key == _BLOCKED:
-            config.blocked = str(text)
-            continue
-        try:
-            if key not in RESTRICTING:
-                raise BadValue("not a key that this version knows")
-            setattr(config, key, SCALARS[key](expand(text, Names()) if key in EXPANDED else text))
-        except (BadText, BadValue, TypeError, AttributeError) as why:
-            config.blocked = f"what the state says is in force cannot be understood: {key}: {why}"
-    return config
 
 
 def stays(config: Config) -> str:

@@ -1,19 +1,17 @@
 """supervise.conf split into sections, with every line in it that does not count.
 
-What lives here: the syntax, rules 1, 4 and 6 of config.py, and of rule 7 what may have been meant and does not count.
-What does not: what keys mean and which sections govern a service (config.py), words (misspellings.py).
+What lives here: the syntax, rules 1, 4 and 6 of reading.py, and of rule 7 what may have been meant and does not count.
+What does not: what keys mean and which sections govern a service (reading.py), words (misspellings.py).
 """
 
 from __future__ import annotations
 
 from supervise.misspellings import first_word, lost_header, mentioned, restricting
-from supervise.values import LISTS, RESTRICTING, SCALARS, show
+from supervise.values import KEYS, LISTS, RESTRICTING, show
 
 LINE_LIMIT = 2048  # bytes, without the newline
-SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 PROBLEM_LIMIT = 20  # problems that are kept; the rest are counted
 BOM = b"\xef\xbb\xbf"
-_KEYS = frozenset((*SCALARS, *LISTS, "environment"))
 
 
 class Problem:
@@ -149,10 +147,10 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
         if indented:
             problem = f"indented, so it does not count{_glimpse(line.strip(), secret)}"
         else:
-            secret = key == "environment" or (secret and key not in _KEYS)
+            secret = key == "environment" or (secret and key not in KEYS)
             if current is None:
                 problem = f"outside of any section{_glimpse(line, secret)}"
-            elif key in _KEYS:
+            elif key in KEYS:
                 problem = _add_key(current, key, number, text, incomplete)
             elif end >= 0:
                 meant = restricting(first_word(key))
@@ -162,7 +160,7 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 problem = f"neither `key : value` nor a section header{_glimpse(line, secret)}"
         if problem and heard:
             problems.add(number, problem)
-        counts = not indented and current is not None and key in _KEYS
+        counts = not indented and current is not None and key in KEYS
         hint = restricting(first_word(line)) if not counts or key in RESTRICTING else ""
         if hint and not (indented and secret and key.isupper()):  # a variable of an environment of several lines
             if counts and text is not None and not incomplete:
@@ -204,7 +202,7 @@ def _glimpse(line: str, secret: bool) -> str:
     key, end = _key(line)
     if key == "environment":
         line = key
-    elif line[0] != "[" and key not in _KEYS and end >= 0:
+    elif line[0] != "[" and key not in KEYS and end >= 0:
         line = line[: end + 1]
     return f": {show(line)}"
 

@@ -144,7 +144,7 @@ def place(ours: int, its: int) -> None:
 
 
 def change_to(directory: str) -> None:
-    """Change to a directory, as config.py has read it.  Raises Refused."""
+    """Change to a directory, as reading.py has read it.  Raises Refused."""
     try:
         os.chdir(directory.encode("utf-8", "surrogateescape"))
     except OSError as why:

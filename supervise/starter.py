@@ -74,7 +74,7 @@ class Starter:
     @config.setter
     def config(self, config: Config) -> None:
         self._config = config
-        # Back to the bytes that config.py has read.
+        # Back to the bytes that reading.py has read.
         pairs = (tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in config.environment)
         said = {name: value for name, value in pairs if name not in _OURS}
         self._service_env = {**self._env, **said} if said else self._env

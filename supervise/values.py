@@ -1,6 +1,6 @@
 """The values of supervise.conf: from the text behind a key to what it means, and back.
 
-What lives here: each kind of value, its limits and its wording.  What does not: which key stands where (config.py).
+What lives here: each kind of value, its limits and its wording.  What does not: which key stands where (reading.py).
 """
 
 from __future__ import annotations
@@ -208,13 +208,14 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 }
 # These are %-expanded before they are read; so are the values in `environment`.
 EXPANDED = ("directory", "check_command", "pidfile")
-# What these say is never passed over: see restrictions.py.
-RESTRICTING = ("user", "group", "umask", "directory")
 # Of these, the words that are of use and the complaints about the others.
 LISTS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
     "alarm_mail": _addresses,
     "alarm_gsm": _numbers,
 }
+KEYS = frozenset((*SCALARS, *LISTS, "environment"))
+# What these say is never passed over: see restrictions.py.
+RESTRICTING = ("user", "group", "umask", "directory")
 
 
 def written(key: str, value: Any) -> str:

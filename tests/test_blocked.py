@@ -18,10 +18,9 @@ from heirs import Private, kill_both, kill_supervise, state
 
 from supervise import conffile
 from supervise.charge import Charge
-from supervise.conffile import ConfFile
+from supervise.conffile import SIZE_LIMIT, ConfFile
 from supervise.follow import ConfFollower
 from supervise.log import Log
-from supervise.sections import SIZE_LIMIT
 from supervise.starter import Starter
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
@@ -197,8 +196,9 @@ def test_without_a_service_to_take_over_nothing_is_started(box: Box) -> None:
 @root_only
 def test_where_the_package_was_replaced_it_is_not_started_without_what_restricts_it(box: Box) -> None:
     private = Private(box)
+    private.conf("[app]\nmax_tries : 99\n")
     pid = private.start("sleep", "86399")
-    private.restore("charge")  # which makes it another one
+    private.restore("installed")  # which makes it another one
     private.conf(GOOD)
     private.wait_warning("another version is installed")
     os.kill(pid, signal.SIGKILL)
@@ -207,6 +207,28 @@ def test_where_the_package_was_replaced_it_is_not_started_without_what_restricts
     private.conf("[app]\nuser : nobody\numask : 9\n")
     private.wait_warning("what restricts the service stays as it was: user nobody, group (empty), umask 027")
     private.conf(GOOD)
+    private.control("e")
+    assert user_of(private.wait_new_pid(pid)) == "nobody"
+
+
+@root_only
+def test_where_it_cannot_even_be_read_any_more_only_what_plainly_does_not_restrict_is_passed_over(box: Box) -> None:
+    """A supervise that has never had a configuration has nothing in memory that reads one."""
+    private = Private(box)
+    pid = private.start("sleep", "86399")
+    private.restore("installed")
+    why = "supervise.conf: cannot be read: another version of supervise is installed: the letter e brings in"
+    private.conf("# none\n[app]\nmax_tries : 9\n")
+    private.wait_warning(why)
+    os.kill(pid, signal.SIGKILL)
+    pid = private.wait_new_pid(pid)
+    private.conf("[app]\nuser : nobody\n")
+    private.wait_warning(why, 2)
+    private.wait_warning("the service is not started")
+    count = private.warnings.count(why)
+    os.kill(pid, signal.SIGKILL)
+    private.wait_warning(why, count + 2)
+    assert private.pid == 0
     private.control("e")
     assert user_of(private.wait_new_pid(pid)) == "nobody"
 

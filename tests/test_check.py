@@ -11,7 +11,8 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box
 from test_config_limits import unprivileged
 
-from supervise.config import Config, parse
+from supervise.config import Config
+from supervise.reading import parse
 
 EXAMPLE = Path(__file__).parent.parent / "conf" / "supervise.conf"
 GOOD = """\

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import DIR, FILE, NAMES, ConfFile, names_for, read_file, watch_plan
+from supervise.conffile import DIR, FILE, NAMES, SIZE_LIMIT, ConfFile, names_for, read_file, watch_plan
 from supervise.config import Config
-from supervise.sections import SIZE_LIMIT
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from supervise.config import Config, governing, parse
+from supervise.config import Config
+from supervise.reading import governing, parse
 from supervise.sections import BOM, LINE_LIMIT, section_names
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "supervise.conf"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from test_config import complaints, made, read, the_complaint
 
-from supervise.config import POLICY_KEYS, Config, parse
+from supervise.config import POLICY_KEYS, Config
 from supervise.expand import Names
+from supervise.reading import parse
 from supervise.sections import LINE_LIMIT
 from supervise.values import RESTRICTING
 

@@ -7,8 +7,9 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.config import Config, parse
+from supervise.config import Config
 from supervise.expand import Names, usable
+from supervise.reading import parse
 from supervise.sections import BOM, Problems, section_names
 from supervise.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
 
@@ -75,7 +76,7 @@ def made(fields: dict[str, Any]) -> Config:
 
 
 def expected(sections: list[tuple[str, dict[str, Any]]], name: str) -> Config:
-    """What sections mean, said in another way than config.py says it."""
+    """What sections mean, said in another way than reading.py says it."""
     named = [title for title, _ in sections]
     alone = name in named and "global" in named and named.index(name) < named.index("global")
     config = Config()

@@ -56,7 +56,7 @@ def test_environment_cannot_hide_whose_the_service_is(stage: Stage, way: dict[st
 
 @way
 def test_environment_may_hold_any_bytes(stage: Stage, way: dict[str, object]) -> None:
-    text = b"\xff\xe9 \xc3\xa4".decode("utf-8", "surrogateescape")  # as config.py reads it
+    text = b"\xff\xe9 \xc3\xa4".decode("utf-8", "surrogateescape")  # as reading.py reads it
     stage.say(ENV, environment=(("A", text),), **way)
     assert b"\nA=\xff\xe9 \xc3\xa4\n" in b"\n" + (stage.status / "__stdout").read_bytes()
 

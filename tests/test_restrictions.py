@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import ConfFile
-from supervise.config import Config, parse
+from supervise.conffile import SIZE_LIMIT, ConfFile
+from supervise.config import Config
 from supervise.expand import Names
 from supervise.misspellings import first_word, lost_header, mentioned, misplaced, one_off, restricting
-from supervise.restrictions import in_force, keep, recalled, restricts, stays
-from supervise.sections import LINE_LIMIT, SIZE_LIMIT
+from supervise.reading import parse
+from supervise.recall import recalled
+from supervise.restrictions import in_force, keep, plainly_harmless, restricts, stays
+from supervise.sections import LINE_LIMIT
 from supervise.state import encode
 from supervise.values import RESTRICTING
 
@@ -311,6 +313,19 @@ def test_what_the_log_is_told() -> None:
         "what restricts the service stays as it was: user www-data, group (empty), umask 027, directory /srv"
     )
     assert stays(made(blocked="conf:2: no")) == "the service is not started: conf:2: no"
+
+
+# Where the parser itself cannot be had.
+
+
+@pytest.mark.parametrize("key", RESTRICTING)
+def test_a_file_that_plainly_says_nothing_of_them(key: str) -> None:
+    harmless = f"# {key} x\n; x\n\n[app]\nmax_tries : 1\n{key} :\nalarm_mail = a@x\r\nenvironment : USER=1\n"
+    assert plainly_harmless(harmless.encode())
+    for line in (f"{key} : x", f"{key} x", f" {key} : x", f"{key}s : x", "x", " exitcodes : 1", "[app", "#\rx", "#\0"):
+        assert not plainly_harmless(f"{harmless}{line}\n".encode())
+    shipped = Path(__file__).parent.parent / "conf" / "supervise.conf"
+    assert plainly_harmless(shipped.read_bytes())
 
 
 # Words.
