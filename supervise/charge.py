@@ -8,7 +8,6 @@ Each part is only there where the configuration asks for it.
 
 from __future__ import annotations
 
-import os
 import select
 import time
 
@@ -98,11 +97,11 @@ class Charge:
         except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
             self._starter.blocked = f"cannot load what its configuration takes: {why}"
             return  # it is tried again
-        earlier, self._config = self._config, config
         if not complete:
             for key in _KEYS_OF_PARTS:
-                setattr(config, key, getattr(earlier or Config(), key))
+                setattr(config, key, getattr(self._config or Config(), key))
         self._starter.govern(config)
+        self._config = config
         if self._succession:
             self._succession.configure(config)
         if self._checks:

@@ -106,6 +106,10 @@ class ConfFile:
         """Whether the file is another one, or was written, since it was read."""
         return self._look() != self._seen
 
+    def forget(self) -> None:
+        """Have it changed: it is to be read again."""
+        self._seen = ()
+
     def _look(self) -> tuple[object, ...] | None:
         try:
             return signature(os.stat(self.path))

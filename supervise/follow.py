@@ -157,7 +157,12 @@ class ConfFollower(PathFollower):
             self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
         if self._conf.held or config.blocked:
             self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
-        self.rewatch()
+        try:
+            self.rewatch()
+        except Exception:
+            self._conf.forget()  # what it says must not be lost with this
+            self._look_by(time.monotonic() + AGAIN)
+            raise
         return config
 
     def _read(self) -> Config:

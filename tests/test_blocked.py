@@ -9,6 +9,7 @@ import pwd
 import re
 import select
 import signal
+import types
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,23 @@ def test_a_file_that_could_not_be_read_is_read_later(tmp_path: Path, monkeypatch
     assert lines.count(f"{path}: cannot be read: Too many open files") == 1
     found = follower.look()
     assert found is not None and found.max_tries == 2
+
+
+def test_what_was_read_is_not_lost_with_the_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "conf"
+    path.write_text("[app]\nuser : www\n")
+    conf = ConfFile(str(path), "app", True)
+    log: Any = types.SimpleNamespace(add=lambda *_: None)
+    follower = ConfFollower(conf, conf.read()[0], Unwatched(), select.poll(), log)  # type: ignore[arg-type]
+    path.write_text("[app]\nuser : nobody\n")
+
+    def refused() -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follower, "rewatch", refused)
+        with pytest.raises(MemoryError):
+            follower.read()
+    assert follower.look_at is not None
+    found = follower.look()
+    assert found is not None and found.user == "nobody"
