@@ -61,6 +61,7 @@ def restarted(box: Box) -> str:
         ("[app]\nuser : nobody\n".encode("utf-16"), ":2: holds a NUL byte: skipped"),
         ("[app]\n" + "#" * SIZE_LIMIT + "\nuser : nobody\n", f": longer than {SIZE_LIMIT} bytes: the rest is not read"),
     ],
+    ids=["a value", "a key", "a sign", "a number", "a variable", "indented", "UTF-16", "behind the limit"],
 )
 def test_nothing_is_started(box: Box, data: str | bytes, why: str, options: tuple[str, ...]) -> None:
     (box.folder / "supervise.conf").write_bytes(data if isinstance(data, bytes) else data.encode())
