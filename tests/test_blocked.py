@@ -146,6 +146,24 @@ def test_the_next_supervise_keeps_what_the_state_says(box: Box, how: str, change
 
 
 @root_only
+def test_a_process_that_the_state_does_not_name_yet_is_known_by_the_user_in_force(box: Box) -> None:
+    """As if supervise had been killed between a start and the state that names it, and then the file was broken."""
+    box.conf(GOOD)
+    pid = box.start("sleep", "86399")
+    old = (box.status / "state").read_bytes()
+    os.kill(pid, signal.SIGKILL)
+    pid = box.wait_new_pid(pid)
+    wait_for("the new state", lambda: state(box)["service"] and state(box)["service"]["pid"] == pid)
+    kill_supervise(box)
+    (box.status / "state").write_bytes(old)
+    box.conf("[app]\numask : 9\n")
+    assert box.run("-u", "status/app", "sleep", "86399").returncode == 0
+    assert box.pid == pid
+    os.kill(pid, signal.SIGKILL)
+    assert user_of(box.wait_new_pid(pid)) == "nobody"
+
+
+@root_only
 @pytest.mark.parametrize("recorded", [None, {"user": "no body"}, {"future": "1"}], ids=["old", "broken", "newer"])
 def test_where_nobody_knows_what_was_in_force_starts_fail(box: Box, recorded: Any) -> None:
     box.conf(GOOD)
