@@ -28,10 +28,12 @@ class Gone(Exception):
 def until(what: str, found: Callable[[], object], patience: float = PATIENCE) -> None:
     """Poll until `found()` is true.  Raises Gone."""
     end = time.monotonic() + patience
+    pause = 0.01
     while not found():
         if time.monotonic() > end:
             raise Gone(what)
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.2 * pause, 0.05)  # many wait at the same time
 
 
 def in_vain(found: Callable[[], object], patience: float) -> bool:

@@ -214,7 +214,7 @@ def record_calls(kind: type[Phase], folder: Path) -> list[str]:
 
         def still() -> bool:
             quiet.append(len(traced.calls()))
-            return len(quiet) > 20 and quiet[-1] == quiet[-20]
+            return len(quiet) > 12 and quiet[-1] == quiet[-10]
 
         until("supervise to wait", still)
         traced.end()
