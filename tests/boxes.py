@@ -9,7 +9,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from conftest import Box, alive
 
@@ -43,6 +43,22 @@ def in_vain(found: Callable[[], object], patience: float) -> bool:
     except Gone:
         return True
     return False
+
+
+class Seen(NamedTuple):
+    """A process as /proc shows it: `state` is - where there is none, `start_ticks` since boot."""
+
+    state: str
+    parent: int
+    start_ticks: int
+
+
+def seen(pid: int) -> Seen:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return Seen("-", 0, 0)
+    return Seen(fields[0], int(fields[1]), int(fields[19]))
 
 
 def copies(box: Box) -> list[int]:

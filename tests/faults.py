@@ -64,13 +64,14 @@ class Verdict:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.injected = ""  # the line of strace
+        self.part = cell.part  # where in its life the process was at the last of them
         self.refused = False
         self.wrongs: list[str] = []
         self.exempt: Exempt | None = None
 
     def judge(self) -> None:
         """Take out what is exempt."""
-        for exempt in (*EXEMPT, *([INTERPRETER] if self.cell.part == INTERPRETING else [])):
+        for exempt in (*EXEMPT, *([INTERPRETER] if self.part == INTERPRETING else [])):
             if self.wrongs and exempt.excuses(self.cell.phase, self.injected, self.wrongs):
                 self.exempt = exempt
                 self.wrongs = []
@@ -107,7 +108,8 @@ def parts(calls: list[str], begins: bool) -> list[str]:
     found, now = [], BEFORE if begins else OURS
     for line in calls:
         name = line.partition("(")[0]
-        if now == INTERPRETING and name == "openat" and ("daemon.py" in line or "bin/supervise" in line):
+        script = name == "openat" and ("daemon.py" in line or "bin/supervise" in line) and " = -1 " not in line
+        if now == INTERPRETING and script:
             now = LOADING
         elif now != BEFORE and any(word in line for word in ("memfd", '"status/app', "flock(", "default-conf")):
             now = OURS
@@ -160,6 +162,11 @@ def run(scene: Scene, cell: Cell) -> Verdict:
             strace.end()
         verdict.injected = strace.injected()
         text = strace.text()
+        begins = isinstance(scene, Start)
+        if begins and verdict.injected:
+            lines = [line for line in text.splitlines() if CALL.match(line)]
+            failed = [part for part, line in zip(parts(lines, begins), lines) if "(INJECTED)" in line]
+            verdict.part = failed[-1]
         scene.closes = text.count("(INJECTED)") if cell.call == "close" else 0
         verdict.wrongs = scene.look(box)
         verdict.refused = scene.refused

@@ -15,13 +15,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from boxes import FILES, SERVICE, Gone, copies, destroy, in_vain, lock_holder, make_box, murder, settled, until
+from boxes import FILES, SERVICE, Gone, copies, destroy, in_vain, lock_holder, make_box, murder, seen, settled, until
 from conftest import SUPERVISE, Box
 from system import children
 
 from supervise.handoff import interpreter, told
 from supervise.options import Options
-from supervise.process import stat_of
 from supervise.record import DOWN, UP, RecordError, decode
 from supervise.state import StateError
 from supervise.state import decode as decode_state
@@ -41,7 +40,7 @@ class Strace:
         self.output = aside / "trace"
         self.output.unlink(missing_ok=True)
         said = aside / "said"
-        words = ["strace", "-o", str(self.output), "-s", "80", "-e", f"trace={call}", "-p", str(pid)]
+        words = ["strace", "-o", str(self.output), "-s", "80", "-e", f"trace={call},execve,openat", "-p", str(pid)]
         words += [f"--inject={call}:{inject}"] if inject else []
         with said.open("wb") as err:
             self.process = subprocess.Popen(
@@ -72,7 +71,7 @@ class Strace:
         try:
             if not self.over() and Path(f"/proc/{self.pid}").exists():
                 os.kill(self.pid, signal.SIGSTOP)
-                in_vain(lambda: self.over() or stat_of(self.pid).state in "tTZ-", 5)
+                in_vain(lambda: self.over() or seen(self.pid).state in "tTZ-", 5)
                 in_vain(lambda: self.over() or "--- stopped by SIGSTOP" in self.text()[-4000:], 2)
         except ProcessLookupError:
             pass
@@ -236,8 +235,6 @@ class Scene:
             problems.append(f"strays: {' '.join(sorted(left))}")
         if self.open is not None:
             more = descriptors(holder) - self.open
-            if not up:
-                more -= Counter()
             if sum(more.values()) > self.closes:
                 problems.append(f"descriptors: {dict(more)}")
         zombies = [pid for pid, state in children(holder).items() if state == "Z"]
@@ -268,8 +265,8 @@ class Scene:
             service = fields["service"]
             if (service["pid"] if service else 0) != pid:
                 problems.append(f"state: {service}, and {running} runs")
-            elif service and service["start_ticks"] != stat_of(pid).start_ticks:
-                problems.append(f"state: start_ticks {service['start_ticks']}, not {stat_of(pid).start_ticks}")
+            elif service and service["start_ticks"] != seen(pid).start_ticks:
+                problems.append(f"state: start_ticks {service['start_ticks']}, not {seen(pid).start_ticks}")
             if fields["machine"] != ("running" if pid else "idle"):
                 problems.append(f"state: machine {fields['machine']}")
         except (OSError, StateError) as why:
@@ -334,7 +331,7 @@ class Attached(Scene):
     def age(self, box: Box) -> None:
         """Wait until the service has run for a second, so that its successor need not wait."""
         until("a service", lambda: settled(box))
-        started = stat_of(box.pid).start_ticks / os.sysconf("SC_CLK_TCK")
+        started = seen(box.pid).start_ticks / os.sysconf("SC_CLK_TCK")
         time.sleep(max(0.0, started + 1.1 - time.clock_gettime(time.CLOCK_BOOTTIME)))
 
 
@@ -423,16 +420,16 @@ class Pause(Attached):
 
     def act(self, box: Box) -> None:
         box.control("p")
-        in_vain(lambda: box.record.paused and stat_of(self.before[0]).state == "T", 2)
+        in_vain(lambda: box.record.paused and seen(self.before[0]).state == "T", 2)
         self.stopped = box.record.paused
         box.control("c")
 
     def reached(self, box: Box) -> bool:
-        return super().reached(box) and not box.record.paused and stat_of(box.pid).state != "T"
+        return super().reached(box) and not box.record.paused and seen(box.pid).state != "T"
 
     def wrongs(self, box: Box, up: bool) -> list[str]:
         problems = super().wrongs(box, up)
-        if not problems and box.record.paused or stat_of(box.pid).state == "T":
+        if not problems and box.record.paused or seen(box.pid).state == "T":
             problems.append("pause: it goes on after c")
         return problems
 
@@ -517,7 +514,7 @@ class Start(Scene):
     def attach(self, box: Box, call: str, inject: str) -> Strace:
         self.process = self.spawn(box)
         pid = self.process.pid
-        until("the program to be stopped", lambda: stat_of(pid).state == "T")
+        until("the program to be stopped", lambda: seen(pid).state == "T")
         return Strace(self.aside, pid, call, inject)
 
     def act(self, box: Box) -> None:
