@@ -27,8 +27,31 @@ from typing import NamedTuple
 
 from boxes import CALL, Gone, in_vain, until
 from errnos import EXEMPT, INTERPRETER, Exempt, possible
-from scenes import FAULT, SCENES, TRACED, Scene, Start, clean
+from scenes import FAULT, TRACED, Scene, clean
+from scenes_running import (
+    Alarm,
+    Check,
+    Down,
+    Exit,
+    GiveUp,
+    Leave,
+    Notify,
+    Pause,
+    Planned,
+    Reload,
+    Restart,
+    Up,
+    Upgrade,
+)
+from scenes_starting import Adoption, Start, StartDaemon, StartTyped
 
+SCENES: dict[str, type[Scene]] = {
+    kind.name: kind
+    for kind in (
+        *(Start, StartTyped, StartDaemon, Restart, Alarm, Notify, Planned, Down, Up, Reload, Pause, Check),
+        *(Exit, GiveUp, Leave, Adoption, Upgrade),
+    )
+}
 MODES = ("once", "second")
 BEFORE, INTERPRETING, LOADING, OURS = "before", "the interpreter's start", "loading", "ours"
 LOADERS = {

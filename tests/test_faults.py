@@ -1,0 +1,81 @@
+"""A sample of faults.py: system calls of supervise that fail; `make chaos` tries all of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from faults import OURS, SCENES, Cell, Sweep, record
+
+# Phase -> (the call as strace shows it, the how manieth of these, the error, how long).
+SAMPLE: dict[str, list[tuple[str, int, str, str]]] = {
+    "start": [
+        (r"^openat.*status\.new", 1, "ENOSPC", "once"),
+        (r"^poll", -1, "ENOMEM", "once"),
+        (r"^clone", 1, "EAGAIN", "second"),
+    ],
+    "start, the daemon": [
+        (r"^faccessat", 1, "EIO", "once"),
+        (r"^pipe2", 1, "EMFILE", "once"),
+        (r"^newfstatat.*upgrade", 1, "EIO", "second"),
+    ],
+    "restart": [
+        (r"^clone", 1, "EAGAIN", "once"),
+        (r"^openat.*/proc/\d+/stat", 1, "EMFILE", "second"),
+        (r"^newfstatat", 1, "EIO", "second"),
+        (r"^pidfd_open", 1, "ENOMEM", "once"),
+    ],
+    "stop (d)": [
+        (r"^kill.*SIGTERM", 1, "EPERM", "second"),
+        (r"^kill.*SIGTERM", 1, "ESRCH", "once"),
+        (r"^poll", 1, "ENOMEM", "second"),
+        (r"^renameat", 1, "EIO", "once"),
+    ],
+    "up (u)": [(r"^clone", 1, "ENOMEM", "second"), (r"^read", 1, "EIO", "second")],
+    "restart (R)": [(r"^poll", -1, "EINVAL", "once"), (r"^close", 1, "EIO", "second")],
+    "reload (r)": [(r"^openat.*supervise\.conf", 1, "EMFILE", "second"), (r"^poll", 1, "EINVAL", "once")],
+    "stop (dx)": [(r"^write.*[do]o.*, 20\)", -1, "ENOSPC", "once")],
+    "adoption": [
+        (r"^openat.*boot_id", 1, "EMFILE", "second"),
+        (r"^openat.*\"state\"", 1, "EIO", "once"),
+        (r"^read\(\d+, \"\{", 1, "EIO", "second"),
+        (r"^pidfd_open", 1, "ENOMEM", "once"),
+        (r"^pidfd_open", 2, "EMFILE", "second"),
+        (r"^openat.*/proc/\d+/stat", 1, "ENFILE", "once"),
+    ],
+    "upgrade (e)": [
+        (r"^pipe2", -1, "EMFILE", "once"),
+        (r"^openat.*supervise\.conf", -1, "EMFILE", "second"),
+        (r"^mmap", -1, "ENOMEM", "once"),
+    ],
+}
+
+
+def cell(phase: str, calls: list[str], pattern: str, which: int, errno: str, mode: str) -> Cell:
+    """Where in the recorded calls of a phase that is."""
+    found = [index for index, line in enumerate(calls) if re.search(pattern, line)]
+    assert found, f"{phase}: no call like {pattern}"
+    at = found[which - 1 if which > 0 else which]
+    name = calls[at].partition("(")[0]
+    number = sum(line.startswith(name + "(") for line in calls[: at + 1])
+    return Cell(phase, name, number, errno, mode, OURS)
+
+
+def can_trace() -> bool:
+    return subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("phase", SAMPLE)
+def test_a_system_call_that_fails_for_a_moment_leaves_everything_in_order(phase: str, tmp_path: Path) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed (Debian package strace)")
+    if not can_trace():
+        pytest.skip("strace may not trace here (ptrace is not permitted)")
+    calls = record(SCENES[phase], tmp_path)
+    verdicts = Sweep(tmp_path, 2, False).run([cell(phase, calls, *wanted) for wanted in SAMPLE[phase]])
+    assert [str(verdict) for verdict in verdicts if verdict.wrongs] == []
+    assert len(verdicts) == len(SAMPLE[phase])
+    assert list(tmp_path.iterdir()) == []
