@@ -48,9 +48,11 @@ bench: all
 	$(BIN)/python bench/adoption.py
 	$(BIN)/python bench/endurance.py
 
-# supervise is killed before each of its system calls: minutes; `make test` has a sample.  docs/reliability.md
+# supervise is killed before each of its system calls, and each of them fails: half an hour or more; `make test` has
+# samples.  docs/reliability.md
 chaos: all debian
 	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/faults.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,9 @@
 """Fail each system call of supervise in turn, and look at what is left once that is over.
 
     python tests/faults.py [--jobs N] [--phase NAME ...] [--call NAME ...] [--errno NAME ...] [--mode NAME ...]
-                           [--number N ...] [--every K] [--early K] [--list] [--verbose]      (`make chaos`)
+                           [--number N ...] [--part NAME ...] [--every K] [--early K] [--list] [--verbose]
+
+(`make chaos`)
 
 For each phase the system calls of supervise are recorded once with strace.  Then, for each of them and each error that
 it can really return (errnos.py), the phase is run again with strace failing that call: once (`once`), or from then on
@@ -129,16 +131,19 @@ def record(kind: type[Scene], folder: Path) -> list[str]:
 def parts(calls: list[str], begins: bool) -> list[str]:
     """Where in its life the process is at each call; `begins`: it begins with an execve that is not its own."""
     found, now = [], BEFORE if begins else OURS
+    script = False  # whether the interpreter has got to reading it
     for line in calls:
         name = line.partition("(")[0]
-        script = name == "openat" and ("daemon.py" in line or "bin/supervise" in line) and " = -1 " not in line
-        if now == INTERPRETING and script:
-            now = LOADING
+        if now == INTERPRETING and name in ("openat", "newfstatat"):
+            if name == "openat" and ("daemon.py" in line or "bin/supervise" in line) and " = -1 " not in line:
+                script = True
+            elif script and 'supervise", ' not in line and "daemon.py" not in line and "AT_EMPTY_PATH" not in line:
+                now = LOADING
         elif now != BEFORE and any(word in line for word in ("memfd", '"status/app', "flock(", "default-conf")):
             now = OURS
         found.append(OURS if now == LOADING and name not in LOADERS else now)
         if name == "execve":
-            now = INTERPRETING
+            now, script = INTERPRETING, False
     return found
 
 
@@ -274,7 +279,7 @@ def print_row(*columns: object) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1))
-    for option in ("--phase", "--call", "--errno", "--mode", "--number"):
+    for option in ("--phase", "--call", "--errno", "--mode", "--number", "--part"):
         parser.add_argument(option, nargs="+", default=[], type=int if option == "--number" else str)
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only one of K cells")
     parser.add_argument("--early", type=int, default=5, metavar="K", help="the same for calls that load modules")
@@ -287,6 +292,7 @@ def main() -> int:
     if unknown:
         raise SystemExit(f"faults: fatal: no phase {sorted(unknown)}; there are: {', '.join(SCENES)}")
     broken = 0
+    reasons: dict[str, int] = {}
     began = time.monotonic()
     print_row("phase", "system calls", "cells", "reached", "refused in order", "broken", "exempt")
     print_row(*["---"] * 7)
@@ -300,6 +306,7 @@ def main() -> int:
                 and (not args.errno or cell.errno in args.errno)
                 and (not args.mode or cell.mode in args.mode)
                 and (not args.number or cell.number in args.number)
+                and (not args.part or cell.part in args.part)
                 and zlib.crc32(str(cell).encode()) % args.every == 0
             ]
             if args.list:
@@ -314,9 +321,13 @@ def main() -> int:
             bad = sum(bool(verdict.wrongs) for verdict in verdicts)
             reached = [verdict for verdict in verdicts if verdict.injected]
             refused = sum(verdict.refused and not verdict.wrongs for verdict in reached)
-            exempt = sum(verdict.exempt is not None for verdict in verdicts)
-            print_row(phase, len(calls), len(todo), len(reached), refused, bad, exempt)
+            exempt = [verdict.exempt.reason for verdict in verdicts if verdict.exempt]
+            for reason in exempt:
+                reasons[reason] = reasons.get(reason, 0) + 1
+            print_row(phase, len(calls), len(todo), len(reached), refused, bad, len(exempt))
             broken += bad
+    for reason, count in reasons.items():
+        print(f"- {count}: {reason}")
     print(f"{time.monotonic() - began:.0f} seconds", file=sys.stderr)
     return 1 if broken else 0
 
