@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -276,45 +277,54 @@ def print_row(*columns: object) -> None:
     print("| " + " | ".join(map(str, columns)) + " |", flush=True)
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=4 * (os.cpu_count() or 1))
-    for option in ("--phase", "--call", "--errno", "--mode", "--number", "--part"):
-        parser.add_argument(option, nargs="+", default=[], type=int if option == "--number" else str)
+    for option in ("--phase", "--call", "--errno", "--mode", "--part"):
+        parser.add_argument(option, nargs="+", default=[])
+    parser.add_argument("--number", nargs="+", default=[], type=int)
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only one of K cells")
     parser.add_argument("--early", type=int, default=5, metavar="K", help="the same for calls that load modules")
     parser.add_argument("--list", action="store_true", help="show the cells, and do nothing")
     parser.add_argument("--verbose", action="store_true", help="also show what held")
     args = parser.parse_args()
-    if not shutil.which("strace"):
-        raise SystemExit("faults: fatal: there is no strace")
     unknown = set(args.phase) - set(SCENES)
     if unknown:
         raise SystemExit(f"faults: fatal: no phase {sorted(unknown)}; there are: {', '.join(SCENES)}")
-    broken = 0
-    reasons: dict[str, int] = {}
+    return args
+
+
+def wanted(args: argparse.Namespace, cell: Cell) -> bool:
+    """Whether the command line asks for this cell."""
+    return (
+        (not args.call or cell.call in args.call)
+        and (not args.errno or cell.errno in args.errno)
+        and (not args.mode or cell.mode in args.mode)
+        and (not args.number or cell.number in args.number)
+        and (not args.part or cell.part in args.part)
+        and zlib.crc32(str(cell).encode()) % args.every == 0
+    )
+
+
+def main() -> int:
+    args = arguments()
+    if not shutil.which("strace"):
+        raise SystemExit("faults: fatal: there is no strace")
     began = time.monotonic()
+    reasons: Counter[str] = Counter()
+    broken = 0
     print_row("phase", "system calls", "cells", "reached", "refused in order", "broken", "exempt")
     print_row(*["---"] * 7)
     with tempfile.TemporaryDirectory() as name:
+        sweep = Sweep(Path(name), args.jobs, args.verbose)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, sweep.stop)
         for phase in args.phase or SCENES:
             calls = record(SCENES[phase], Path(name))
-            todo = [
-                cell
-                for cell in cells(phase, calls, args.early)
-                if (not args.call or cell.call in args.call)
-                and (not args.errno or cell.errno in args.errno)
-                and (not args.mode or cell.mode in args.mode)
-                and (not args.number or cell.number in args.number)
-                and (not args.part or cell.part in args.part)
-                and zlib.crc32(str(cell).encode()) % args.every == 0
-            ]
+            todo = [cell for cell in cells(phase, calls, args.early) if wanted(args, cell)]
             if args.list:
                 print("\n".join(map(str, todo)))
                 continue
-            sweep = Sweep(Path(name), args.jobs, args.verbose)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, sweep.stop)
             verdicts = sweep.run(todo)
             if sweep.stopped:
                 return 130
@@ -322,9 +332,8 @@ def main() -> int:
             reached = [verdict for verdict in verdicts if verdict.injected]
             refused = sum(verdict.refused and not verdict.wrongs for verdict in reached)
             exempt = [verdict.exempt.reason for verdict in verdicts if verdict.exempt]
-            for reason in exempt:
-                reasons[reason] = reasons.get(reason, 0) + 1
             print_row(phase, len(calls), len(todo), len(reached), refused, bad, len(exempt))
+            reasons.update(exempt)
             broken += bad
     for reason, count in reasons.items():
         print(f"- {count}: {reason}")
