@@ -18,12 +18,13 @@ from email.message import EmailMessage
 from email.utils import formatdate
 from typing import BinaryIO
 
-sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Last: no module of the standard library is to be found there.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from supervise.alarm import NOBODY_CAN_SEND  # noqa: E402  (a script's own folder is no place to import from)
-from supervise.exitstatus import from_wait_status  # noqa: E402
-from supervise.log import NOTICE, WARNING, Log  # noqa: E402
-from supervise.statusdir import StatusDir  # noqa: E402
+from supervise.alarm import NOBODY_CAN_SEND
+from supervise.exitstatus import from_wait_status
+from supervise.log import NOTICE, WARNING, Log
+from supervise.statusdir import StatusDir
 
 LIMIT = 30.0  # seconds for everything together
 _SBIN = "/usr/sbin:/usr/lib:/sbin"  # where sendmail is, and PATH often is not

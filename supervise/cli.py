@@ -39,8 +39,9 @@ import sys
 
 from supervise import __version__, subreaper
 from supervise.handoff import interpreter, told
+from supervise.isolated import callers_environment, reach_others
 from supervise.messages import say
-from supervise.options import SYSTEM, Options, environment
+from supervise.options import SYSTEM, Options
 from supervise.paths import BadPath, plain, service_name
 from supervise.words import Unbalanced, split
 
@@ -59,13 +60,14 @@ class UsageError(Exception):
 
 
 def main() -> int:
-    """The console script; the exit code."""
+    """The program; the exit code."""
     argv = sys.argv[1:]
     daemon = None
+    env = callers_environment()
     try:
         # Its interpreter starts while docopt is imported here: half of the time until the service runs.
-        daemon = Daemon(argv) if argv and argv[0] not in _NO_DAEMON else None
-        code = run(argv, daemon)
+        daemon = Daemon(argv, env) if argv and argv[0] not in _NO_DAEMON else None
+        code = run(argv, env, daemon)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -88,8 +90,8 @@ def main() -> int:
             daemon.dismiss()
 
 
-def run(argv: list[str], daemon: Daemon | None) -> int:
-    """Do what the command line says.  Raises UsageError and OSError."""
+def run(argv: list[str], env: dict[bytes, bytes], daemon: Daemon | None) -> int:
+    """Do what the command line says; `env` is the caller's.  Raises UsageError and OSError."""
     args = parse(argv)
     if args["--help"]:
         print(__doc__, end="")
@@ -100,15 +102,18 @@ def run(argv: list[str], daemon: Daemon | None) -> int:
     if args["--check"]:
         from supervise.check import check
 
+        os.environb.clear()
+        os.environb.update(env)
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
     if options.foreground:
-        execute(options, argv)
-    return (daemon or Daemon(argv)).supervise(options)
+        execute(options, argv, env)
+    return (daemon or Daemon(argv, env)).supervise(options)
 
 
 def parse(argv: list[str]) -> dict[str, str]:
     """The command line as docopt reads it.  Raises UsageError."""
+    reach_others()
     from docopt import DocoptExit, docopt
 
     try:
@@ -162,26 +167,26 @@ def seconds(option: str, text: str) -> int:
     return int(text)
 
 
-def execute(options: Options, argv: list[str]) -> NoReturn:
+def execute(options: Options, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
     """Become the supervise of the service.  Raises OSError."""
     os.dup2(told(options), 0)
-    become(argv)
+    become(argv, env)
 
 
-def become(argv: list[str]) -> NoReturn:
-    """Execute the interpreter that stays.  Raises OSError.
+def become(argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
+    """Execute the interpreter that stays, in the caller's environment.  Raises OSError.
 
     It stays a subreaper through that, and what it takes to become one is not in its memory.
     """
     problem = subreaper.become()
-    os.execve(sys.executable, interpreter(argv, orphans=not problem), environment())
+    os.execve(sys.executable, interpreter(argv, orphans=not problem), env)
 
 
 class Daemon:
     """The process that is to stay, from its start on; it waits to be told for which service."""
 
-    def __init__(self, argv: list[str]) -> None:
-        """Raises OSError."""
+    def __init__(self, argv: list[str], env: dict[bytes, bytes]) -> None:
+        """`env` is the caller's environment.  Raises OSError."""
         its_input, self._tell = os.pipe()
         self._report, its_output = os.pipe()
         # What it says is passed on: from an interpreter that cannot start it would be more than a line.
@@ -193,7 +198,7 @@ class Daemon:
                 os.dup2(its_output, 1)
                 os.dup2(self._said, 2)
                 os.set_inheritable(0, True)  # it may have been 0 before, where the caller had that closed
-                become(argv)
+                become(argv, env)
             finally:
                 os._exit(SYSTEM)
         os.close(its_input)

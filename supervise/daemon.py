@@ -3,8 +3,10 @@
 import os
 import sys
 
+if not sys.flags.isolated:  # an older supervise that this one is to replace; its first place is this script's folder
+    del sys.path[0]
 # Last, not first: site-packages may hold modules by the names of the standard library's.
-sys.path[:] = [*sys.path[1:], os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 try:
     from supervise.launch import main

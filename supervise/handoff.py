@@ -16,12 +16,12 @@ NO_ORPHANS = "no_orphans"
 
 
 def interpreter(shown: list[str], orphans: bool = True) -> list[str]:
-    """The words that execute the daemon: no site-packages, no PYTHON* variables, which are the service's.
+    """The words that execute the daemon: isolated: no PYTHON* variables, which are the service's, no site-packages.
 
     It is told what to do on its standard input (options.py); what is `shown` is for people with ps(1).  `orphans`: this
     process is a subreaper, and so the daemon.
     """
-    return [sys.executable, "-S", "-E", *(() if orphans else ("-X", NO_ORPHANS)), _DAEMON, *shown]
+    return [sys.executable, "-I", "-S", *(() if orphans else ("-X", NO_ORPHANS)), _DAEMON, *shown]
 
 
 def told(options: Options) -> int:

@@ -1,7 +1,8 @@
 """Helper processes: rare or heavy work that ends, kept out of the process that runs for months.
 
-A helper is a script of this package run by a fresh interpreter, with all of its site-packages, in a session of
-its own (so that it is not among the processes that `pgrep -s` lists), and with no descriptor but those it is given.
+A helper is a script of this package run by a fresh interpreter, isolated as this process is, in a session of its own
+(so that it is not among the processes that `pgrep -s` lists), and with no descriptor but those it is given.  The
+environment is the service's, for the programs that it may start.
 """
 
 from __future__ import annotations
@@ -35,4 +36,4 @@ def start(
     descriptors = [inherit(stdin, 0), *(append_to(os.devnull, os.O_WRONLY, 0, its) for its in (1, 2))]
     if directory is not None:
         descriptors.append(inherit(directory, 3))
-    return spawn([sys.executable, script(name), *args], env, ignored, descriptors, session=True)
+    return spawn([sys.executable, "-I", "-S", script(name), *args], env, ignored, descriptors, session=True)

@@ -12,6 +12,11 @@ import os
 import socket
 import sys
 
+# Last: no module of the standard library is to be found there.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from supervise.isolated import reach_others
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pyinotify
@@ -30,6 +35,7 @@ _MASKS = {
 def main(words: list[str]) -> int:
     """Set the watches and answer.  0 if all of them could be set."""
     answer = socket.socket(fileno=0)
+    reach_others()
     try:
         import pyinotify
     except ImportError as why:

@@ -10,6 +10,7 @@ import os
 import sys
 
 from supervise.errors import USAGE, ClientError
+from supervise.isolated import reach_others
 from supervise.messages import one_line
 
 TYPE_CHECKING = False
@@ -79,6 +80,7 @@ def parse(name: str, usage: str, argv: list[str], grammar: str = "") -> dict[str
 
         print(f"{name} {__version__}")
         return None
+    reach_others()
     from docopt import DocoptExit, docopt
 
     try:

@@ -57,12 +57,13 @@ class Box:
         self.name = name
         self.status = folder / "status" / name
         self.env = dict(os.environ)
+        self.program = SUPERVISE
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Run `supervise ARGS` in the folder, wait for it, return its exit code and what it printed."""
         return subprocess.run(
-            [SUPERVISE, *args],
+            [self.program, *args],
             cwd=self.folder,
             env=self.env,
             capture_output=True,
@@ -80,7 +81,7 @@ class Box:
 
     def foreground(self, *command: str, options: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """The same with --foreground, as a child of the test."""
-        args = [SUPERVISE, *options, "--foreground", "-u", f"status/{self.name}", *command]
+        args = [self.program, *options, "--foreground", "-u", f"status/{self.name}", *command]
         process = subprocess.Popen(
             args,
             cwd=self.folder,

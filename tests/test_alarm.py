@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
+from conftest import PATIENCE, Box, alive, wait_for
+from installing import own
 from mailers import ONCE, POLICY, SENDMAILS, TO, Server, alarms, is_alarm, kill, only, real_sendmail, record, recorded
 from system import children, needs
 
@@ -171,7 +172,7 @@ def without_mailers(box: Box, *command: str) -> None:
     """Supervise where there is neither mail nor sendmail."""
     words = hidden()
     path = only(box, "sh", "sleep", "touch", "test", "env")
-    start = [*words, f"{path}/env", f"PATH={path}", SUPERVISE, "-u", "status/app", *command]
+    start = [*words, f"{path}/env", f"PATH={path}", box.program, "-u", "status/app", *command]
     # unshare and mount are not on the PATH of supervise.
     subprocess.run(start, cwd=box.folder, env=dict(box.env, PATH=os.environ["PATH"]), check=True, timeout=PATIENCE)
 
@@ -203,13 +204,10 @@ def test_one_warning_where_nothing_can_send(box: Box) -> None:
 
 def test_one_warning_where_two_alarms_overlap(box: Box) -> None:
     """The second alarm is raised before the first helper could say that nothing can send."""
-    slow = box.folder / "slow"
-    slow.mkdir()
-    # Python runs this file at its start: helpers are as slow as on a machine that has too much to do.
-    (slow / "sitecustomize.py").write_text(
-        "import time\nif b'alarm_helper' in open('/proc/self/cmdline', 'rb').read():\n    time.sleep(1.5)\n"
-    )
-    box.env["PYTHONPATH"] = str(slow)
+    # Helpers are as slow as on a machine that has too much to do.
+    helper = own(box) / "supervise" / "alarm_helper.py"
+    first, _, rest = helper.read_text().partition("import time\n")
+    helper.write_text(f"{first}import time\ntime.sleep(1.5)\n{rest}")
     box.conf(POLICY + "max_tries : 1\n")
     without_mailers(box, "sh", "-c", "exit 3")
     box.wait_gone()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, wait_for
+from installing import own
 from system import children, needs
 from test_config_watch import CONF, move_over, policy, readings, wait_reading, wait_watching
 
@@ -181,10 +182,7 @@ def test_no_inotify_instance_is_left(box: Box, exhausted: list[str]) -> None:
 @pytest.mark.parametrize("statement", ["raise ImportError('broken here')", "0 / 0", "import os; os._exit(1)"])
 def test_pyinotify_cannot_be_imported(box: Box, statement: str) -> None:
     """Whatever became of it since supervise was installed: one warning, and `r` still works."""
-    broken = box.folder / "broken"
-    broken.mkdir()
-    (broken / "pyinotify.py").write_text(statement + "\n")
-    box.env["PYTHONPATH"] = str(broken)
+    (own(box) / "pyinotify.py").write_text(statement + "\n")
     box.conf(policy(1))
     box.start("sleep", "1000")
     box.wait_warning(f"changes of {CONF} may go unnoticed")
@@ -198,11 +196,8 @@ def test_pyinotify_cannot_be_imported(box: Box, statement: str) -> None:
 
 def test_setting_the_watches_takes_forever(box: Box) -> None:
     """Nothing waits for it: neither letters nor restarts, nor reading the configuration."""
-    broken = box.folder / "broken"
-    broken.mkdir()
     hanging = box.folder / "hanging"
-    (broken / "pyinotify.py").write_text(f"import time\nopen({str(hanging)!r}, 'w').close()\ntime.sleep(1000)\n")
-    box.env["PYTHONPATH"] = str(broken)
+    (own(box) / "pyinotify.py").write_text(f"import time\nopen({str(hanging)!r}, 'w').close()\ntime.sleep(1000)\n")
     box.conf(policy(1))
     pid = box.start("sleep", "1000")
     wait_for("the helper to hang", hanging.exists)
