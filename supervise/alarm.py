@@ -12,6 +12,7 @@ import time
 from supervise import helper
 from supervise.log import NOTICE, WARNING
 from supervise.messages import one_line
+from supervise.options import set_apart
 from supervise.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
 TYPE_CHECKING = False
@@ -28,7 +29,9 @@ _DETAILS = 2000  # bytes
 _KEPT = 10  # alarms whose helper could not be started
 _RETRY, _LONGEST_RETRY = 0.05, 10.0  # seconds from one try to the next
 _WIDTH = 200  # characters of a line of them
-NOBODY_CAN_SEND = 3  # the helper's exit status: no program that sends is installed, and that is in the log now
+# Exit statuses of the helper that say that the log has it; a Python that comes to grief ends with others.
+NOBODY_CAN_SEND = 3  # no program that sends is installed
+SAID = 4  # something else went wrong
 
 
 class Text:
@@ -51,19 +54,21 @@ class Text:
 
         `stays_down`: it is not to be restarted.  `details`: what else is known, lines of anybody's making.
         """
-        host = os.uname().nodename
+        # None of them may begin a line: what those that do can mean to mailers is below.
+        host = one_line(os.uname().nodename)
+        said_name, said_how = one_line(name), one_line(str(how))
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         what = _what(how)
         follows = "it is not restarted (autorestart)" if stays_down else "it is being restarted"
         if gave_up:
             what = f"gave up after {restarts} restarts!"
             follows = "supervise has given up: the service stays down"
-        path = os.fsdecode(env[b"SUPERVISE_STATUS_DIR"])
+        path = one_line(os.fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
         logs = "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR))
-        self.subject = one_line(f"{stamp} [Alarm: {host}] Service {name} {what}")
+        self.subject = f"{stamp} [Alarm: {host}] Service {said_name} {what}"
         # Every line is indented or begins with a word: `.` and `~` mean something to mailers.
         self.body = (
-            f"Service {name} {how}; {follows}.\n\n"
+            f"Service {said_name} {said_how}; {follows}.\n\n"
             f"  uptime:   {uptime:.1f} seconds\n"
             f"  restarts: {restarts} before this exit, within the last {config.alarm_interval} seconds\n"
             f"  host:     {host}\n"
@@ -81,6 +86,13 @@ def _what(how: ExitStatus) -> str:
     if fault.startswith("not ready"):
         return "not ready!"
     return "exited with coredump!" if how.core else "exited!"
+
+
+def lost(how: ExitStatus) -> str | None:
+    """What the end of the helper says that the log does not have yet, if anything."""
+    if how.code in (0, NOBODY_CAN_SEND, SAID):
+        return None
+    return f"an alarm may be lost: the helper that delivers it {how}"
 
 
 def _block(text: str) -> str:
@@ -162,6 +174,9 @@ class Alarms:
         """A helper has ended."""
         self.pids.discard(pid)
         self.nobody_can_send |= how.code == NOBODY_CAN_SEND
+        problem = lost(how)
+        if problem:
+            self._log.add(WARNING, "%s", problem)
 
 
 def send(
@@ -180,6 +195,8 @@ def send(
         return 0
     fields = ["1" if warned else "", text.subject, text.body, " ".join(config.alarm_mail), " ".join(config.alarm_gsm)]
     data = "\0".join(fields).encode("utf-8", "surrogateescape")
+    # What is for Python the helper does not get as its environment, but the programs that deliver do.
+    data += b"".join(b"\0%s=%s" % pair for pair in set_apart(env)[1].items())
     # In memory: a pipe of a user who has many holds no more than 4 KB.
     alarm = os.memfd_create("alarm")
     try:

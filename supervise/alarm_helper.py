@@ -21,7 +21,7 @@ from typing import BinaryIO
 # Last: no module of the standard library is to be found there.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from supervise.alarm import NOBODY_CAN_SEND
+from supervise.alarm import NOBODY_CAN_SEND, SAID
 from supervise.exitstatus import from_wait_status
 from supervise.log import NOTICE, WARNING, Log
 from supervise.statusdir import StatusDir
@@ -110,7 +110,7 @@ def deliveries(subject: str, text: str, addresses: list[str], numbers: list[str]
 
 
 def deliver(fields: list[str], log: Log) -> int:
-    """0 if all went well, NOBODY_CAN_SEND if something is not installed, else 1."""
+    """0 if all went well, NOBODY_CAN_SEND if something is not installed, else SAID."""
     deadline = time.monotonic() + LIMIT
     warned, subject, text, addresses, numbers = fields
     started, missing = deliveries(subject, text, addresses.split(), numbers.split())
@@ -128,7 +128,7 @@ def deliver(fields: list[str], log: Log) -> int:
         log.flush()
     if missing:
         return NOBODY_CAN_SEND
-    return 1 if failed else 0
+    return SAID if failed else 0
 
 
 def main(argv: list[str]) -> int:
@@ -136,12 +136,15 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(3, False)
     log = Log(StatusDir.attach(argv[0], 3))
     try:
+        fields = sys.stdin.buffer.read().split(b"\0")
+        for variable in fields[5:]:
+            name, _, value = variable.partition(b"=")
+            os.environb[name] = value
         # Names may hold bytes that are not UTF-8; mail may not.
-        text = sys.stdin.buffer.read().decode("utf-8", "backslashreplace")
-        return deliver(text.split("\0"), log)
+        return deliver([field.decode("utf-8", "backslashreplace") for field in fields[:5]], log)
     except Exception as why:  # the end of the line: nobody else would say that an alarm was lost
         log.add(WARNING, "alarm lost: %s: %s", type(why).__name__, why)
-        return 1
+        return SAID
     finally:
         log.flush()
 

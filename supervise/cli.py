@@ -41,7 +41,7 @@ from supervise import __version__, subreaper
 from supervise.handoff import interpreter, told
 from supervise.isolated import callers_environment, reach_others
 from supervise.messages import say
-from supervise.options import SYSTEM, Options
+from supervise.options import SYSTEM, Options, set_apart
 from supervise.paths import BadPath, plain, service_name
 from supervise.words import Unbalanced, split
 
@@ -63,11 +63,11 @@ def main() -> int:
     """The program; the exit code."""
     argv = sys.argv[1:]
     daemon = None
-    env = callers_environment()
+    env, apart = set_apart(callers_environment())
     try:
         # Its interpreter starts while docopt is imported here: half of the time until the service runs.
         daemon = Daemon(argv, env) if argv and argv[0] not in _NO_DAEMON else None
-        code = run(argv, env, daemon)
+        code = run(argv, env, apart, daemon)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
@@ -90,8 +90,8 @@ def main() -> int:
             daemon.dismiss()
 
 
-def run(argv: list[str], env: dict[bytes, bytes], daemon: Daemon | None) -> int:
-    """Do what the command line says; `env` is the caller's.  Raises UsageError and OSError."""
+def run(argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], daemon: Daemon | None) -> int:
+    """Do what the command line says; `env` and what is set `apart` are the caller's.  Raises UsageError and OSError."""
     args = parse(argv)
     if args["--help"]:
         print(__doc__, end="")
@@ -103,9 +103,10 @@ def run(argv: list[str], env: dict[bytes, bytes], daemon: Daemon | None) -> int:
         from supervise.check import check
 
         os.environb.clear()
-        os.environb.update(env)
+        os.environb.update({**env, **apart})
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
+    options.variables = apart
     if options.foreground:
         execute(options, argv, env)
     return (daemon or Daemon(argv, env)).supervise(options)
@@ -174,7 +175,7 @@ def execute(options: Options, argv: list[str], env: dict[bytes, bytes]) -> NoRet
 
 
 def become(argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
-    """Execute the interpreter that stays, in the caller's environment.  Raises OSError.
+    """Execute the interpreter that stays.  Raises OSError.
 
     It stays a subreaper through that, and what it takes to become one is not in its memory.
     """
@@ -186,7 +187,7 @@ class Daemon:
     """The process that is to stay, from its start on; it waits to be told for which service."""
 
     def __init__(self, argv: list[str], env: dict[bytes, bytes]) -> None:
-        """`env` is the caller's environment.  Raises OSError."""
+        """Raises OSError."""
         its_input, self._tell = os.pipe()
         self._report, its_output = os.pipe()
         # What it says is passed on: from an interpreter that cannot start it would be more than a line.
@@ -206,12 +207,14 @@ class Daemon:
 
     def supervise(self, options: Options) -> int:
         """Have it supervise; the exit code, when the service has been started.  Raises OSError."""
-        with open(self._tell, "wb") as tell:
-            self._tell = -1
-            try:
-                tell.write(options.encode())
-            except BrokenPipeError:
-                pass  # its end is noticed below
+        data = options.encode()
+        try:
+            while data:
+                data = data[os.write(self._tell, data) :]
+        except BrokenPipeError:
+            pass  # its end is noticed below
+        tell, self._tell = self._tell, -1
+        os.close(tell)
         code = os.read(self._report, 1)
         if not code:
             how = self._end()

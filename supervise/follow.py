@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from supervise.conffile import ConfFile, Watched
     from supervise.config import Config
+    from supervise.exitstatus import ExitStatus
     from supervise.log import Log
 
     class Subject(Protocol):
@@ -92,6 +93,12 @@ class PathFollower:
             return
         self._watch.drain()
         self._look_by(now + self._settle(now))
+
+    def reaped(self, pid: int, how: ExitStatus) -> None:
+        """A child has ended; perhaps it is the helper that sets the watches here."""
+        problem = self._watch.ended(pid, how)
+        if problem:
+            self._not_watched(problem)
 
     def close(self) -> None:
         """Follow it no more; `rewatch` begins again."""

@@ -1,8 +1,7 @@
 """Helper processes: rare or heavy work that ends, kept out of the process that runs for months.
 
 A helper is a script of this package run by a fresh interpreter, isolated as this process is, in a session of its own
-(so that it is not among the processes that `pgrep -s` lists), and with no descriptor but those it is given.  The
-environment is the service's, for the programs that it may start.
+(so that it is not among the processes that `pgrep -s` lists), and with no descriptor but those it is given.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from supervise.options import set_apart
 from supervise.service import append_to, inherit, spawn
 
 TYPE_CHECKING = False
@@ -32,8 +32,12 @@ def start(
     stdin: int,
     directory: int | None = None,
 ) -> int:
-    """Run `supervise/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3.  Raises OSError."""
+    """Run `supervise/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3.  Raises OSError.
+
+    Of the environment, the service's, it gets what is not for Python.
+    """
     descriptors = [inherit(stdin, 0), *(append_to(os.devnull, os.O_WRONLY, 0, its) for its in (1, 2))]
     if directory is not None:
         descriptors.append(inherit(directory, 3))
-    return spawn([sys.executable, "-I", "-S", script(name), *args], env, ignored, descriptors, session=True)
+    words = [sys.executable, "-I", "-S", script(name), *args]
+    return spawn(words, set_apart(env)[0], ignored, descriptors, session=True)

@@ -20,7 +20,7 @@ from supervise.handoff import NO_ORPHANS
 from supervise.heritage import Heritage
 from supervise.log import FATAL, NOTICE, WARNING, Log
 from supervise.messages import origin, say
-from supervise.options import SYSTEM, Options, environment
+from supervise.options import SYSTEM, Options, environment, set_apart
 from supervise.paths import service_name
 from supervise.patience import patiently
 from supervise.polling import pause
@@ -90,7 +90,9 @@ def main() -> int:
     if options.trial:
         state.decode(options.handover.encode())
         return 0
-    env = environment()
+    env, apart = set_apart(environment())
+    options.variables = {**apart, **options.variables}
+    env.update(options.variables)
     ignored = ignored_signals()
     if options.handover:
         return carry_on(options, env, ignored).run()

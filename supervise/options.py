@@ -9,21 +9,23 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
 SYSTEM = 111  # the exit code for "the system refused"
 
 _FLAGS = ("foreground", "resume", "exit_with_service", "trial")
+_LAUNCHER = b"__PYVENV_LAUNCHER__"
 
 
 class Options:
     """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words.
 
     `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
-    `trial`: only find out whether it could.
+    `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
     """
 
-    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover")
+    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover", "variables")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Options:
         exit_with_service: bool = False,
         trial: bool = False,
         handover: str = "",
+        variables: dict[bytes, bytes] | None = None,
     ) -> None:
         self.path = path
         self.command = command
@@ -50,6 +53,7 @@ class Options:
         self.exit_with_service = exit_with_service
         self.trial = trial
         self.handover = handover
+        self.variables = variables or {}
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
         """The same, for the supervise that is to replace this one; `fields`: what this one knows."""
@@ -75,6 +79,7 @@ class Options:
         if self.reset is not None:
             words.append(f"reset={self.reset}")
         words += [flag for flag in _FLAGS if getattr(self, flag)]
+        words += [f"variable={os.fsdecode(name)}={os.fsdecode(value)}" for name, value in self.variables.items()]
         if self.handover:
             words.append(f"handover={self.handover}")
         return b"".join(os.fsencode(word) + b"\0" for word in [*words, "--", *self.command])
@@ -93,6 +98,9 @@ class Options:
                 options.script.append(value)
             elif key == "reset":
                 options.reset = int(value)
+            elif key == "variable":
+                name, _, its = os.fsencode(value).partition(b"=")
+                options.variables[name] = its
             elif key == "handover":
                 options.handover = value
             elif key in _FLAGS:
@@ -113,3 +121,13 @@ def environment() -> dict[bytes, bytes]:
         return dict(os.environb)
     pairs = (entry.partition(b"=") for entry in (data or b"").split(b"\0"))
     return {name: value for name, equals, value in pairs if name and equals}
+
+
+def set_apart(env: Mapping[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """An environment without what is for Python, and that.
+
+    Isolated as it may be (-I), Python 3.11 to 3.13 take the place of their standard library from a pyvenv.cfg beside
+    what PYTHONEXECUTABLE or __PYVENV_LAUNCHER__ names.
+    """
+    apart = {name: value for name, value in env.items() if name.startswith(b"PYTHON") or name == _LAUNCHER}
+    return {name: value for name, value in env.items() if name not in apart}, apart

@@ -142,6 +142,8 @@ class Succession:
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
+        if self.follower:
+            self.follower.reaped(pid, how)
         for process in self._former:
             if process.pid == pid:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)

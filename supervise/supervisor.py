@@ -399,6 +399,8 @@ class Supervisor:
         elif self._actions.upgrader and pid == self._actions.upgrader.pid:
             self._actions.upgrader.tried(how)
         else:
+            if self._actions.follower:
+                self._actions.follower.reaped(pid, how)
             self._actions.events(self._charge.reaped(pid, how))
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.

@@ -21,7 +21,7 @@ import time
 
 from supervise.handoff import NO_ORPHANS, interpreter, told
 from supervise.log import NOTICE, WARNING
-from supervise.options import Options, environment
+from supervise.options import Options, environment, set_apart
 from supervise.service import HANDLED, inherit, send, spawn
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ class Trial:
         task = told(options)
         try:
             descriptors = [inherit(task, 0), inherit(self._output, 2)]
-            self.pid = spawn(interpreter([]), environment(), ignored, descriptors, session=True)
+            self.pid = spawn(interpreter([]), set_apart(environment())[0], ignored, descriptors, session=True)
         except OSError:
             os.close(self._output)
             raise
@@ -70,7 +70,7 @@ def replace(options: Options, shown: list[str], kept: Sequence[int]) -> None:
         for fd in kept:
             os.set_inheritable(fd, True)
         os.dup2(task, 0)
-        os.execve(sys.executable, interpreter(shown, NO_ORPHANS not in sys._xoptions), environment())
+        os.execve(sys.executable, interpreter(shown, NO_ORPHANS not in sys._xoptions), set_apart(environment())[0])
     finally:
         for fd in kept:
             os.set_inheritable(fd, False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from supervise.conffile import Watched
+    from supervise.exitstatus import ExitStatus
 
 PATIENCE = 30.0  # seconds for a helper to answer
 SETTLE = 0.05  # seconds from an event to looking: an editor makes several at once
@@ -35,6 +36,8 @@ class Watch:
         self.fd = -1
         self._answer: object | None = None  # the socket, while a helper is at work
         self._helper = 0  # its pid
+        self._silent = False  # it ended without a word, and how it ended is not known yet
+        self._how: ExitStatus | None = None  # how it ended, where that is known before its answer was taken
 
     @property
     def arming(self) -> bool:
@@ -50,6 +53,7 @@ class Watch:
         import _socket  # not `socket`, for the memory; and only where something is watched
 
         self.close()
+        self._silent, self._how = False, None
         ours, its = _socket.socketpair()
         try:
             words = [f"{kind}:{path}" for path, kind, _, _ in plan]
@@ -63,7 +67,10 @@ class Watch:
         self.fd = ours.fileno()
 
     def answer(self) -> str | None:
-        """Take the helper's answer, when `fd` is readable while arming.  What went wrong, or None."""
+        """Take the helper's answer, when `fd` is readable while arming.  What went wrong, or None.
+
+        Nothing, where only its end can tell: `ended` does then.
+        """
         import _socket
 
         socket = self._answer
@@ -81,11 +88,26 @@ class Watch:
                 os.set_blocking(self.fd, False)
         if data == b"ok" and self.fd >= 0:
             return None
-        return data.decode("utf-8", "replace") or "the helper that sets the watches failed"
+        if data and data != b"ok":
+            return data.decode("utf-8", "replace")
+        self._silent = self._how is None
+        return _came_to_grief(self._how) if self._how else ""
+
+    def ended(self, pid: int, how: ExitStatus) -> str | None:
+        """A child has ended.  What went wrong, if it is the helper, and has not answered; else None."""
+        if pid != self._helper:
+            return None
+        self._helper = 0
+        if self._silent:
+            self._silent = False
+            return _came_to_grief(how)
+        self._how = how
+        return None
 
     def give_up(self) -> None:
         """End a helper that does not answer."""
-        send(self._helper, "KILL", True)
+        if self._helper:
+            send(self._helper, "KILL", True)
         self.close()
 
     def drain(self) -> None:
@@ -104,4 +126,5 @@ class Watch:
         self._answer, self.fd, self.plan = None, -1, None
 
 
-
+def _came_to_grief(how: ExitStatus) -> str:
+    return f"the helper that sets the watches {how}"

@@ -17,6 +17,7 @@ DEBIAN = {
     "pgrep": "procps",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
+    "strace": "strace",
     "unshare": "util-linux",
 }
 
