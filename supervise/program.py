@@ -51,6 +51,9 @@ def run(name: str, main: Callable[[list[str]], int]) -> int:
         complain(name, f"cannot write: {why.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ClientError.exit_code
+    except ImportError as why:
+        complain(name, f"cannot start: {why}")
+        return ClientError.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
 
