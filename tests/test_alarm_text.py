@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from supervise import alarm
 from supervise.alarm import Text
+from supervise.alarm_helper import message
 from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 
@@ -152,3 +155,43 @@ def test_the_helper_is_told_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_where_nobody_is_to_be_told_no_helper_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alarm.helper, "start", None)
     assert alarm.send(None, Config(), text(), {}, [], False) == 0  # type: ignore[arg-type]
+
+
+# Nothing that a service, its directory or its host is called, or prints, is more than text.
+
+ODD = st.text(st.characters(), min_size=1, max_size=40) | st.sampled_from(
+    ["a\n~!touch x\n.\nb", "x\r\nBcc: eve@example.org\r\n\r\n", "-f", "\N{LINE SEPARATOR}~r x", "\udce9\n", "\x85.\x85"]
+)
+
+
+@given(ODD, ODD, ODD, ODD, ODD)
+def test_whatever_things_are_called(name: str, path: str, host: str, failure: str, printed: str) -> None:
+    class Uname:
+        nodename = host
+
+    config = Config()
+    env = {b"SUPERVISE_STATUS_DIR": ("/" + path).encode("utf-8", "surrogateescape" if "\udce9" in path else "replace")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alarm.os, "uname", Uname)
+        said = Text(name, env, config, ExitStatus(failure=failure), 1, 0, False, details=printed)
+    assert said.subject.isprintable()
+    assert re.match(r"\d{4}-\d\d-\d\d ", said.subject)  # not an option
+    lines = said.body.split("\n")
+    assert lines[0].startswith("Service ") and lines[-1] == ""
+    assert all(line == "" or line.startswith("  ") for line in lines[1:])  # no command of a mailer, no end of the mail
+    assert all(line.isprintable() for line in lines)
+
+
+@given(ODD, ODD)
+@example("x" * 73, "." * 200)
+def test_the_header_of_a_mail(name: str, printed: str) -> None:
+    addresses = ["ops@example.org", "dev+alarms@example.org"]
+    said = Text(name, ENV, Config(), BAD, 1, 0, False, details=printed)
+    data = message(said.subject, said.body, addresses)
+    body = data.partition(b"\n\n")[2]
+    mail = email.message_from_bytes(data, policy=email.policy.default)
+    known = {"To", "Subject", "Date", "Content-Type", "Content-Transfer-Encoding", "MIME-Version"}
+    assert sorted(mail.keys()) == sorted(known)
+    assert [address.addr_spec for address in mail["To"].addresses] == addresses
+    assert mail["Subject"].replace(" ", "") == said.subject.replace(" ", "")
+    assert b"." not in body.split(b"\n")  # alone it ends what sendmail reads
