@@ -3,7 +3,7 @@
 set -eu
 
 if [ -z "${CMD:-}" ]; then
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(python3 -I -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     CMD="python3 -m http.server --bind 127.0.0.1 $port"
     url="http://127.0.0.1:$port/"
 fi
@@ -18,7 +18,7 @@ fi
 pid=$(od -An -j16 -N4 -tu4 "status/$NAME/status" | tr -d ' ')
 echo "$NAME is up: pid $pid runs $CMD"
 if [ -n "${url:-}" ]; then
-    if ! python3 - "$url" <<'PYTHON'
+    if ! python3 -I - "$url" <<'PYTHON'
 import sys, time, urllib.request
 for attempt in range(200):
     try:

@@ -118,7 +118,7 @@ class Start(Phase):
 
     def trace(self, box: Box, inject: tuple[str, int] | None) -> Traced:
         program = str(Path(sys.executable).with_name("supervise"))
-        words = [sys.executable, program, "--foreground", "-u", f"status/{box.name}", *SERVICE]
+        words = [sys.executable, "-I", "-S", program, "--foreground", "-u", f"status/{box.name}", *SERVICE]
         return Traced(box, inject, argv=words)
 
     def done(self, box: Box) -> bool:

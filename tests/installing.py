@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 from conftest import SUPERVISE, Box
@@ -29,6 +31,9 @@ def install(prefix: Path) -> Path:
                 shutil.copytree(path.parent, modules / name)
             else:
                 shutil.copy(path, modules)
+    with warnings.catch_warnings():  # those that docopt's regular expressions call forth in newer Pythons
+        warnings.simplefilter("ignore")
+        compileall.compile_dir(modules, quiet=2)
     (prefix / "bin").mkdir()
     for name in (*PROGRAMS, "supervise-python"):
         shutil.copy(Path(SUPERVISE).with_name(name), prefix / "bin")
