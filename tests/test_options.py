@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.options import Options
+from supervise.options import Options, set_apart
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -73,7 +73,17 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "resume": False,
         "trial": False,
         "handover": "",
+        "variables": {},
     }
+
+
+def test_what_was_set_apart_arrives_byte_for_byte_and_is_handed_over() -> None:
+    env = {b"PYTHONPATH": b"/a=\xff\n", b"PYTHONOPTIMIZE": b"", b"__PYVENV_LAUNCHER__": b"x", b"PATH": b"/bin"}
+    rest, apart = set_apart(env)
+    assert rest == {b"PATH": b"/bin"} and rest | apart == env
+    first = Options("status/app", ["true"], variables=apart)
+    assert Options.decode(first.encode()).variables == apart
+    assert Options.decode(first.with_handover({}, trial=True).encode()).variables == apart
 
 
 def test_what_was_known_is_handed_over_whole() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -139,7 +140,9 @@ def test_where_nothing_usable_is_said(box: Box, record: str | None) -> None:
         said.unlink()
     else:
         said.write_text(record)
-    done = run(box, "own/bin/svstat", "nope")
+    # Nor do variables of the caller say it.
+    ours = dict.fromkeys(("python", "line", "next", "opened", "record", "self"), f"#!{sys.executable}")
+    done = run(box, "own/bin/svstat", "nope", **ours)
     assert (done.returncode, done.stdout) == (111, "")
     assert done.stderr == (
         "svstat: fatal: cannot find the Python that it was installed for: own/bin/supervise-python does not say it\n"
@@ -200,6 +203,25 @@ def test_what_they_are_called(box: Box) -> None:
     wait_for("its name", lambda: Path(f"/proc/{process.pid}/comm").read_text() == "svwait\n")
     box.control("d")
     assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", range(3, 20))
+def test_few_descriptors(box: Box, number: int) -> None:
+    """It works whole, or it is one line (the shell's, where that cannot begin) and nothing left."""
+    done = subprocess.run(
+        [SUPERVISE, "-u", "status/app", "sleep", "1000"],
+        cwd=box.folder,
+        env=box.env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number)),
+        timeout=PATIENCE,
+    )
+    if done.returncode == 0:
+        assert done.stderr == b"" and box.pid
+    else:
+        assert done.stderr.count(b"\n") == 1, done.stderr
+        assert not box.status.exists()
 
 
 def test_a_daemon_that_cannot_begin(box: Box) -> None:
