@@ -93,6 +93,7 @@ def main() -> int:
     env, apart = set_apart(environment())
     options.variables = {**apart, **options.variables}
     env.update(options.variables)
+    os.environb.update(options.variables)  # for %(ENV_x)s in the configuration
     ignored = ignored_signals()
     if options.handover:
         return carry_on(options, env, ignored).run()

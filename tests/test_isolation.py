@@ -125,6 +125,8 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
     for path in (script, check):
         path.chmod(0o755)
     conf = POLICY + f"check_command : {check}\ncheck_interval : 1\npidfile : {box.folder}/app.pid\n"
+    conf += 'environment : SEEN="%(ENV_PYTHONPATH)s"\n'
+    seen_by_configuration = b"SEEN=" + os.fsencode(box.env["PYTHONPATH"])
     box.conf(conf)
     trace = box.folder / "trace"
     traced = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=execve", "-e", "signal=none", "-s", "4096"]
@@ -144,6 +146,7 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
     box.control("R")
     pid = box.wait_new_pid(pid)
     assert given(pid) == expected
+    assert seen_by_configuration in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     for what in ("script", "mail", "check"):
         path = wait_for(what, lambda what=what: (box.folder / f"of-{what}").exists() and box.folder / f"of-{what}")
         assert python_in(path.read_bytes()) == expected, what
@@ -169,14 +172,23 @@ def test_no_other_place_starts_python() -> None:
     assert users == {"__main__", "cli", "handoff", "helper", "upgrade"}
 
 
+@pytest.mark.parametrize("words", [["-S", "-E"], ["-I", "-S"]], ids=" ".join)
+def test_the_daemon_as_an_older_supervise_starts_it(box: Box, words: list[str]) -> None:
+    """When that one replaces itself: it is told nothing here, and so has loaded all of itself, and ends."""
+    done = run(box, sys.executable, *words, "-v", str(PACKAGE / "daemon.py"))
+    assert done.returncode == 0
+    assert "import 'supervise.launch'" in done.stderr
+    assert not re.search(r"^import '(launch|state|errors|log)'", done.stderr, re.MULTILINE)  # from its own folder
+
+
 def test_the_programs(box: Box) -> None:
     plain = {name: tool(box, name, "--help") for name in PROGRAMS}
     box.env |= hostile(box)
-    box.conf(POLICY)
+    box.conf(POLICY + 'environment : SEEN="%(ENV_PYTHONOPTIMIZE)s"\n')
     assert {name: tool(box, name, "--help") for name in PROGRAMS} == plain  # usage texts are docstrings
     assert all(tool(box, name, "--version").startswith(f"{name} ") for name in PROGRAMS)
     pid = box.start("sh", "-c", "echo hello; exec sleep 1000")
-    assert tool(box, "supervise", "--check", "app")
+    assert 'SEEN="2"' in tool(box, "supervise", "--check", "app")
     assert f"pid {pid}" in tool(box, "svstat", "app")
     assert tool(box, "svok", "app") == tool(box, "svwait", "-u", "app") == ""
     assert tool(box, "svlog", "app") == "hello\n"
