@@ -30,6 +30,8 @@ DIR = "dir"  # a directory on the way: is it moved or deleted?
 NAMES = "names"  # the same, and names in it matter: a symlink, the file itself, something missing
 WRITES = "writes"  # the same, and so do writes to files in it
 FILE = "file"  # the file: is it written, is its mode changed?
+LINKS = "links"  # a file that is open here: does it lose its name?
+_STRENGTH = (LINKS, DIR, FILE, NAMES, WRITES)  # each also tells what those before it do, of the same file or directory
 
 SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 _MAX_LINKS = 40  # as the kernel's own limit
@@ -177,8 +179,20 @@ def signature(found: os.stat_result) -> tuple[object, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def watch_plan(path: str, through_directory: bool = False) -> tuple[Watched, ...]:
+def joined(*plans: tuple[Watched, ...]) -> tuple[Watched, ...]:
+    """One plan that tells all that these do."""
+    plan: dict[str, Watched] = {}
+    for step in (step for steps in plans for step in steps):
+        known = plan.get(step[0])
+        if known is None or _STRENGTH.index(known[1]) < _STRENGTH.index(step[1]):
+            plan[step[0]] = step
+    return tuple(sorted(plan.values()))
+
+
+def watch_plan(path: str, through_directory: bool = False, directory: bool = False) -> tuple[Watched, ...]:
     """Follow a path as the kernel does, noting what to watch at each step.
+
+    `directory`: it leads to a directory, of which only matters where it is.
 
     `through_directory`: the file is seen through the directory that it is in.  So the plan stays the same while the
     file is made, written, replaced and removed, and what happens to it is never missed while watches are being set.
@@ -227,7 +241,7 @@ def watch_plan(path: str, through_directory: bool = False) -> tuple[Watched, ...
                 break
             pending = target.split("/") + pending
             current = "/" if target.startswith("/") else current
-        elif not last:
+        elif directory or not last:
             note(step, DIR, found)
             current = step
         else:

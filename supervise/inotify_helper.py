@@ -29,6 +29,8 @@ _MASKS = {
     "writes": (*_NAMES, "IN_CLOSE_WRITE"),
     # Not IN_MODIFY: a file is read when its writer has closed it, not half written.
     "file": ("IN_CLOSE_WRITE", "IN_ATTRIB", "IN_MOVE_SELF"),
+    # A file that is open somewhere is not deleted with its last name; but the number of its names is an attribute.
+    "links": ("IN_ATTRIB", "IN_MOVE_SELF"),
 }
 
 
@@ -50,7 +52,7 @@ def main(words: list[str]) -> int:
     said = "ok"
     for word in words:
         kind, _, path = word.partition(":")
-        mask = 0
+        mask = pyinotify.IN_MASK_ADD  # two paths may lead to one file
         for name in _MASKS[kind]:
             mask |= getattr(pyinotify, name)
         try:

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import DIR, FILE, NAMES, SIZE_LIMIT, ConfFile, names_for, read_file, watch_plan
+from supervise.conffile import (
+    DIR,
+    FILE,
+    LINKS,
+    NAMES,
+    SIZE_LIMIT,
+    WRITES,
+    ConfFile,
+    joined,
+    names_for,
+    read_file,
+    watch_plan,
+)
 from supervise.config import Config
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -294,6 +306,26 @@ def test_where_a_symlink_leads_nowhere_its_target_is_waited_for(tree: Path) -> N
 def test_dots_are_followed_as_the_kernel_does(tree: Path) -> None:
     (tree / "deep").symlink_to("etc/app")
     assert kinds(tree, watch_plan(str(tree / "deep/../app/./conf")))["etc/app/conf"] == FILE
+
+
+def test_of_a_directory_only_where_it_is(tree: Path) -> None:
+    plan = watch_plan(str(tree / "etc/app"), directory=True)
+    assert kinds(tree, plan) == {".": DIR, "etc": DIR, "etc/app": DIR}
+    (tree / "etc/link").symlink_to("app")
+    plan = watch_plan(str(tree / "etc/link"), directory=True)
+    assert kinds(tree, plan) == {".": DIR, "etc": NAMES, "etc/app": DIR}
+    plan = watch_plan(str(tree / "etc/new"), directory=True)
+    assert kinds(tree, plan) == {".": DIR, "etc": NAMES}
+
+
+def test_two_plans_are_one(tree: Path) -> None:
+    first = watch_plan(str(tree / "etc/app/conf"))
+    second = (*watch_plan(str(tree / "etc/app"), directory=True), (str(tree / "etc/app/conf"), LINKS, 1, 2))
+    third = watch_plan(str(tree / "etc/app/pid"), through_directory=True)
+    assert joined(first) == first
+    assert joined(first, second) == joined(second, first) == first
+    assert kinds(tree, joined(second, third))["etc/app"] == WRITES
+    assert kinds(tree, joined(second, third))["etc/app/conf"] == LINKS
 
 
 def test_a_plan_changes_when_what_it_leads_through_is_replaced(tree: Path) -> None:
