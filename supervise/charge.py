@@ -180,7 +180,18 @@ class Charge:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
         service = self.process.fd if self.process else -1
         notify, notification = (self._hearing.socket, self._hearing.pipe) if self._hearing else (-1, -1)
-        return {"service": service, "notify": notify, "notification": notification}
+        formers = self._hearing.formers() if self._hearing else []
+        former = {f"notify_former{count}": fd for count, fd in enumerate(formers)}
+        return {"service": service, "notify": notify, "notification": notification, **former}
+
+    def is_named(self) -> bool:
+        """Whether the service still finds the socket that it speaks to.  Raises OSError: nobody knows."""
+        return self._hearing is None or self._hearing.is_named()
+
+    def moved(self, old: int | None = None) -> None:
+        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        if self._hearing:
+            self._hearing.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
 
     def settle(self) -> None:
         """After everything urgent: let go of what has ended, and prepare for what may come."""
@@ -257,6 +268,8 @@ class Charge:
         self.attend(Process(result))  # first of all: what fails from here on, it runs
         if self._succession:
             self._succession.forget()
+        if self._hearing:
+            self._hearing.close_formers()
         if not self._starter.notify_socket:
             self._recorder.notify_address = None
         return states.STARTED, result
@@ -463,7 +476,7 @@ class Charge:
         """A descriptor is readable."""
         hearing = self._hearing
         follower = self._succession.follower if self._succession else None
-        if hearing and fd == hearing.socket:
+        if hearing and hearing.is_socket(fd):
             yield from self.heard()
         elif hearing and fd == hearing.pipe:
             yield from hearing.pipe_readable()

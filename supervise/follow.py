@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import time
 
+from supervise.conffile import joined
 from supervise.log import NOTICE, WARNING
 from supervise.restrictions import stays
 from supervise.watch import PATIENCE, SETTLE, Watch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from supervise.conffile import ConfFile, Watched
     from supervise.config import Config
     from supervise.exitstatus import ExitStatus
+    from supervise.home import Home
     from supervise.log import Log
 
     class Subject(Protocol):
@@ -55,6 +57,7 @@ class PathFollower:
         self._arming_until: float | None = None
         self._given_up: tuple[Watched, ...] | None = None  # a plan whose watches could not be set
         self.fd = -1  # what was registered
+        self.watching = False  # every watch is set, so there is an event for whatever happens
 
     @property
     def look_at(self) -> float | None:
@@ -63,12 +66,16 @@ class PathFollower:
             return self._arming_until or self._look_at
         return min(self._arming_until, self._look_at)
 
+    def _plan(self) -> tuple[Watched, ...]:
+        return self._subject.plan()
+
     def rewatch(self) -> None:
         """Have the watches set where the path leads now, unless they are there or a helper is at it."""
-        plan = self._subject.plan()
+        plan = self._plan()
         if plan in (self._watch.plan, self._given_up) or self._watch.arming:
             return
         self._unregister()
+        self.watching = False
         now = time.monotonic()
         try:
             self._watch.arm(plan)
@@ -86,6 +93,7 @@ class PathFollower:
             problem = self._watch.answer()
             self._arming_until = None
             self._register()
+            self.watching = not problem
             if problem:
                 self._not_watched(problem)
             # Whatever changed before the watches were there made no event.
@@ -104,6 +112,7 @@ class PathFollower:
         """Follow it no more; `rewatch` begins again."""
         self._unregister()
         self._watch.close()
+        self.watching = False
         self._look_at = self._arming_until = None
 
     def _settle(self, now: float) -> float:
@@ -122,7 +131,7 @@ class PathFollower:
             self._watch.give_up()
             self._not_watched("the helper that sets the watches does not answer")
             self._arming_until = None
-            self._given_up = self._subject.plan()
+            self._given_up = self._plan()
 
     def _not_watched(self, problem: str) -> None:
         if not self._warned:
@@ -142,16 +151,26 @@ class PathFollower:
 
 
 class ConfFollower(PathFollower):
-    """The configuration of one service as it changes."""
+    """The configuration of one service as it changes.
+
+    The kernel allows a user 128 inotify instances, and this is supervise's.  So what else is to be watched is watched
+    here, too: the `home`.
+    """
 
     still_works = "the letter r still works"
 
-    def __init__(self, conf: ConfFile, config: Config, watch: Watch, poll: select.poll, log: Log) -> None:
+    def __init__(
+        self, conf: ConfFile, config: Config, watch: Watch, poll: select.poll, log: Log, home: Home | None = None
+    ) -> None:
         """`config` is what `conf` meant when it was last read."""
         super().__init__(conf, watch, poll, log)
         self._conf = conf
         self._config = config
         self._said: list[str] = []  # the problems that were told last
+        self._home = home
+
+    def _plan(self) -> tuple[Watched, ...]:
+        return joined(self._conf.plan(), self._home.plan()) if self._home else self._conf.plan()
 
     def read(self) -> Config:
         """Read the file whether it has changed or not, and say what it means."""
@@ -164,6 +183,8 @@ class ConfFollower(PathFollower):
             self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
         if self._conf.held or config.blocked:
             self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
+        if self._home:  # the letter r is for whoever sees more than inotify tells
+            self._home.due = time.monotonic()
         try:
             self.rewatch()
         except Exception:

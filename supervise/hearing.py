@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import time
 
 from supervise import sdnotify
 from supervise.listener import Listener
 from supervise.log import WARNING
 from supervise.states import MAIN, SAYS_READY
-from supervise.statusdir import StatusDirError
+from supervise.statusdir import NOTIFY, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from supervise.log import Log
     from supervise.statusdir import StatusDir
 
+FORMER = "notify_former"  # and a number: what an upgrade calls their descriptors
 _QUIET = 10.0  # seconds between two complaints about what was dropped
 _BARRIER = b"BARRIER=1"  # rule 5 of listener.py
 
@@ -39,6 +41,7 @@ class Hearing:
         self._poll = poll
         self._log = log
         self._listener: Listener | None = None
+        self._formers: list[Listener] = []  # lost their names, but not those who are connected to them
         self._quiet_until = 0.0
         self._dropped = 0
         self.socket = -1
@@ -65,10 +68,51 @@ class Hearing:
         self._attend(self._listener)
         return self._listener.address
 
+    def is_named(self) -> bool:
+        """Whether the socket can be found by its address.  Raises OSError: nobody knows."""
+        if not self._listener or self._listener.abstract:
+            return True
+        try:
+            return stat.S_ISSOCK(os.lstat(NOTIFY, dir_fd=self._directory.fd).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def moved(self, path: bytes, old: int | None) -> None:
+        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        listener = self._listener
+        if not listener or listener.abstract:
+            return
+        try:
+            if old is not None:
+                # It stays the one that senders are connected to.
+                os.rename(NOTIFY, NOTIFY, src_dir_fd=old, dst_dir_fd=self._directory.fd)
+                return
+        except OSError:
+            pass  # it had been removed there, or is on another file system
+        try:
+            made = Listener(self._directory, path, False, listener.address)
+        except (OSError, StatusDirError) as why:
+            reason = why.strerror if isinstance(why, OSError) else why
+            self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
+            return
+        self._formers.append(listener)
+        self._attend(made)
+
+    def is_socket(self, fd: int) -> bool:
+        """Whether a descriptor is one that the service may speak to."""
+        return fd == self.socket or fd in self.formers()
+
+    def formers(self) -> list[int]:
+        """The descriptors of sockets that were at the address before."""
+        return [listener.fd for listener in self._formers]
+
     def attach(self, fds: dict[str, int], address: str | None) -> None:
         """Listen on the descriptors of the supervise that this one replaces in the same process."""
         if fds.get("notify", -1) >= 0 and address:
             self._attend(Listener.attach(fds["notify"], address))
+        for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
+            self._formers.append(Listener.attach(former, address or ""))
+            self._poll.register(former, select.POLLIN)
         if fds.get("notification", -1) >= 0:
             self.pipe = fds["notification"]
             self._poll.register(self.pipe, select.POLLIN)
@@ -85,9 +129,8 @@ class Hearing:
         From former main processes only who is to succeed them.  Each event is to be dealt with before the next is
         asked for: who belongs to the service may depend on it (and see rule 5 of listener.py).
         """
-        if not self._listener:
-            return
-        for pid, uid, data in self._listener.receive():
+        listeners = [*self._formers, *([self._listener] if self._listener else [])]
+        for pid, uid, data in (message for listener in listeners for message in listener.receive()):
             if data.strip() == _BARRIER:
                 continue  # its sender waited for the receipt alone, and may be gone by now
             if not is_member(pid):
@@ -150,7 +193,15 @@ class Hearing:
         self.close_pipe()
         self._close_listener()
 
+    def close_formers(self) -> None:
+        """Those who may have been connected have ended."""
+        while self._formers:
+            former = self._formers.pop()
+            self._poll.unregister(former.fd)
+            former.close(remove=False)
+
     def _close_listener(self) -> None:
+        self.close_formers()
         if self._listener:
             self._poll.unregister(self.socket)
             self._listener.close(remove=True)

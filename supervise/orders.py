@@ -72,11 +72,15 @@ class Orders:
         if direct and name:
             self._actions.sent = name
             self._actions.send(direct, name, False)
-        commands, unknown = self._reader.feed(data, len(data) == _READ)
+        self.take(data, len(data) == _READ)
+
+    def take(self, data: bytes, more: bool = False) -> None:
+        """Obey these letters; `more` of the same write may follow.  Not while others are `waiting`."""
+        commands, unknown = self._reader.feed(data, more)
         if unknown:
             shown = unknown[:16].decode("latin-1")
-            more = "..." if len(unknown) > 16 else ""
-            self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, more)
+            rest = "..." if len(unknown) > 16 else ""
+            self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, rest)
         self._commands = iter(commands)
         self.obey(self._commands)
 

@@ -142,6 +142,17 @@ class Recorder:
     def _encode(self) -> bytes:
         return encode(self.fields())
 
+    def last(self) -> Record:
+        """The record as it was written last."""
+        return Record(self._changed_ns, *(self._record or self._machine.visible))
+
+    def moved(self) -> None:
+        """The directory is another one now: what is in there may be older than what was written last."""
+        self._where = self._directory.identity()
+        self._failing.clear()
+        self._pause, self.retry_at, self.failed_by = 0.0, None, 0
+        self.doubt()
+
     def doubt(self) -> None:
         """After an error, nobody knows what is in the files: write them."""
         self._record = self._state = None

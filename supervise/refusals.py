@@ -23,6 +23,10 @@ class StatusDirError(Exception):
         self.passing = passing
 
 
+class LockHeld(StatusDirError):
+    """Another process holds the lock."""
+
+
 class WrongKind(StatusDirError):
     """What has the name is no regular file, or no FIFO."""
 

@@ -12,6 +12,8 @@ import fcntl
 import os
 import stat
 
+from supervise import claims
+from supervise.refusals import LockHeld as LockHeld
 from supervise.refusals import NotBelieved as NotBelieved
 from supervise.refusals import StatusDirError as StatusDirError
 from supervise.refusals import WrongKind as WrongKind
@@ -86,6 +88,9 @@ class StatusDir:
         self._starting = True
         self.replaced: list[str] = []
         self._lock_was: tuple[int, int] | None = None  # the lock, and its mode before it was closed to others
+        self._claim: tuple[int, bytes] | None = None  # the lock, and what it said before
+        # Asked when nothing can be made here, for the directory has been removed: whether there is one again (home.py).
+        self.restore: Callable[[], bool] | None = None
 
     @classmethod
     def attach(cls, path: str, fd: int) -> StatusDir:
@@ -96,6 +101,11 @@ class StatusDir:
         directory.foreign = is_foreign(fd)
         return directory
 
+    @property
+    def made(self) -> bool:
+        """Whether this object has made the directory itself, and nobody else can have put anything there before."""
+        return self._made_dirs[-1:] == [self.path]
+
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
         path = self.path if name == "." else f"{self.path}/{name}"
         return StatusDirError(f"cannot {what} {path}: {why.strerror}", is_passing(why))
@@ -105,6 +115,8 @@ class StatusDir:
         try:
             fd = os.open(name, flags | _SAFE, mode, dir_fd=self.fd)
         except OSError as why:
+            if why.errno == errno.ENOENT and flags & os.O_CREAT and self.restore and self.restore():
+                return self._open(name, flags, right, what, mode)
             if why.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 found_mode = self._mode(name)
                 if not right(found_mode):
@@ -173,13 +185,11 @@ class StatusDir:
         except OSError as why:
             if why.errno != errno.EWOULDBLOCK:
                 raise self._refused("lock", LOCK, why) from None
-            raise StatusDirError(f"cannot lock {self.path}/{LOCK}: held by pid {_holder(fd)}") from None
+            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {_holder(fd)}") from None
 
     def _is_current(self, fd: int) -> bool:
         try:
-            return os.path.samestat(os.stat(LOCK, dir_fd=self.fd, follow_symlinks=False), os.fstat(fd))
-        except FileNotFoundError:
-            return False
+            return self.names(LOCK, fd)
         except OSError as why:
             raise self._refused("look at", LOCK, why) from None
 
@@ -210,6 +220,18 @@ class StatusDir:
         """Whether there is anything by that name.  Raises StatusDirError."""
         return self._mode(name) != 0
 
+    def names(self, name: str, fd: int) -> bool:
+        """Whether that is the name of an open file here.  Raises OSError: nobody knows."""
+        try:
+            return os.path.samestat(os.lstat(name, dir_fd=self.fd), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def claim(self, lock: int, place: bytes) -> None:
+        """Have the lock say which path it is held for (claims.py).  Raises OSError."""
+        self._claim = (lock, claims.said(lock)) if self._starting else None
+        claims.claim(lock, place)
+
     # The FIFOs.
 
     def open_fifos(self) -> tuple[int, int]:
@@ -218,7 +240,12 @@ class StatusDir:
         `control` is opened for both reading and writing, so that it never ends; `ok` only for reading, so
         that opening it for writing tells whether a supervise is alive.
         """
-        return self._fifo(CONTROL, os.O_RDWR), self._fifo(OK, os.O_RDONLY)
+        control = self._fifo(CONTROL, os.O_RDWR)
+        try:
+            return control, self._fifo(OK, os.O_RDONLY)
+        except StatusDirError:
+            close(control)
+            raise
 
     def _fifo(self, name: str, flags: int) -> int:
         if self.has(name):
@@ -336,6 +363,10 @@ class StatusDir:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
         try:
             return os.open(name, flags, 0o644, dir_fd=self.fd)
+        except FileNotFoundError:
+            if not (self.restore and self.restore()):
+                raise
+            return os.open(name, flags, 0o644, dir_fd=self.fd)
         except FileExistsError:
             # Left over from a supervise that was killed, or planted.
             os.unlink(name, dir_fd=self.fd)
@@ -384,6 +415,7 @@ class StatusDir:
     def keep(self) -> None:
         """The service runs: what was made stays."""
         self._starting = False
+        self._claim = None
         self._made_dirs.clear()
         self._made_files.clear()
 
@@ -394,6 +426,11 @@ class StatusDir:
         if self._lock_was:
             try:
                 os.fchmod(*self._lock_was)
+            except OSError:
+                pass
+        if self._claim:
+            try:  # before the lock is removed: this process may live for a moment, and is not to be found by it
+                claims.rewrite(*self._claim)
             except OSError:
                 pass
         for name, data in self._found.items():

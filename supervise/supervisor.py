@@ -11,6 +11,7 @@ machine has been told.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from supervise.conffile import ConfFile
     from supervise.config import Config
     from supervise.heritage import Heritage
+    from supervise.home import Home
     from supervise.machine import Action
     from supervise.options import Options
     from supervise.statusdir import Kept, StatusDir
@@ -90,6 +92,7 @@ class Supervisor:
         self._wakeup = Wakeup()
         self._orders = Orders(kept.control, self._wakeup, self.machine, self._charge, self._actions, log)
         self._conf = conf
+        self._home: Home | None = None
         self._eager_from: float | None = None
         self._direct: Process | None = None  # see Orders.direct
         self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
@@ -185,6 +188,7 @@ class Supervisor:
         """
         from supervise.alarm import Alarms
         from supervise.follow import ConfFollower
+        from supervise.home import Home
         from supervise.upgrade import Upgrader
         from supervise.watch import Watch
 
@@ -193,7 +197,9 @@ class Supervisor:
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
         hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
         self._actions.upgrader = Upgrader(*hooks, self._ignored, log)
-        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log)
+        place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._recorder, self._charge, log)
+        self._home = Home(self._directory, self._kept, place, *parts)
+        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log, self._home)
 
     # The loop.
 
@@ -236,7 +242,8 @@ class Supervisor:
             self._trouble.note(why)
         # Nobody will write later what cannot be written now; but a full disk is not waited for.
         end = time.monotonic() + _LAST_TRY
-        while self._recorder.failed_by and self._recorder.failed_by not in FULL and time.monotonic() < end:
+        hopeless = (*FULL, errno.ENOENT)  # nor is a directory that was removed
+        while self._recorder.failed_by and self._recorder.failed_by not in hopeless and time.monotonic() < end:
             pause(0.05)
             self._recorder.doubt()
             self._settle()
@@ -248,7 +255,7 @@ class Supervisor:
         code = self._recorder.exit_code
         if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
-        return 111 if self.machine.gave_up else 0
+        return 111 if self.machine.gave_up or (self._home and self._home.lost) else 0
 
     def _see_alarms_off(self) -> None:
         """Wait for alarms on their way: a container, or a systemd unit, ends with this process.  A signal ends that."""
@@ -278,6 +285,8 @@ class Supervisor:
             self._orders.by_signal()
             self._actions.mend()
             self._recorder.doubt()
+            if self._home:
+                self._home.due = time.monotonic()
         except Exception as why:
             self._trouble.note(why)
         self._settle()
@@ -311,18 +320,18 @@ class Supervisor:
                     self._actions.events(charge.ready(fd, events))
             except Exception as why:
                 self._trouble.note(why)
-        self._on_time(now)
+        self._on_time(now, bool(ready))
         if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
             self._orders.read()
 
-    def _on_time(self, now: float) -> None:
-        """Do what is due."""
+    def _on_time(self, now: float, ready: bool) -> None:
+        """Do what is due; `ready`: something has happened."""
         actions = self._actions
         follower, upgrader = actions.follower, actions.upgrader
-        if follower and follower.look_at is not None and now >= follower.look_at:
-            config = follower.look()
-            if config is not None:
-                self._event(states.CONFIG, config)
+        if follower and self._home:
+            actions.events(iter(self._home.turn(follower, now, ready)))
+            if self._home.unread and not self._orders.waiting:
+                self._orders.take(self._home.take_unread())
         actions.events(self._charge.on_time(time.monotonic()))
         actions.on_time(now)
         if upgrader and upgrader.deadline is not None and now >= upgrader.deadline:
@@ -335,6 +344,7 @@ class Supervisor:
         deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.due]
         deadlines += self._charge.deadlines()
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
+        deadlines += [self._home.due] if self._home else []
         deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
         deadlines += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
         due = [at for at in deadlines if at is not None]
