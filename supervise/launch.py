@@ -15,6 +15,7 @@ import os
 import sys
 
 from supervise import state
+from supervise.claims import claim_of
 from supervise.conffile import ConfFile
 from supervise.handoff import NO_ORPHANS
 from supervise.heritage import Heritage
@@ -28,7 +29,7 @@ from supervise.recorder import boot_id
 from supervise.restrictions import stays
 from supervise.service import ignored_signals
 from supervise.starter import StartError
-from supervise.statusdir import LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
+from supervise.statusdir import LOCK, LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -150,6 +151,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         directory = patiently(StatusDir, options.path)
         lock = patiently(directory.lock)
         locked = True
+        rivalry = claim(directory, lock)
         boot = known_boot()
         kept = Kept(lock, *patiently(directory.open_fifos))
         conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
@@ -167,7 +169,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
                 say("supervise", "warning", problem)
         for line in heritage.notices:
             log.add(NOTICE, "%s", line)
-        for problem in problems + directory.replaced + heritage.warnings:
+        for problem in problems + directory.replaced + rivalry + heritage.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
@@ -191,6 +193,29 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             directory.undo()
         return None
     return supervisor
+
+
+def claim(directory: StatusDir, lock: int) -> list[str]:
+    """Have the lock say which path it is held for; the warnings.
+
+    Raises StatusDirError if another supervise has this path, whose directory was moved away or removed.  Where the lock
+    says so already, this is the directory that the path led to before, and nobody else can have it.
+    """
+    place = absolute(os.fsencode(directory.path))
+    warnings = []
+    if claim_of(lock) != place:
+        from supervise import rivals
+
+        warning = rivals.look(directory, lock, place)
+        # It is not needed again: out of memory, for which its functions must not refer to it, nor it to them.
+        del sys.modules[rivals.__name__], sys.modules["supervise"].rivals
+        vars(rivals).clear()
+        try:
+            directory.claim(lock, place)
+        except OSError as why:
+            warning = f"cannot write {directory.path}/{LOCK}: {why.strerror}"
+        warnings += [warning] if warning else []
+    return warnings
 
 
 def has_log(directory: StatusDir) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -24,6 +25,11 @@ def words_of(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def remove(path: Path) -> None:
+    """rm -r, also where supervise has just written a file."""
+    wait_for(f"{path} to be removed", lambda: not shutil.rmtree(path, ignore_errors=True) and not path.exists())
 
 
 class App(Box):

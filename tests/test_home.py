@@ -12,13 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Callable
 
 import pytest
 from conftest import SUPERVISE, Box, alive, wait_for
 from heirs import state
-from moving import App, words_of
+from moving import App, remove, words_of
 from speaking import descriptors
 from system import needs
 from test_config_limits import exhausted, nobody_else, unprivileged  # noqa: F401 (fixtures)
@@ -32,11 +33,6 @@ WAYS: dict[str, Callable[[App], object]] = {
     "grandparent removed": lambda app: remove(app.folder),
     "grandparent moved": lambda app: app.folder.rename(app.folder.with_name("old")),
 }
-
-
-def remove(path: Path) -> None:
-    """rm -r, also where supervise has just written a file."""
-    wait_for(f"{path} to be removed", lambda: not shutil.rmtree(path, ignore_errors=True) and not path.exists())
 
 
 @pytest.fixture
@@ -419,14 +415,16 @@ def test_what_is_mounted_there_is_unmounted(app: App) -> None:
 def test_while_the_service_is_being_restarted(app: App) -> None:
     """It always ends with one process, one supervise, and a record that is true."""
     app.begin()
-    for _ in range(3):
-        os.kill(app.service, signal.SIGKILL)
-        remove(app.status)
+    for stopped in (True, False, False):
+        with app.stopped() if stopped else nullcontext():
+            os.kill(app.service, signal.SIGKILL)
+            remove(app.status)
         app.wait_another()
         app.wait_here()
         assert app.processes_of_service() == {app.service}
         app.assert_whole()
-        app.wait_stdout("ready\n")  # of this process: the files are new
+        if stopped:  # there was no directory when it was to be started, so it was made for that
+            app.wait_stdout("ready\n")
 
 
 def test_while_it_is_paused(app: App) -> None:

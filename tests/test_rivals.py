@@ -1,0 +1,212 @@
+"""A start where another supervise has the path, though its directory was moved away or removed: it is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import Box, alive
+from moving import App, remove
+
+from supervise import rivals
+from supervise.claims import claim_of
+from supervise.statusdir import StatusDir, StatusDirError
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    made = App(tmp_path / "box")
+    made.folder.mkdir()
+    yield made
+    made.clean()
+    made.kill_all()
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def refused(done: subprocess.CompletedProcess[str], app: App, what: str) -> None:
+    text = f"supervise: fatal: cannot supervise status/app: pid {app.supervisor_pid} supervises it, whose {what}\n"
+    assert (done.returncode, done.stderr) == (111, text)
+
+
+def test_the_lock_says_which_path_it_is_held_for(app: App) -> None:
+    app.begin()
+    found = (app.status / "lock").stat()
+    assert (app.status / "lock").read_text() == f"{found.st_dev}:{found.st_ino} {app.status}\n"
+
+
+def test_it_finds_the_other_and_leaves_nothing(app: App) -> None:
+    """The one that is running stands still meanwhile, and so can do nothing about it."""
+    app.begin()
+    folder, status = app.folder, app.folder / "status"
+    with app.stopped():
+        old = app.status.rename(folder / "old")
+        refused(app.second_start(), app, f"directory was moved to {old}")
+        assert list(status.iterdir()) == []
+        # However the path is spelled.
+        (folder / "link").symlink_to(".")
+        done = app.run("-u", f"{folder}/link/status/app", "sleep", "1000")
+        assert done.returncode == 111 and f"whose directory was moved to {old}\n" in done.stderr
+        # Also into a directory that is there already, with a lock or without.
+        app.status.mkdir()
+        refused(app.second_start(), app, f"directory was moved to {old}")
+        (app.status / "lock").write_text("earlier")
+        refused(app.second_start(), app, f"directory was moved to {old}")
+        assert [(path.name, path.read_text()) for path in app.status.iterdir()] == [("lock", "earlier")]
+        shutil.rmtree(status)
+        refused(app.second_start(), app, f"directory was moved to {old}")
+        assert not status.exists()
+        shutil.rmtree(old)
+        refused(app.second_start(), app, "directory was removed")
+        assert not status.exists()
+    app.wait_here()
+    app.assert_whole()
+    with app.stopped():
+        (app.status / "lock").unlink()
+        refused(app.second_start(), app, "lock was removed or replaced")
+        assert not (app.status / "lock").exists()
+    app.wait_here()
+    app.assert_whole()
+
+
+def test_it_does_not_take_another_for_it(app: App) -> None:
+    """A service of that name elsewhere, one of another name, a directory that only was at that path, a dead one."""
+    app.begin()
+    elsewhere = App(app.folder.with_name("elsewhere"))
+    elsewhere.folder.mkdir()
+    other = App(app.folder, "other")
+    try:
+        with app.stopped():
+            app.status.rename(app.folder / "status" / "old")
+            assert alive(elsewhere.begin().service)
+            assert alive(other.begin().service)
+        app.wait_here()
+        with app.stopped():
+            # It left this one, and its lock.
+            assert alive(Box(app.folder, "old").start("sleep", "1000"))
+        app.control("dx")
+        app.wait_ended()
+        remove(app.status)
+        assert alive(app.begin().service)
+    finally:
+        for each in (elsewhere, other):
+            each.clean()
+            each.kill_all()
+
+
+def test_after_a_start_that_failed(app: App) -> None:
+    """Its process may live for a moment: it has given the path up before."""
+    for _ in range(5):
+        assert app.run("-u", "status/app", "no-such-program").returncode == 111
+        assert not app.status.exists()
+        app.begin()
+        app.control("dx")
+        app.wait_ended()
+        remove(app.folder / "status")
+
+
+def test_a_race_of_both(tmp_path: Path) -> None:
+    """Starts at any time after the directory has gone: in the end there is one supervise, and the same process."""
+    apps = [App(tmp_path / str(number)) for number in range(5)]
+    problems: list[str] = []
+
+    def race(app: App) -> None:
+        chance = random.Random(app.folder.name)
+        for _ in range(10):
+            app.status.rename(app.folder / "old") if chance.random() < 0.5 else remove(app.status)
+            time.sleep(chance.random() * 0.4)
+            done = app.second_start()
+            if done.returncode != 111 or not any(
+                text in done.stderr for text in (f"pid {app.supervisor_pid} supervises it", "held by pid")
+            ):
+                problems.append(f"{done.returncode} {done.stderr}")
+            app.wait_here()
+            if app.processes_of_service() != {app.service}:
+                problems.append(f"{app.processes_of_service()}")
+            shutil.rmtree(app.folder / "old", ignore_errors=True)
+
+    try:
+        for app in apps:
+            app.folder.mkdir()
+            app.begin()
+        with ThreadPoolExecutor(len(apps)) as pool:
+            list(pool.map(race, apps))
+        assert problems == []
+        for app in apps:
+            app.assert_whole()
+    finally:
+        for app in apps:
+            app.clean()
+            app.kill_all()
+
+
+# Where it cannot look.
+
+
+@pytest.fixture
+def homeless(app: App) -> Iterator[App]:
+    """A supervise that stands still, and whose directory is removed."""
+    app.begin()
+    with app.stopped():
+        remove(app.status)
+        yield app
+
+
+def look(app: App) -> str | None:
+    """As a start does."""
+    directory = StatusDir(str(app.status))
+    lock = directory.lock()
+    try:
+        return rivals.look(directory, lock, os.fsencode(app.status))
+    finally:
+        directory.undo()
+        os.close(lock)
+        os.close(directory.fd)
+
+
+def test_where_the_kernel_does_not_list_locks(homeless: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> list[int]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(rivals, "_holders", absent)
+    with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
+        look(homeless)
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_not_knowing_is_not_nobody(homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool) -> None:
+    tries = []
+    holders = rivals._holders
+
+    def fails() -> list[int]:
+        tries.append(1)
+        if lasts or len(tries) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return holders()
+
+    monkeypatch.setattr(rivals, "_holders", fails)
+    monkeypatch.setattr(rivals, "_PATIENCE", 0.5)
+    monkeypatch.setattr(rivals, "_PAUSE", 0.01)
+    text = "cannot tell whether another supervise does: Too many open files" if lasts else "supervises it, whose"
+    with pytest.raises(StatusDirError, match=text):
+        look(homeless)
+    assert len(tries) > 2
+
+
+def test_a_claim_that_was_copied_is_none(tmp_path: Path) -> None:
+    directory = StatusDir(str(tmp_path / "status" / "app"))
+    lock = directory.lock()
+    directory.claim(lock, b"/there")
+    assert claim_of(lock) == b"/there"
+    shutil.copy(tmp_path / "status/app/lock", tmp_path / "copy")
+    with (tmp_path / "copy").open("rb") as copy:
+        assert claim_of(copy.fileno()) == b""
+    os.close(lock)
+    os.close(directory.fd)
