@@ -16,7 +16,7 @@ from supervise.unsent import LONGEST, Unsent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Callable
 
     from supervise.alarm import Alarms
     from supervise.charge import Charge
@@ -35,8 +35,8 @@ _SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent
 class Actions:
     """What the machine asks for is done here.
 
-    `sent`: a signal that was sent before the machine asked for it.  `follower`, `alarms` and `upgrader` are None until
-    they have been imported; what needs them is tried again until then.
+    `sent`: a signal that was sent before the machine asked for it.  `follower`, `alarms` and `new_upgrader` are None
+    until they have been imported; what needs them is tried again until then.
     """
 
     def __init__(
@@ -53,9 +53,11 @@ class Actions:
         self._clear_again = ""  # the signal that somebody of what is left is still to be sent
         self._clear_at, self._pause = 0.0, _SHORTEST
         self.script_pid = 0
+        self.script: Process | None = None  # the restart script, where it is not a child
         self.follower: ConfFollower | None = None
         self.alarms: Alarms | None = None
-        self.upgrader: Upgrader | None = None
+        self.upgrader: Upgrader | None = None  # since the first `e`
+        self.new_upgrader: Callable[[], Upgrader] | None = None
 
     def event(self, event: str, value: Any = None) -> None:
         """Something has happened."""
@@ -105,11 +107,12 @@ class Actions:
             self._end_script()
         elif kind == states.GONE:
             self._recorder.exited(*action[1:])
-        elif not (self.follower and self.upgrader and self.alarms):
+        elif not (self.follower and self.new_upgrader and self.alarms):
             raise RuntimeError("parts of supervise are not loaded yet")
         elif kind == states.RELOAD:
             return [(states.CONFIG, self.follower.read())]
         elif kind == states.UPGRADE:
+            self.upgrader = self.upgrader or self.new_upgrader()
             self.upgrader.attempt()
         elif kind == states.ALARM:
             self.alarms.give(self._machine, self._charge.check_output, *action[1:])
@@ -143,7 +146,10 @@ class Actions:
             self.alarms.retry(now)
 
     def _end_script(self) -> None:
-        problem = send(self.script_pid, "TERM", True) if self.script_pid else None
+        if self.script:
+            problem = self.script.send("TERM", True)
+        else:
+            problem = send(self.script_pid, "TERM", True) if self.script_pid else None
         if problem:
             raise ChildProcessError(problem)
 

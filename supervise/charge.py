@@ -176,6 +176,17 @@ class Charge:
             self._succession.recall([process])
         return []
 
+    def hold(self) -> None:
+        """Have the pidfd that there was no descriptor left for when the process was started.  Raises OSError."""
+        if self.process and self.process.hold():
+            self._poll.register(self.process.fd, select.POLLIN)
+
+    def go_on(self) -> bool:
+        """In a copy of the process whose children they are: none is a child any more.  Whether it can be supervised."""
+        if self._checks:
+            self._checks.forget()
+        return not self.process or self.process.disown(self._machine.paused)
+
     def descriptors(self) -> dict[str, int]:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
         service = self.process.fd if self.process else -1

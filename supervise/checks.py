@@ -80,6 +80,10 @@ class Checks:
         self._config = None
         self._kill()
 
+    def forget(self) -> None:
+        """The one that was to end is another process's child: nobody will say that it has."""
+        self.pid, self._killed = 0, False
+
     def configure(self, config: Config, now: float) -> None:
         """The configuration has changed."""
         if self._config is None:

@@ -15,5 +15,10 @@ try:
 except Exception as why:  # no descriptor or no memory for it, say: one line, and no traceback
     os.write(2, f"supervise: fatal: cannot start: {type(why).__name__}: {why}\n".encode("utf-8", "backslashreplace"))
     code = 111
+    # In the foreground, where it replaces another that goes on in its stead: upgrade.py, rule 7.
+    guardian = int(sys._xoptions.get("guardian", 0))
+    if guardian:
+        from supervise.standin import stand_in
 
+        code = stand_in(guardian)
 sys.exit(code)

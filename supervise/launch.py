@@ -14,7 +14,6 @@ import fcntl
 import os
 import sys
 
-from supervise import state
 from supervise.claims import claim_of
 from supervise.conffile import ConfFile
 from supervise.handoff import NO_ORPHANS
@@ -88,15 +87,18 @@ def main() -> int:
     if not told:
         return 0  # the command line was wrong, or asked for something else
     options = Options.decode(told)
-    if options.trial:
-        state.decode(options.handover.encode())
-        return 0
     env, apart = set_apart(environment())
     options.variables = {**apart, **options.variables}
     env.update(options.variables)
     os.environb.update(options.variables)  # for %(ENV_x)s in the configuration
     ignored = ignored_signals()
+    if options.trial:
+        from supervise.rehearsal import rehearse
+
+        return rehearse(options, env, ignored)
     if options.handover:
+        from supervise.arrival import carry_on
+
         return carry_on(options, env, ignored).run()
     try:
         report = settle_descriptors(not options.foreground)
@@ -272,12 +274,17 @@ def furnish(
     conf: ConfFile,
     config: Config,
     problems: list[str],
+    place: str = "",
+    kind: type[Supervisor] = Supervisor,
 ) -> tuple[Supervisor, Log]:
-    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow."""
+    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow.
+
+    `place`: the absolute path of the directory, where it is known already.
+    """
     name = service_name(options.path)
     log = Log(directory, echo=2 if options.foreground else None)
     env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
-    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(options.path))
+    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(place or options.path))
     if NO_ORPHANS in sys._xoptions:
         log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
@@ -293,34 +300,10 @@ def furnish(
         forwarder = Forwarder(Upstream(env))
     for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"):
         env.pop(variable, None)  # who set them meant supervise
-    made = Supervisor(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
+    made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
     return made, log
 
 
 def absolute(path: bytes) -> bytes:
     """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
     return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)
-
-
-def carry_on(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor:
-    """What `launch` does, for a supervise that replaces another in the same process (upgrade.py)."""
-    fields = state.decode(options.handover.encode())
-    descriptors = fields["descriptors"]
-    for fd in descriptors.values():
-        if fd >= 0:
-            os.set_inheritable(fd, False)
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    os.close(null)
-    rename_process()
-    directory = StatusDir.attach(options.path, descriptors["directory"])
-    directory.keep()
-    kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
-    options = options.without_handover()
-    conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
-    config, problems = conf.read(recalled(fields))
-    supervisor, log = furnish(options, directory, kept, env, ignored, fields["boot_id"], conf, config, problems)
-    for problem in problems:
-        log.add(WARNING, "%s", problem)
-    supervisor.carry_on(fields)
-    return supervisor

@@ -61,6 +61,26 @@ class Process:
             pass  # its end is about to be seen
         self.look_again()
 
+    def hold(self) -> bool:
+        """Try again to have a pidfd; whether there is one now that was not.  Raises OSError: no descriptor is left."""
+        if self.fd >= 0:
+            return False
+        try:
+            self.fd = os.pidfd_open(self.pid)
+        except OSError as why:
+            if why.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            return False  # an old kernel
+        return True
+
+    def disown(self, paused: bool) -> bool:
+        """It is no child any more, for its parent has ended; whether that leaves a way to see its end."""
+        self.child = False
+        if paused and self.fd >= 0:
+            # The kernel lets go on what is stopped and has nobody any more in its session who could do so.
+            self.send("STOP", False)
+        return self.fd >= 0
+
     def look_again(self) -> None:
         """See what its process group and session are by now; a daemon makes its own when it has been forked."""
         if self.child:

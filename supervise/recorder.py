@@ -79,6 +79,17 @@ class Recorder:
             service = fields["service"]
             self._service = service if service and service["pid"] == pid else None
 
+    def move(self) -> None:
+        """This is another process now, which goes on with what it has inherited as a copy (guardian.py)."""
+        self._self = os.getpid(), os.getsid(0)
+
+    def superseded(self) -> bool:
+        """Whether the state is one that the next version has written in the same process."""
+        try:
+            return b'"upgrades": %d,' % (self.upgrades + 1) in (self._directory.read(STATE) or b"")
+        except (OSError, StatusDirError):
+            return False
+
     def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
         """The service has ended: for people who ask later how."""
         self._phase = None, None  # the next one has its own

@@ -466,15 +466,7 @@ def is_foreign(fd: int) -> bool:
 
 
 def _holder(fd: int) -> str:
-    """Who holds the flock on the file, as the kernel lists it; only asked for when a start is refused."""
-    found = os.fstat(fd)
-    wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    try:
-        with open("/proc/locks", encoding="ascii") as locks:
-            for line in locks:
-                fields = line.split()
-                if "FLOCK" in fields and wanted in fields:
-                    return fields[fields.index(wanted) - 1]
-    except OSError:
-        pass
-    return "unknown"
+    """Who holds the flock on the file; only asked for when a start is refused."""
+    from supervise.holder import holder
+
+    return holder(fd)

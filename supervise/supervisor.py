@@ -18,7 +18,7 @@ import select
 import time
 from _random import Random  # without `random`, which costs more than all of this package
 
-from supervise import states
+from supervise import shelf, states
 from supervise.actions import Actions
 from supervise.charge import Charge
 from supervise.exitstatus import ExitStatus
@@ -37,8 +37,6 @@ from supervise.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from supervise.conffile import ConfFile
     from supervise.config import Config
     from supervise.heritage import Heritage
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
     from supervise.machine import Action
     from supervise.options import Options
     from supervise.statusdir import Kept, StatusDir
+    from supervise.upgrade import Upgrader
     from supervise.upstream import Forwarder
 
 _ALARM_LIMIT = 35.0  # seconds that the alarms on their way may take: a little more than their helper has
@@ -96,6 +95,7 @@ class Supervisor:
         self._eager_from: float | None = None
         self._direct: Process | None = None  # see Orders.direct
         self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
+        self._guardian = 0  # the pid of a copy of the supervise that this one has replaced
         self._forwarder = forwarder
 
     # The start.
@@ -152,27 +152,6 @@ class Supervisor:
         if self._recorder.failed_by and self._recorder.failed_by not in FULL:
             raise StartError(self._recorder.problem)
 
-    def carry_on(self, fields: dict[str, Any]) -> None:
-        """Be what the supervise was that this one replaces in the same process; `fields` as `_handover` has them."""
-        self._wakeup.begin()
-        self._complete_if_possible()
-        self.machine.carry_on(fields, time.monotonic())
-        self._recorder.inherit(fields, self.machine.pid)
-        self._charge.inherit(fields)
-        self._charge.equip(self.machine.config)
-        self._charge.recall(fields)
-        self._recorder.upgrades = fields["upgrades"] + 1
-        self._recorder.upgrades_refused = fields["upgrades_refused"]
-        self._actions.script_pid = fields["script_pid"]
-        if self._actions.alarms:
-            self._actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
-        self._actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
-        self._log.add(NOTICE, "supervise replaced by the installed version")
-        # What has ended and what was signalled meanwhile has been noted already.
-        self._children()
-        self._orders.by_signal()
-        self._settle()
-
     def _complete_if_possible(self) -> None:
         try:
             if self._actions.follower is None:
@@ -189,16 +168,15 @@ class Supervisor:
         from supervise.alarm import Alarms
         from supervise.follow import ConfFollower
         from supervise.home import Home
-        from supervise.upgrade import Upgrader
         from supervise.watch import Watch
 
         watch, log = Watch(self._env, self._ignored), self._log
         poll: select.poll = self._poll  # type: ignore[assignment]
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
-        hooks = self._handover, self._prepare_upgrade, self._upgrade_refused
-        self._actions.upgrader = Upgrader(*hooks, self._ignored, log)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._recorder, self._charge, log)
         self._home = Home(self._directory, self._kept, place, *parts)
+        shelf.fill()
+        self._actions.new_upgrader = self._new_upgrader
         self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log, self._home)
 
     # The loop.
@@ -212,6 +190,7 @@ class Supervisor:
         self._poll.register(self._kept.control, select.POLLIN)
         self._follow()
         self._settle()
+        self._arrived()
         while self.machine.state != states.ENDED and not self._orders.left:
             try:
                 ready = self._poll.poll(self._timeout())
@@ -316,6 +295,8 @@ class Supervisor:
                     self._orders.by_signal()
                 elif self._actions.follower and fd == self._actions.follower.fd:
                     self._actions.follower.ready()
+                elif self._actions.script and fd == self._actions.script.fd:
+                    self._script_ended(self._actions.script)
                 elif fd != ended:  # whose number may be another descriptor's by now
                     self._actions.events(charge.ready(fd, events))
             except Exception as why:
@@ -406,42 +387,36 @@ class Supervisor:
             self._actions.script_ended(str(how) if how.code != 0 else None)
         elif self._actions.alarms and pid in self._actions.alarms.pids:
             self._actions.alarms.delivered(pid, how)
-        elif self._actions.upgrader and pid == self._actions.upgrader.pid:
-            self._actions.upgrader.tried(how)
+        elif pid == self._guardian:
+            self._replaced()
+        elif self._actions.upgrader and self._actions.upgrader.owns(pid):
+            self._actions.upgrader.ended(how)
         else:
             if self._actions.follower:
                 self._actions.follower.reaped(pid, how)
             self._actions.events(self._charge.reaped(pid, how))
 
+    def _script_ended(self, script: Process) -> None:
+        """A restart script that is not a child."""
+        how = script.ended()
+        self._poll.unregister(script.fd)
+        script.close()
+        self._actions.script = None
+        self._actions.script_ended(str(how) if how.code != 0 else None)
+
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
-    def _prepare_upgrade(self) -> list[int] | None:
-        """Everything is written: the descriptors to keep; none if supervise ends, None if it cannot be now."""
-        # Those that came before; later ones wait for the handlers of the new version.
-        self._orders.by_signal()
-        if self.machine.state == states.ENDED or self._orders.left:
-            return []
-        if self.machine.state in (states.CLEANUP, states.SUCCESSION):
-            return None
-        self._charge.end_check()
-        self._settle()
-        self._log.flush(ending=True)
-        descriptors = [self._directory.fd, *self._kept.numbers().values(), *self._charge.descriptors().values()]
-        return [fd for fd in descriptors if fd >= 0]
+    def _new_upgrader(self) -> Upgrader:
+        *_, upgrade, replaceable = map(shelf.take, shelf.UPGRADE)
+        self.__class__ = replaceable.Replaceable
+        made: Upgrader = upgrade.Upgrader(self, self._ignored, self._log)
+        return made
 
-    def _upgrade_refused(self) -> None:
-        self._recorder.upgrades_refused += 1
+    def _arrived(self) -> None:
+        """About to obey: where this replaces another (arrival.py), there is something to do."""
 
-    def _handover(self, trial: bool) -> Options:
-        """What this supervise was told, and what it knows."""
-        process = self._charge.process
-        fields = {
-            **self._recorder.fields(),
-            "deadline_at": self.machine.deadline,  # in the same process it holds on
-            "child": process.child if process else True,
-            "script_pid": self._actions.script_pid,
-            "alarm_pids": sorted(self._actions.alarms.pids) if self._actions.alarms else [],
-            "mailer_missing": bool(self._actions.alarms and self._actions.alarms.nobody_can_send),
-            "descriptors": {**self._kept.numbers(), "directory": self._directory.fd, **self._charge.descriptors()},
-        }
-        return self._options.with_handover(fields, trial)
+    def _replaced(self) -> None:
+        """This is the supervise now, and there is no other that has the lock open."""
+        self._guardian = 0
+        self._recorder.upgrades += 1
+        self._log.add(NOTICE, "supervise replaced by the installed version")

@@ -4,14 +4,16 @@
 
 For each phase the system calls of supervise are recorded once with strace.  Then, for each of them, the phase is run
 again in a folder of its own, with strace told to kill supervise (SIGKILL) as it enters that call: the n-th of its
-name.  Then supervise is started again as a user would, and there must be exactly one process of the service, a record
-of 20 valid bytes that names it, a FIFO whose letters are obeyed, and no file that does not belong there.  What comes
-out is a table in Markdown, the one of docs/reliability.md.
+name.  Then supervise is started again as a user would, where there is none (an upgrade leaves a copy of the old one),
+and there must be exactly one supervise and one process of the service, a record of 20 valid bytes that names it, a
+FIFO whose letters are obeyed, and no file that does not belong there.  What comes out is a table in Markdown, the one
+of docs/reliability.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -86,6 +88,7 @@ class Phase:
     name = ""
     attach = True
     resume = False
+    survives = False  # whether there may be a supervise when the one that is traced was killed
 
     def prepare(self, box: Box) -> None:
         box.start(*SERVICE)
@@ -187,9 +190,10 @@ class StopExit(Phase):
 
 
 class Upgrade(Phase):
-    """The letter `e`."""
+    """The letter `e`; killed after the exec and before it obeys, supervise is still there, as a copy of the old one."""
 
     name = "upgrade"
+    survives = True
 
     def act(self, box: Box) -> None:
         box.control("e")
@@ -201,6 +205,21 @@ class Upgrade(Phase):
 PHASES: dict[str, type[Phase]] = {
     kind.name: kind for kind in (Start, Restart, Stop, StopResume, StopExit, Adoption, Upgrade)
 }
+
+
+def heir(box: Box) -> int:
+    """Wait until it is clear who comes after a supervise that was killed: its pid, 0 for nobody."""
+
+    def in_charge() -> bool:
+        lockers = box.lockers()
+        try:
+            named = json.loads((box.status / "state").read_text())["supervise_pid"]
+        except (OSError, ValueError):
+            named = 0
+        return not lockers or lockers == [named]
+
+    until("one supervise, or none", in_charge)
+    return box.supervisor
 
 
 def record_calls(kind: type[Phase], folder: Path) -> list[str]:
@@ -250,6 +269,7 @@ class Verdict:
     def __init__(self, phase: str, point: tuple[str, int]) -> None:
         self.phase, self.point = phase, point
         self.killed = False
+        self.heir = 0  # the supervise that was still there
         self.wrong: list[str] = []
         self.detail = ""
 
@@ -274,7 +294,9 @@ def try_kill(kind: type[Phase], point: tuple[str, int], folder: Path) -> Verdict
         if not traced.over() and lock_holder(box):
             murder(box)
         traced.end()
-        if (box.status / "lock").exists():
+        if phase.survives:
+            verdict.heir = heir(box)
+        elif (box.status / "lock").exists():
             until("the lock to be free", lambda: lock_holder(box) == 0)
         look(box, phase, verdict)
     except Gone as what:
@@ -286,10 +308,11 @@ def try_kill(kind: type[Phase], point: tuple[str, int], folder: Path) -> Verdict
 
 
 def look(box: Box, phase: Phase, verdict: Verdict) -> None:
-    """Start supervise again, and fill in the verdict."""
+    """Start supervise again, unless there is one, and fill in the verdict."""
     options = ("--resume",) if phase.resume else ()
     end = time.monotonic() + PATIENCE
-    while True:
+    done = subprocess.CompletedProcess[str]([], 0, "", "")
+    while not verdict.heir:
         done = box.run(*options, "-u", f"status/{box.name}", *SERVICE, timeout=PATIENCE)
         # The service may hold a copy of the lock's descriptor for the moment between vfork and exec.
         if done.returncode == 0 or "held by" not in done.stderr or time.monotonic() > end:
@@ -317,6 +340,9 @@ def look(box: Box, phase: Phase, verdict: Verdict) -> None:
     except OSError as why:
         verdict.wrong.append("bad FIFO")
         verdict.detail += str(why)
+    if in_vain(lambda: len(box.lockers()) == 1 and verdict.heir in (0, box.supervisor), 10):
+        verdict.wrong.append("no start")
+        verdict.detail += f"supervises: {box.lockers()}"
     left = {entry.name for entry in box.status.iterdir()} - FILES
     if left and in_vain(lambda: {entry.name for entry in box.status.iterdir()} <= FILES, 10):
         verdict.wrong.append("strays")
@@ -354,6 +380,9 @@ def main() -> int:
             tried = sum(verdict.killed for verdict in verdicts)
             print_row(phase, count, tried, *(sum(word in one.wrong for one in verdicts) for word in COLUMNS))
             bad += [verdict for verdict in verdicts if verdict.wrong]
+            heirs = sum(verdict.killed and verdict.heir > 0 for verdict in verdicts)
+            if heirs:
+                print(f"{phase}: after {heirs} kills there was a supervise still", file=sys.stderr)
     for verdict in bad:
         print(verdict, file=sys.stderr)
     print(f"{time.monotonic() - began:.0f} seconds", file=sys.stderr)

@@ -127,8 +127,36 @@ class Box:
         for line in Path("/proc/locks").read_text().splitlines():
             fields = line.split()
             if wanted in fields and "FLOCK" in fields:
-                return int(fields[fields.index(wanted) - 1])
+                pid = int(fields[fields.index(wanted) - 1])
+                # Who has taken it may have ended, and left it to a copy of himself.
+                return pid if pid in self.lockers([pid]) else next(iter(self.lockers()), 0)
         return 0
+
+    def lockers(self, among: list[int] | None = None) -> list[int]:
+        """The processes that have the lock open, as `fuser lock` prints them."""
+        found = (self.status / "lock").stat()
+        pids = among if among is not None else [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+        def has_it(pid: int) -> bool:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                try:
+                    if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), found):
+                        return True
+                except OSError:
+                    continue
+            return False
+
+        holders = []
+        for pid in pids:
+            try:
+                if has_it(pid):
+                    holders.append(pid)
+            except PermissionError:
+                if among is not None:
+                    holders.append(pid)  # another user's, who is believed
+            except OSError:
+                continue
+        return holders
 
     def log(self, name: str = "supervise.log") -> str:
         path = self.status / name

@@ -1,0 +1,352 @@
+"""Whether everything that the code of this package names is there, as a linker asks: modules, functions, attributes.
+
+An interpreter finds out only when it comes to the place.  What is looked at is the compiled code, and, to know what an
+attribute is an attribute of, objects as they are when the program runs.
+
+What lives here: reading that.  What does not: making the objects (rehearsal.py).
+
+Theory of operation
+-------------------
+
+Rule 1.  A module that a function imports is imported; what it takes from that must be there.
+Rule 2.  A global name must be one of its module, or built in.
+Rule 3.  In a chain `a.b.c`, where `a` is known, `b` must be an attribute of it, and so on as far as that is known.
+         Known are modules and classes by their global names; the first argument of a method; an argument whose
+         annotation names a class of this package; what an object that was made holds in an attribute; and a variable
+         that was given such a chain.
+Rule 4.  Where something is not known nothing is said of it: a sound program is never refused.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from importlib import import_module
+from opcode import EXTENDED_ARG, hasjabs, hasjrel, opname
+from types import CodeType, FunctionType, ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+_OPTIONAL = ("_ctypes",)  # subreaper.py can do without
+_GLOBAL_SHIFT = 1 if sys.version_info >= (3, 11) else 0
+_ATTRIBUTE_SHIFT = 1 if sys.version_info >= (3, 12) else 0
+_UNKNOWN = object()
+_LOADS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
+
+
+class Instance:
+    """An object of a class of this package, or any: `made` are those that there are."""
+
+    def __init__(self, kind: type, made: list[Any]) -> None:
+        self.kind = kind
+        self.made = made
+
+
+def ours(name: str) -> bool:
+    """Whether a module is one of this package."""
+    return name == _PACKAGE or name.startswith(_PACKAGE + ".")
+
+
+def load_all(*names: str) -> list[ModuleType]:
+    """Import modules, and all that functions of this package import that come with them (rule 1).
+
+    The modules of this package.  Raises whatever an import can raise.
+    """
+    for name in names:
+        import_module(name)
+    done: dict[str, ModuleType] = {}
+    while True:
+        new = [found for found in sys.modules if ours(found) and found not in done]
+        if not new:
+            return list(done.values())
+        for found in new:
+            done[found] = sys.modules[found]
+            for code in _codes(done[found]):
+                _import_for(code)
+
+
+def _import_for(code: CodeType) -> None:
+    module = ""
+    for name, value in _instructions(code):
+        if name == "IMPORT_NAME":
+            module = value
+            try:
+                import_module(module)
+            except ImportError:
+                if module not in _OPTIONAL:
+                    raise
+        elif name == "IMPORT_FROM" and ours(module) and not hasattr(sys.modules[module], value):
+            try:
+                import_module(f"{module}.{value}")
+            except ModuleNotFoundError:
+                raise ImportError(f"{module} has no {value}, which {code.co_name} imports") from None
+
+
+def unresolved(modules: Iterable[ModuleType], made: Iterable[object]) -> Iterator[str]:
+    """What is not there; `made` are objects, and what can be reached from them is looked at as well."""
+    modules = list(modules)
+    classes = {kind.__name__: kind for module in modules for kind in _own(module, type)}
+    instances: dict[type, list[Any]] = {}
+    for one in _reached(made):
+        instances.setdefault(type(one), []).append(one)
+    for module in modules:
+        for function in _own(module, FunctionType):
+            yield from _Reader(module, function, None, classes, instances).missing()
+        for kind in _own(module, type):
+            for function, bound in _methods(kind):
+                first = _any(kind, instances) if bound else None
+                yield from _Reader(module, function, first, classes, instances).missing()
+
+
+def _any(kind: type, instances: dict[type, list[Any]]) -> Instance:
+    return Instance(kind, [one for found, made in instances.items() if issubclass(found, kind) for one in made])
+
+
+def _own(module: ModuleType, kind: type) -> Iterator[Any]:
+    for value in vars(module).values():
+        if isinstance(value, kind) and value.__module__ == module.__name__:
+            yield value
+
+
+def _methods(kind: type) -> Iterator[tuple[FunctionType, bool]]:
+    """The functions of a class, and whether their first argument is one of it."""
+    for value in vars(kind).values():
+        if isinstance(value, FunctionType):
+            yield value, value.__name__ != "__new__"
+        elif isinstance(value, (staticmethod, classmethod)):
+            yield value.__func__, False  # type: ignore[misc]
+        elif isinstance(value, property):
+            for function in (value.fget, value.fset):
+                if isinstance(function, FunctionType):
+                    yield function, True
+
+
+def _codes(module: ModuleType) -> Iterator[CodeType]:
+    functions = [*_own(module, FunctionType)]
+    functions += [function for kind in _own(module, type) for function, _ in _methods(kind)]
+    for function in functions:
+        yield from _with_nested(function.__code__)
+
+
+def _with_nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _with_nested(constant)
+
+
+def _reached(made: Iterable[object]) -> list[object]:
+    """Objects of classes of this package, from these on."""
+    found: dict[int, object] = {}
+    pending = list(made)
+    while pending:
+        one = pending.pop()
+        if id(one) in found or not ours(type(one).__module__):
+            continue
+        found[id(one)] = one
+        pending += [value for value in _attributes(one).values() if not isinstance(value, type)]
+    return list(found.values())
+
+
+def _attributes(one: object) -> dict[str, object]:
+    held = dict(getattr(one, "__dict__", {}))
+    for kind in type(one).__mro__:
+        for name in vars(kind).get("__slots__", ()):
+            if hasattr(one, name):
+                held[name] = getattr(one, name)
+    return held
+
+
+_read: dict[CodeType, list[tuple[str, Any]]] = {}
+
+
+def _instructions(code: CodeType) -> list[tuple[str, Any]]:
+    """The instructions of a function, and what they name; those that are two in one as two."""
+    if code not in _read:
+        _read[code] = list(_decoded(code))
+    return _read[code]
+
+
+_NAMES = {"LOAD_GLOBAL": _GLOBAL_SHIFT, "LOAD_ATTR": _ATTRIBUTE_SHIFT}
+_NAMES.update(dict.fromkeys(("LOAD_METHOD", "STORE_ATTR", "IMPORT_NAME", "IMPORT_FROM"), 0))
+_VARIABLES = (*_LOADS, "STORE_FAST", "LOAD_FAST_AND_CLEAR", "DELETE_FAST")
+_PAIRS = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW": ("LOAD_FAST", "LOAD_FAST"),
+    "STORE_FAST_STORE_FAST": ("STORE_FAST", "STORE_FAST"),
+    "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
+}
+_NOTHING = ("CACHE", "NOP", "RESUME", "PUSH_NULL")
+_OTHER = ("", None)
+_JUMPS = {opname[number] for number in (*hasjrel, *hasjabs)}
+
+
+def _decoded(code: CodeType) -> Iterator[tuple[str, Any]]:
+    cells = code.co_cellvars + code.co_freevars
+    if sys.version_info >= (3, 11):
+        cells = code.co_varnames + tuple(name for name in code.co_cellvars if name not in code.co_varnames)
+        cells += code.co_freevars
+    raw, more, other = code.co_code, 0, False
+    for at in range(0, len(raw), 2):
+        if raw[at] == EXTENDED_ARG:
+            more = (more | raw[at + 1]) << 8
+            continue
+        name, value, more = opname[raw[at]], raw[at + 1] | more, 0
+        if name in _NAMES:
+            yield name, code.co_names[value >> _NAMES[name]]
+        elif name in _VARIABLES:
+            yield name, _variable(code, value)
+        elif name in ("LOAD_DEREF", "STORE_DEREF"):
+            yield name, cells[value]
+        elif name in _PAIRS:
+            yield _PAIRS[name][0], _variable(code, value >> 4)
+            yield _PAIRS[name][1], _variable(code, value & 15)
+        elif name in ("SWAP", "ROT_TWO"):
+            yield "SWAP", 2 if name == "ROT_TWO" else value
+        elif name in _JUMPS:
+            yield "JUMP", None
+        elif name in _NOTHING:
+            continue
+        else:
+            if not other:
+                yield _OTHER
+            other = True
+            continue
+        other = False
+
+
+def _variable(code: CodeType, number: int) -> str:
+    return code.co_varnames[number] if number < len(code.co_varnames) else ""
+
+
+class _Reader:
+    """One function, read as rule 3 says."""
+
+    def __init__(
+        self,
+        module: ModuleType,
+        function: FunctionType,
+        first: Instance | None,
+        classes: dict[str, type],
+        instances: dict[type, list[Any]],
+    ) -> None:
+        self._module = module
+        self._code = function.__code__
+        self._variables: dict[str, object] = {}
+        for name, said in function.__annotations__.items():
+            kinds = [classes[part.strip()] for part in str(said).split("|") if part.strip() in classes]
+            if len(kinds) == 1 and name != "return":
+                self._variables[name] = _any(kinds[0], instances)
+        if first and self._code.co_argcount:
+            self._variables[self._code.co_varnames[0]] = first
+        # What is given another value anywhere is not known to be what it began as.
+        for code in _with_nested(self._code):
+            for name, value in _instructions(code):
+                if name.startswith("STORE_") and value in self._variables and name != "STORE_ATTR":
+                    del self._variables[value]
+
+    def missing(self) -> Iterator[str]:
+        """What this function, and those within it, name that is not there."""
+        given = self._given(self._given({}))  # the second time with what is known from the first
+        for code in _with_nested(self._code):
+            top: object = _UNKNOWN
+            shown = ""
+            for name, value in _instructions(code):
+                if name in (*_LOADS, "LOAD_DEREF"):
+                    top, shown = self._variables.get(value, given.get(value, _UNKNOWN)), value
+                elif name == "LOAD_GLOBAL":
+                    if value not in vars(self._module) and not hasattr(builtins, value):
+                        yield f"{self._where(code)} uses {value}, which is not there"
+                    top, shown = self._known(vars(self._module).get(value)), value
+                elif name in ("LOAD_ATTR", "LOAD_METHOD"):
+                    shown += f".{value}"
+                    if not self._has(top, value):
+                        yield f"{self._where(code)} uses {shown}, which is not there"
+                        top = _UNKNOWN
+                    else:
+                        top = self._attribute(top, value)
+                else:
+                    top = _UNKNOWN
+
+    def _given(self, known: dict[str, object]) -> dict[str, object]:
+        """The variables that are given one chain, and nothing else."""
+        found: dict[str, object] = {}
+        stores: dict[str, int] = {}
+        for code in _with_nested(self._code):
+            stack: list[object] = []
+            chosen = False  # what follows a jump may be one of several: `a or b`
+            for name, value in _instructions(code):
+                if name in ("STORE_FAST", "STORE_DEREF"):
+                    stores[value] = stores.get(value, 0) + 1
+                    top = stack.pop() if stack else _UNKNOWN
+                    found[value], chosen = _UNKNOWN if chosen else top, False
+                elif name in (*_LOADS, "LOAD_DEREF"):
+                    stack.append(self._variables.get(value, known.get(value, _UNKNOWN)))
+                elif name in ("LOAD_ATTR", "LOAD_METHOD") and stack:
+                    top = stack.pop()
+                    stack.append(self._attribute(top, value) if self._has(top, value) else _UNKNOWN)
+                elif name == "SWAP" and len(stack) >= value:
+                    stack[-1], stack[-value] = stack[-value], stack[-1]
+                else:
+                    stack.clear()
+                    chosen = chosen or name == "JUMP"
+        once = {name for name, count in stores.items() if count == 1}
+        code = self._code
+        many = bool(code.co_flags & 4) + bool(code.co_flags & 8)  # *args, **kwargs
+        arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + many]
+        return {name: value for name, value in found.items() if name in once and name not in arguments}
+
+    def _where(self, code: CodeType) -> str:
+        return f"{self._module.__name__}:{code.co_firstlineno}"
+
+    def _known(self, value: object) -> object:
+        """A module, a class or an object of this package, as what it is; anything else is not known."""
+        if isinstance(value, ModuleType):
+            return value
+        if isinstance(value, type):
+            return value if ours(value.__module__) else _UNKNOWN
+        if value is _UNKNOWN or value is None or not ours(type(value).__module__):
+            return _UNKNOWN
+        return Instance(type(value), [value])
+
+    def _has(self, known: object, name: str) -> bool:
+        if known is _UNKNOWN:
+            return True
+        if isinstance(known, Instance):
+            if hasattr(known.kind, name) or hasattr(known.kind, "__getattr__"):
+                return True
+            return any(hasattr(one, name) for one in known.made) or name in _assigned(known.kind)
+        return hasattr(known, name)
+
+    def _attribute(self, known: object, name: str) -> object:
+        if not isinstance(known, Instance):
+            return _UNKNOWN if known is _UNKNOWN else self._known(getattr(known, name, _UNKNOWN))
+        if isinstance(getattr(known.kind, name, None), (property, FunctionType)):
+            return _UNKNOWN
+        for one in known.made:
+            value = self._known(getattr(one, name, None))
+            if value is not _UNKNOWN:
+                return value
+        return _UNKNOWN
+
+
+_names: dict[type, set[str]] = {}
+
+
+def _assigned(kind: type) -> set[str]:
+    """The attributes that the methods of a class give its objects."""
+    if kind not in _names:
+        _names[kind] = {
+            value
+            for base in kind.__mro__
+            for function, _ in _methods(base)
+            for code in _with_nested(function.__code__)
+            for name, value in _instructions(code)
+            if name == "STORE_ATTR"
+        }
+        _names[kind].update(name for base in kind.__mro__ for name in vars(base).get("__annotations__", ()))
+    return _names[kind]

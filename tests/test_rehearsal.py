@@ -1,0 +1,206 @@
+"""The trial of an upgrade: what is missing in the new version is noticed, and nothing is touched (rehearsal.py)."""
+
+from __future__ import annotations
+
+import ast
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import Box, wait_for
+from heirs import Private, start, state
+
+from supervise import linkage, shelf
+from supervise.handoff import told
+from supervise.options import Options
+
+NOT_REPLACED = "not replaced by the installed version"
+MODULES = sorted(module.__name__.partition(".")[2] for module in linkage.load_all("supervise.launch", *shelf.NAMES))[1:]
+NOT_RESIDENT = ("linkage", "rehearsal")  # they are needed in the trial alone
+
+
+@pytest.fixture
+def private(box: Box) -> Private:
+    return Private(box)
+
+
+def trial(private: Private, package: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Try a package as a running supervise would that wrote the state."""
+    descriptors = {"lock": 5, "control": 6, "ok": 7, "directory": 3, "service": 8, "notify": -1, "notification": -1}
+    fields = {
+        **state(private),
+        **{"script_pid": 0, "alarm_pids": [], "mailer_missing": False, "child": False},
+        "descriptors": descriptors,
+    }
+    options = Options("status/app", ["sleep", "86399"]).with_handover(fields, True)
+    daemon = (package or private.package) / "daemon.py"
+    task = told(options)
+    try:
+        words = [sys.executable, "-B", "-S", "-E", str(daemon)]
+        return subprocess.run(words, stdin=task, cwd=private.folder, capture_output=True, text=True, timeout=60)
+    finally:
+        os.close(task)
+
+
+def assert_refused(done: subprocess.CompletedProcess[str], said: str) -> None:
+    assert done.returncode not in (0, -9), said
+    assert said in done.stderr.splitlines()[-1], (said, done.stderr)
+
+
+# The list of modules.
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this package that a file imports anywhere, but for type checkers."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            for other in node.orelse:
+                visit(other)
+            return
+        if isinstance(node, ast.ImportFrom) and node.module == "supervise":
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("supervise."):
+            found.add(node.module.partition(".")[2])
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return {name for name in found if (path.parent / f"{name}.py").exists()}
+
+
+def test_every_module_that_the_process_that_stays_can_import_is_loaded() -> None:
+    """By the source: from launch.py on, whatever any function imports."""
+    package = Path(linkage.__file__).parent
+    names = ["launch", *(name.partition(".")[2] for name in shelf.NAMES)]
+    pending, found = list(names), set(names)
+    while pending:
+        new = imported(package / f"{pending.pop()}.py") - found
+        found |= new
+        pending += new
+    assert found == set(MODULES)
+    assert {"alarm", "follow", "watch", "upgrade", "adopt", "hearing", "succession", "checks", "spawn_as"} <= found
+
+
+# What is noticed.
+
+
+def test_a_sound_version_passes_and_touches_nothing(private: Private) -> None:
+    private.conf("[global]\nnotify : yes\npidfile : pid\ncheck_command : true\nwatchdog_secs : 100\n")
+    private.env["NOTIFY_SOCKET"] = "/nowhere"
+    start(private)
+
+    def looks() -> dict[str, tuple[int, bytes]]:
+        files = [entry for entry in private.status.iterdir() if entry.is_file()]
+        return {entry.name: (entry.stat().st_mtime_ns, entry.read_bytes()) for entry in files}
+
+    wait_for("the state", lambda: state(private)["service"])
+    before = looks()
+    done = trial(private)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert looks() == before
+
+
+def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
+    """One that is missing, or does not parse, fails the trial and is named; a sample, or with EVERY_MODULE all."""
+    start(private, "sleep", "86399")
+
+    def broken(name: str) -> None:
+        package = tmp_path / f"without-{name}" / "supervise"
+        package.mkdir(parents=True)
+        for entry in private.package.glob("*.py"):
+            (package / entry.name).symlink_to(entry)
+        (package / "daemon.py").unlink()
+        (package / "daemon.py").write_text((private.package / "daemon.py").read_text())
+        if random.Random(name).random() < 0.5:
+            (package / f"{name}.py").unlink()
+            said = f"supervise.{name}" if name not in ("alarm_helper", "inotify_helper") else name
+        else:
+            (package / f"{name}.py").unlink()
+            (package / f"{name}.py").write_text("def main( -> int:\n")
+            said = "SyntaxError"
+        done = trial(private, package)
+        assert done.returncode not in (0, -9), name
+        last = done.stderr.splitlines()[-1]
+        assert said in last or f"'{name}' from" in last or f"has no {name}," in last, (name, last)
+
+    named = ["alarm", "follow", "watch", "upgrade", "checks", "adopt", "alarm_helper", "inotify_helper"]
+    wanted = MODULES if os.environ.get("EVERY_MODULE") else random.Random(9).sample(MODULES, 4)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(broken, {*named, *wanted}))
+
+
+RENAMED = {
+    "checks": ("def readable(self)", "supervise.charge"),
+    "alarm": ("def give(", "self.alarms.give"),
+    "spawn_as": ("def spawn_as(", "spawn_as"),
+    "succession": ("def reaped(self", "self._succession.reaped"),
+    "hearing": ("def close_pipe(self", "close_pipe"),
+    "follow": ("def look(self) -> Config", "follower.look"),
+    "supervisor": ("def _children(self", "self._children"),
+    "guardian": ("def taken(", "taken"),
+    "vigilance": ("def overdue(", "overdue"),
+    "machine": ("def rest(self", "machine.rest"),
+    "watch": ("def drain(self", "drain"),
+    "recorder": ("def move(self", "move"),
+}
+
+
+@pytest.mark.parametrize("module", RENAMED)
+def test_a_renamed_function_is_noticed(private: Private, module: str) -> None:
+    start(private, "sleep", "86399")
+    name, said = RENAMED[module]
+    private.change(module, name, name.replace("def ", "def new_"))
+    assert_refused(trial(private), said)
+
+
+def test_most_renamed_functions_are_noticed(private: Private) -> None:
+    """A sample of all functions that anything else of the package calls; `e` with a broken one changes nothing."""
+    start(private, "sleep", "86399")
+    sources = {name: (private.package / f"{name}.py").read_text() for name in MODULES if name not in NOT_RESIDENT}
+    everything = "\n".join(sources.values())
+    words, defined = Counter(re.findall(r"\w+", everything)), Counter(re.findall(r"def (\w+)\(", everything))
+    found = []
+    for module, text in sources.items():
+        for match in re.finditer(r"^ *def ((?!__)\w+)\(", text, re.M):
+            name = match.group(1)
+            if words[name] > 1 and defined[name] == 1:
+                found.append((module, name))
+    assert len(found) > 200
+    chosen = random.Random(9).sample(found, int(os.environ.get("RENAMED", "6")))
+    missed = []
+    for module, name in chosen:
+        private.change(module, f"def {name}(", f"def new_{name}(")
+        if trial(private).returncode == 0:
+            missed.append(f"{module}.{name}")
+        private.restore(module)
+    assert len(missed) <= max(1, len(chosen) / 10), missed
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} renamed functions noticed; not: {missed}")
+
+
+def test_what_is_wrong_is_one_line(private: Private) -> None:
+    start(private)
+    private.change("alarm", "def send(", "def new_send(")
+    private.control("e")
+    warned = private.wait_warning(NOT_REPLACED)
+    assert len(warned.splitlines()) == 1
+    assert "its trial exited with status 1: supervise.alarm:" in warned
+    assert "uses send, which is not there" in warned
+
+
+def test_the_configuration_is_read_and_the_state_understood(private: Private) -> None:
+    private.conf("[global]\nalarm_interval : 60\n")
+    start(private)
+    private.change("conffile", "def read_file(", "def read_file(path):\n    raise ValueError('no such key')\n\n\ndef _read_file(")
+    assert_refused(trial(private), "ValueError: no such key")
+    private.restore("conffile")
+    private.change("state", "VERSION = 1", "VERSION = 0")
+    assert_refused(trial(private), "version 1, this supervise knows version 0")
