@@ -90,6 +90,7 @@ class Verdict:
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
         self.injected = ""  # the line of strace
+        self.failed: list[str] = []  # all of them
         self.part = cell.part  # where in its life the process was at the last of them
         self.refused = False
         self.wrongs: list[str] = []
@@ -98,7 +99,7 @@ class Verdict:
     def judge(self) -> None:
         """Take out what is exempt."""
         for exempt in (*EXEMPT, *([INTERPRETER] if self.part == INTERPRETING else [])):
-            if self.wrongs and exempt.excuses(self.cell.phase, self.injected, self.wrongs):
+            if self.wrongs and exempt.excuses(self.cell.phase, self.failed, self.wrongs):
                 self.exempt = exempt
                 self.wrongs = []
 
@@ -191,16 +192,17 @@ def run(scene: Scene, cell: Cell) -> Verdict:
             strace.end()
         verdict.injected = strace.injected()
         text = strace.text()
+        verdict.failed = [line for line in text.splitlines() if "(INJECTED)" in line]
         begins = isinstance(scene, Start)
         if begins and verdict.injected:
             lines = [line for line in text.splitlines() if CALL.match(line)]
             failed = [part for part, line in zip(parts(lines, begins), lines) if "(INJECTED)" in line]
             verdict.part = failed[-1]
-        scene.closes = text.count("(INJECTED)") if cell.call == "close" else 0
+        scene.closes = len(verdict.failed) if cell.call == "close" else 0
         verdict.wrongs = scene.look(box)
         verdict.refused = scene.refused
-        if text.count("(INJECTED)") > TRACED:
-            verdict.wrongs.append(f"busy: {text.count('(INJECTED)')} failed calls in a second")
+        if len(verdict.failed) > TRACED:
+            verdict.wrongs.append(f"busy: {len(verdict.failed)} failed calls in a second")
     except (Gone, OSError, AssertionError) as why:
         verdict.wrongs.append(f"harness: {type(why).__name__}: {why}")
     verdict.judge()
