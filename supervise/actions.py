@@ -102,7 +102,6 @@ class Actions:
             if isinstance(started, str):
                 return [(states.SCRIPT_DONE, started)]
             self.script_pid = started
-            self._charge.note_helper(started)
         elif kind == states.END_SCRIPT:
             self._end_script()
         elif kind == states.GONE:
@@ -120,7 +119,7 @@ class Actions:
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._charge.clear(signal)
-        self._clear_again = signal if self._charge.untold and not results else ""
+        self._clear_again = signal if self._charge.leftovers.untold and not results else ""
         self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
         self._clear_at = time.monotonic() + self._pause
         return results

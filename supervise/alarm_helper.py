@@ -22,11 +22,15 @@ from typing import BinaryIO
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from supervise.alarm import NOBODY_CAN_SEND, SAID
+from supervise.descendants import send_to
 from supervise.exitstatus import from_wait_status
 from supervise.log import NOTICE, WARNING, Log
+from supervise.process import Stat, everybody
 from supervise.statusdir import StatusDir
 
 LIMIT = 30.0  # seconds for everything together
+AFTERWARDS = 10.0  # seconds of these for what the programs have left at work in the background
+_LOOK = 0.05  # seconds between looks at a program
 _SBIN = "/usr/sbin:/usr/lib:/sbin"  # where sendmail is, and PATH often is not
 
 
@@ -54,25 +58,39 @@ class Delivery:
                 self.failure = f"cannot be executed: {why.strerror}"
 
     def wait(self, deadline: float) -> None:
-        """Wait until the deadline (monotonic seconds), then kill it with all that it started."""
+        """Wait until the deadline (monotonic seconds).  It is not reaped, so that its number is that of its session."""
         if self.process is None:
             return
-        try:
-            self.process.wait(max(deadline - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
+        while True:
+            ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended or time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK)
+        if not ended:
             self.failure = f"not finished after {LIMIT:.0f} seconds: killed"
-            try:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            self.process.wait()
-            return
-        code = self.process.returncode
-        if code:
+        elif ended.si_status:
             self.output.seek(0)
             said = self.output.read(400).decode("utf-8", "replace").strip()
-            how = from_wait_status(-code if code < 0 else code << 8)
+            how = from_wait_status(ended.si_status << 8 if ended.si_code == os.CLD_EXITED else ended.si_status)
             self.failure = f"{how}: {said}" if said else str(how)
+
+    def finish(self, deadline: float) -> None:
+        """What it has left at work has until the deadline; then it is killed with all that it started."""
+        if self.process is None:
+            return
+        while self._at_work() and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except PermissionError:
+            pass  # only a zombie, or somebody else by now
+        for stat in self._at_work():
+            send_to(stat, "KILL")  # in a process group of its own
+        self.process.wait()
+
+    def _at_work(self) -> list[Stat]:
+        assert self.process
+        return [stat for stat in everybody() if stat.session == self.process.pid and stat.running]
 
 
 def message(subject: str, text: str, addresses: list[str]) -> bytes:
@@ -126,6 +144,10 @@ def deliver(fields: list[str], log: Log) -> int:
         else:
             log.add(NOTICE, "%s: handed over", delivery.what)
         log.flush()
+    # `mail` may leave the work to a child, which has time for it, but not for ever.
+    end = min(deadline, time.monotonic() + AFTERWARDS)
+    for delivery in started:
+        delivery.finish(end)
     if missing:
         return NOBODY_CAN_SEND
     return SAID if failed else 0

@@ -18,6 +18,7 @@ from supervise.launch import furnish, recalled, rename_process
 from supervise.log import WARNING
 from supervise.paths import service_name
 from supervise.process import Process
+from supervise.service import HELPERS
 from supervise.starter import StartError
 from supervise.statusdir import Kept, StatusDir
 from supervise.supervisor import Supervisor
@@ -101,6 +102,7 @@ class Successor(Supervisor):
         if actions.alarms:
             actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
         actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
+        HELPERS.update((int(pid), variable.encode()) for pid, variable in fields.get("helpers", {}).items())
         self._guardian = fields.get("guardian", 0)
         names = ("token", "alive", "stderr") if self._guardian else ()
         self._token = {name: fields["descriptors"][name] for name in names}

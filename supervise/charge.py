@@ -2,7 +2,7 @@
 
 What lives here: which descriptors and deadlines there are for that, and what events they make.  What does not: what
 follows from them (the state machine), and the parts themselves: succession.py says who the main process is, hearing.py
-what it says, checks.py whether it is healthy, remains.py what is left of it.
+what it says, checks.py whether it is healthy, leftovers.py what is left of it.
 Each part is only there where the configuration asks for it.
 """
 
@@ -16,10 +16,11 @@ from supervise.config import Config
 from supervise.doubt import Doubt
 from supervise.exitstatus import ExitStatus
 from supervise.installed import replaced
+from supervise.leftovers import Leftovers
 from supervise.log import NOTICE, WARNING
 from supervise.members import belongs, in_group
-from supervise.process import Process, exit_info, proc_is_ours
-from supervise.remains import Remains, empty
+from supervise.process import Process, exit_info
+from supervise.service import HELPERS
 from supervise.statusdir import close
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from supervise.hearing import Hearing
     from supervise.log import Log
     from supervise.machine import Machine
+    from supervise.pidfile import PidFollower
     from supervise.recorder import Recorder
     from supervise.starter import Starter
     from supervise.statusdir import StatusDir
@@ -45,7 +47,6 @@ _KEYS_OF_PARTS = (
     "environment",
 )
 _LEFT = "what is left of the service"
-_HELPERS = 100  # helpers whose sessions are remembered
 
 
 class Charge:
@@ -77,13 +78,11 @@ class Charge:
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self._prepared = -1  # starts that there had been when the next was prepared
         self._config: Config | None = None  # that the parts are for
-        self.untold = False  # somebody of what is left could not be told to end
-        self._remains: Remains | None = None
+        self.leftovers = Leftovers(machine, recorder, poll, log, lambda: self.process.pid if self.process else 0)
         self._hearing: Hearing | None = None
         self._succession: Succession | None = None
         self._checks: Checks | None = None
         self._checked = 0  # the main process that is checked
-        self._helper_sessions: list[int] = []
         self._doubt = Doubt(log)
 
     # The parts.
@@ -102,6 +101,7 @@ class Charge:
                 setattr(config, key, getattr(self._config or Config(), key))
         self._starter.govern(config)
         self._config = config
+        self.leftovers.configure(config.killasgroup)
         if self._succession:
             self._succession.configure(config)
         if self._checks:
@@ -140,6 +140,7 @@ class Charge:
 
             self._succession = Succession(self._env, self._ignored, self._poll, self._log)
         if checks:
+            from supervise import helpers_ended  # noqa: F401  (for later)
             from supervise.checks import Checks
 
             self._checks = Checks(self._starter, self._poll, self._log)
@@ -217,8 +218,8 @@ class Charge:
         elif self.process:
             self.process.look_again()
             self._session = self.process.session
-        if self._remains and machine.state != states.CLEANUP:
-            self._remains.let_go()
+        if machine.state != states.CLEANUP:
+            self.leftovers.let_go()
         self._recorder.formers = self._succession.identities() if self._succession else []
         self.prepare()
         if self._checks:
@@ -313,7 +314,7 @@ class Charge:
 
     def _main_ended(self, process: Process, how: ExitStatus) -> Events:
         self._session = process.session
-        self._remains = Remains(process.group, process.session, self._poll)
+        self.leftovers.after(process)
         if self._succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
             starts = self._machine.totals["starts"]
             follows = self._succession.after(process, how, self._helpers(), starts)
@@ -324,7 +325,7 @@ class Charge:
                 return
             if follows is not None:
                 # One of them is to follow; if none does, none is to stay.
-                self._remains = Remains(process.group, process.session, self._poll, self._candidates)
+                self.leftovers.after(process, self._candidates)
                 self._outlived = process
                 yield states.ORPHANED, how
                 return
@@ -374,7 +375,7 @@ class Charge:
     def children_gone(self) -> Events:
         """Children have ended: is anything left of what is waited for?"""
         try:
-            if self._machine.state == states.CLEANUP and self._remains and self._remains.gone():
+            if self._machine.state == states.CLEANUP and self.leftovers.gone():
                 yield states.CLEARED, None
                 return
             if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
@@ -385,72 +386,39 @@ class Charge:
     def _candidates(self) -> list[int]:
         return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
 
-    def note_helper(self, pid: int) -> None:
-        """What a program of supervise's leaves in its session is nothing of the service's."""
-        if pid and pid not in self._helper_sessions:
-            self._helper_sessions.append(pid)
-            del self._helper_sessions[:-_HELPERS]
-
     def _strays(self) -> list[int]:
         return self._succession.strays(self._session, self._machine.totals["starts"]) if self._succession else []
 
     # What is left.
 
-    def left_behind(self, group: int, session: int) -> None:
-        """The service had ended before this supervise began, and left its process group."""
-        self._remains = Remains(group, session, self._poll)
-
     def clear(self, signal: str) -> list[tuple[str, Any]]:
         """Send a signal to what is left; CLEARED if nothing is."""
         try:
-            return self._clear(signal) if self._machine.state == states.CLEANUP else []
+            gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
         except OSError as why:
             self._doubt.about(_LEFT, why, self.clear, signal)
             return []
+        return [(states.CLEARED, None)] if gone else []
 
-    def _clear(self, signal: str) -> list[tuple[str, Any]]:
-        remains, self.untold = self._remains, False
-        left = remains.pids() if remains else []
-        if not remains or not left:
-            return [(states.CLEARED, None)]
-        text = "sending %s to what is left of process group %d: pids %s"
-        self._log.add(NOTICE, text, signal, remains.group, _list(left))
-        self._recorder.remains = {"group": remains.group, "session": remains.session}
-        problems = remains.tell(signal)
-        for problem in problems:
-            self._log.add(WARNING, "%s", problem)
-        self.untold = bool(problems)
-        return [(states.CLEARED, None)] if remains.gone() else []
-
-    def report_left(self) -> None:
-        """Say what is left; where nobody can say who it is, it may as well be zombies, and nothing is said."""
+    def report_left(self) -> list[tuple[str, Any]]:
+        """Say what is left."""
         try:
-            self._report_left()
+            self.leftovers.report()
         except OSError as why:
-            self._doubt.about(_LEFT, why, self._report_again)
-
-    def _report_again(self) -> list[tuple[str, Any]]:
-        self.report_left()
+            self._doubt.about(_LEFT, why, self.report_left)
         return []
-
-    def _report_left(self) -> None:
-        if self._remains and not empty(self._remains.group) and proc_is_ours():
-            left = self._remains.pids()
-            if left:
-                self._log.add(
-                    WARNING, "left of the service's process group %d: pids %s", self._remains.group, _list(left)
-                )
 
     # What it says, and what there is to see.
 
-    def heard(self) -> Events:
-        """What has arrived from the service, in the order in which it came."""
+    def heard(self, all: bool = True) -> Events:
+        """What has arrived from the service, in the order in which it came; a portion, if it is not to be `all`."""
         if self._machine.watchdog and (not self._hearing or self._hearing.socket < 0):
             yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
         if not self._hearing:
             return
         yield from self._hearing.pipe_readable()
-        for event, value, sender in self._hearing.heard(self._belongs, self._is_former):
+        heard = self._hearing.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
+        for event, value, sender in heard:
             if event == states.MAIN:
                 yield from self._named(value, f"MAINPID= of pid {sender}")
             else:
@@ -458,13 +426,12 @@ class Charge:
 
     def _belongs(self, pid: int) -> bool:
         try:
-            return belongs(pid, self._machine.pid, self._helpers(), self._session)
-        except OSError as why:
+            return belongs(pid, self._machine.pid, self._helpers(), self._session, zombies=True)
+        except OSError:
             # Without /proc, which takes descriptors, there is still the process group: nobody else can join it.
             if self.process and in_group(pid, self.process.group, self.process.session):
                 return True
-            self._log.add(WARNING, "cannot tell whether pid %d belongs to the service: %s", pid, why.strerror)
-            return False
+            raise
 
     def _is_former(self, pid: int) -> bool:
         return bool(self._succession and pid in self._succession.formers())
@@ -481,21 +448,28 @@ class Charge:
                 yield self._now_main(process)
 
     def _helpers(self) -> set[int]:
-        return set(self._helper_sessions)
+        return set(HELPERS)
+
+    def news(self) -> Events:
+        """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
+        yield from self.heard()
+        follower = self._succession.follower if self._succession else None
+        if follower and self._machine.state == states.SUCCESSION:
+            yield from self._look_at_pidfile(follower)
 
     def ready(self, fd: int, events: int) -> Events:
         """A descriptor is readable."""
         hearing = self._hearing
         follower = self._succession.follower if self._succession else None
         if hearing and hearing.is_socket(fd):
-            yield from self.heard()
+            yield from self.heard(all=False)
         elif hearing and fd == hearing.pipe:
             yield from hearing.pipe_readable()
         elif follower and fd == follower.fd:
             follower.ready()
         elif self._checks and fd == self._checks.fd:
             self._checks.readable()
-        elif self._remains and fd == self._remains.fd:
+        elif fd == self.leftovers.fd:
             yield from self.children_gone()
         elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
             yield from self._amend(self._fading)
@@ -503,7 +477,8 @@ class Charge:
     def deadlines(self) -> list[float | None]:
         """When something is due."""
         follower = self._succession.follower if self._succession else None
-        return [self._checks.due if self._checks else None, follower.look_at if follower else None, self._doubt.due]
+        due = [self._checks.due if self._checks else None, follower.look_at if follower else None, self._doubt.due]
+        return [*due, self._hearing.resume_at if self._hearing else None]
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""
@@ -511,14 +486,16 @@ class Charge:
             yield from self._doubt.ask_again()
         follower = self._succession.follower if self._succession else None
         if follower and follower.look_at is not None and now >= follower.look_at:
-            pid = follower.look()
-            if pid is not None:
-                yield from self._named(pid, "the pidfile")
+            yield from self._look_at_pidfile(follower)
         if self._checks and self._checks.due is not None and now >= self._checks.due:
             fault = self._checks.on_time(now)
-            self.note_helper(self._checks.pid)
             if fault:
                 yield states.UNHEALTHY, fault
+
+    def _look_at_pidfile(self, follower: PidFollower) -> Events:
+        pid = follower.look()
+        if pid is not None:
+            yield from self._named(pid, "the pidfile")
 
     def _check(self, checks: Checks) -> None:
         """Check a service that is up and ready, and no other."""
@@ -532,11 +509,11 @@ class Charge:
             checks.end()
 
     @property
+    def check_pid(self) -> int:
+        """Of the check that runs; 0: none."""
+        return self._checks.pid if self._checks else 0
+
+    @property
     def check_output(self) -> str:
         """What the last check has printed that failed."""
         return self._checks.output if self._checks else ""
-
-
-def _list(pids: list[int]) -> str:
-    shown = " ".join(map(str, pids[:20]))
-    return f"{shown} and {len(pids) - 20} more" if len(pids) > 20 else shown

@@ -47,7 +47,7 @@ class Config(_Standing):
         self.stopsignal = "TERM"
         self.stopwaitsecs = 0
         self.stopasgroup = False
-        self.killasgroup = False
+        self.killasgroup: bool | str = False  # or "all"
         self.directory = ""
         self.user = ""  # USER or USER:GROUP
         self.group = ""

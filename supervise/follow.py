@@ -126,12 +126,22 @@ class PathFollower:
     def _due(self) -> None:
         """`look_at` is past, for one of its reasons."""
         self._look_at = None
-        if self._arming_until is not None and time.monotonic() >= self._arming_until:
+        late = self._arming_until is not None and time.monotonic() >= self._arming_until
+        if late and self._has_answered():
+            self.ready()  # it was in time, and we were not
+            self._look_at = None
+        elif late:
             self._unregister()
             self._watch.give_up()
             self._not_watched("the helper that sets the watches does not answer")
             self._arming_until = None
             self._given_up = self._plan()
+
+    def _has_answered(self) -> bool:
+        poll = select.poll()
+        if self.fd >= 0:
+            poll.register(self.fd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _not_watched(self, problem: str) -> None:
         if not self._warned:

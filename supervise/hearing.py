@@ -1,6 +1,7 @@
 """What the service says of itself: datagrams to NOTIFY_SOCKET (listener.py), or a line on a descriptor as s6 has it.
 
-What lives here: where to listen, and whom to believe.  What does not: what follows (vigilance.py).
+What lives here: where to listen, and when, and whom to believe.  What does not: whose message it is (senders.py), and
+what follows (vigilance.py).
 
 A line on `notification_fd` means that the service is ready; what follows it is not read.  That pipe does not outlive
 supervise; the socket does, for its address is the same in the next.
@@ -16,6 +17,7 @@ import time
 from supervise import sdnotify
 from supervise.listener import Listener
 from supervise.log import WARNING
+from supervise.senders import Senders
 from supervise.states import MAIN, SAYS_READY
 from supervise.statusdir import NOTIFY, StatusDirError
 
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
     from supervise.statusdir import StatusDir
 
 FORMER = "notify_former"  # and a number: what an upgrade calls their descriptors
-_QUIET = 10.0  # seconds between two complaints about what was dropped
+_QUIET = 10.0  # seconds between two complaints of a kind about what was dropped
+# Messages at a time: what one of the service costs, one of a stranger who had to be looked at, or one more of him.
+_AT_ONCE, _OWN, _LOOK, _MORE = 256, 8, 8, 1
 _BARRIER = b"BARRIER=1"  # rule 5 of listener.py
 
 
@@ -42,8 +46,10 @@ class Hearing:
         self._log = log
         self._listener: Listener | None = None
         self._formers: list[Listener] = []  # lost their names, but not those who are connected to them
-        self._quiet_until = 0.0
-        self._dropped = 0
+        self._senders = Senders()
+        self._quiet_until: dict[str, float] = {}  # kind of complaint -> until when there is no other
+        self._dropped: dict[str, int] = {}
+        self.resume_at: float | None = None  # monotonic: until when the socket is left alone
         self.socket = -1
         self.pipe = -1
 
@@ -96,6 +102,8 @@ class Hearing:
             self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
             return
         self._formers.append(listener)
+        if self.resume_at is not None:
+            self._pause(0)
         self._attend(made)
 
     def is_socket(self, fd: int) -> bool:
@@ -122,36 +130,80 @@ class Hearing:
         self._poll.register(self.socket, select.POLLIN)
 
     def heard(
-        self, is_member: Callable[[int], bool], is_former: Callable[[int], bool]
+        self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
     ) -> Iterator[tuple[str, Any, int]]:
         """What processes of the service have said: events, their values, and the sender's pid.
 
         From former main processes only who is to succeed them.  Each event is to be dealt with before the next is
-        asked for: who belongs to the service may depend on it (and see rule 5 of listener.py).
+        asked for: who belongs to the service may depend on it (and see rule 5 of listener.py).  `main` is the main
+        process just now; `all`: not only a portion, but whatever had come when it was asked.
         """
-        listeners = [*self._formers, *([self._listener] if self._listener else [])]
-        for pid, uid, data in (message for listener in listeners for message in listener.receive()):
-            if data.strip() == _BARRIER:
-                continue  # its sender waited for the receipt alone, and may be gone by now
-            if not is_member(pid):
-                self._complain(f"dropped a notification of pid {pid} (uid {uid}): not a process of this service")
-                continue
-            said, complaints = sdnotify.parse(data)
-            for complaint in complaints:
-                self._complain(f"notification of pid {pid}: {complaint}")
-            for event, value in said:
-                if event == MAIN or not is_former(pid):
-                    yield event, value, pid
+        for listener in self._formers:
+            yield from self._received(listener, main, is_member, is_former, all)
+        if self._listener:
+            yield from self._received(self._listener, main, is_member, is_former, all)
 
-    def _complain(self, text: str) -> None:
+    def _received(
+        self,
+        listener: Listener,
+        main: Callable[[], int],
+        is_member: Callable[[int], bool],
+        is_former: Callable[[int], bool],
+        all: bool,
+    ) -> Iterator[tuple[str, Any, int]]:
+        cost = strangers = 0
+        for pid, uid, data in listener.receive(max(listener.queue, _AT_ONCE)):
+            if data.strip() == _BARRIER:
+                cost += _MORE
+            else:
+                believed = self._senders.judge(pid, uid, main(), is_member)
+                cost += _OWN if believed else _LOOK if self._senders.looked else _MORE
+                if believed:
+                    yield from self._read(pid, data, is_former)
+                else:
+                    strangers += 1
+                    self._drop(pid, uid, data, believed)
+            if cost >= _AT_ONCE and not all:
+                break
+        if listener is self._listener:
+            self._pause(strangers)
+
+    def _read(self, pid: int, data: bytes, is_former: Callable[[int], bool]) -> Iterator[tuple[str, Any, int]]:
+        said, complaints = sdnotify.parse(data)
+        for complaint in complaints:
+            self._complain(["malformed"], f"notification of pid {pid}: {complaint}")
+        for event, value in said:
+            if event == MAIN or not is_former(pid):
+                yield event, value, pid
+
+    def _drop(self, pid: int, uid: int, data: bytes, believed: bool | None) -> None:
+        whose = f"of pid {pid} (uid {uid})"
+        if believed is None:
+            # What has gone wrong with a READY is not to be hidden by a STATUS before it.
+            kinds = sdnotify.kinds(data)
+            why = "its sender is gone or hidden, and nobody can tell whose process it was"
+            self._complain(kinds, f"dropped a notification ({', '.join(kinds)}) {whose}: {why}")
+        else:
+            self._complain(["stranger"], f"dropped a notification {whose}: not a process of this service")
+
+    def _complain(self, kinds: list[str], text: str) -> None:
         """Whoever sends a thousand of them does not fill the log."""
         now = time.monotonic()
-        if now < self._quiet_until:
-            self._dropped += 1
+        if all(now < self._quiet_until.get(kind, 0.0) for kind in kinds):
+            self._dropped[kinds[0]] = self._dropped.get(kinds[0], 0) + 1
             return
-        more = f" (and {self._dropped} more since the last)" if self._dropped else ""
-        self._dropped, self._quiet_until = 0, now + _QUIET
-        self._log.add(WARNING, "%s%s", text, more)
+        dropped = sum(self._dropped.pop(kind, 0) for kind in kinds)
+        self._quiet_until.update(dict.fromkeys(kinds, now + _QUIET))
+        self._log.add(WARNING, "%s%s", text, f" (and {dropped} more since the last)" if dropped else "")
+
+    def _pause(self, strangers: int) -> None:
+        """Leave the socket alone for a while, or do so no longer."""
+        seconds = self._senders.pause_after(strangers)
+        if seconds and self.resume_at is None:
+            self._poll.unregister(self.socket)
+        elif not seconds and self.resume_at is not None:
+            self._poll.register(self.socket, select.POLLIN)
+        self.resume_at = time.monotonic() + seconds if seconds else None
 
     # The pipe.
 
@@ -203,6 +255,8 @@ class Hearing:
     def _close_listener(self) -> None:
         self.close_formers()
         if self._listener:
-            self._poll.unregister(self.socket)
+            if self.resume_at is None:
+                self._poll.unregister(self.socket)
+            self.resume_at = None
             self._listener.close(remove=True)
             self._listener, self.socket = None, -1

@@ -26,7 +26,7 @@ from supervise.patience import patiently
 from supervise.polling import pause
 from supervise.recorder import boot_id
 from supervise.restrictions import stays
-from supervise.service import ignored_signals
+from supervise.service import HELPER, ignored_signals
 from supervise.starter import StartError
 from supervise.statusdir import LOCK, LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
 from supervise.supervisor import Supervisor
@@ -298,7 +298,7 @@ def furnish(
         from supervise.upstream import Forwarder, Upstream
 
         forwarder = Forwarder(Upstream(env))
-    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"):
+    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", HELPER):
         env.pop(variable, None)  # who set them meant supervise
     made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
     return made, log

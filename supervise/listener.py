@@ -11,10 +11,13 @@ Rule 2.  A service keeps the address in its environment for as long as it runs, 
 Rule 3.  Anybody may reach an abstract address, and root a path.  So what tells the service from others is not who
          knows the address but the credentials that the kernel puts to each message; members.py judges them.
 Rule 4.  Descriptors that come with a message are never taken: there is room for the credentials and for nothing else,
-         so the kernel closes them on receipt.  A sender of BARRIER=1 waits for just that.
+         so the kernel closes them on receipt.  A sender of BARRIER=1 waits for just that.  (That is one reason to do
+         without SCM_PIDFD, which takes such room; the other is in senders.py, rule 2.)
 Rule 5.  What BARRIER=1 promises its sender is that everything before it has been dealt with, and so it ends; after
          that nobody can tell any more whose process it was.  So a message is received only when those before it
          have been dealt with: `receive` is an iterator.
+Rule 6.  The kernel holds no more than `queue` messages, then their senders wait: so many, and nobody who was in time is
+         left unheard, however fast others send.
 """
 
 from __future__ import annotations
@@ -34,12 +37,13 @@ if TYPE_CHECKING:
 
 LONGEST_ADDRESS = 107  # bytes: sun_path without the NUL that a path ends with, or an abstract address begins with
 _ABSTRACT = "@supervise/"
+_LONGEST_QUEUE = 1024  # messages that are read at once at most; systemd sets 512, the kernel 10
 _INT = 4  # bytes; struct ucred is three of them: pid, uid, gid
 _CREDENTIALS = _socket.CMSG_SPACE(3 * _INT)
 
 
 class Listener:
-    """A bound socket.  `address` is what NOTIFY_SOCKET says, `fd` what to wait for."""
+    """A bound socket.  `address` is what NOTIFY_SOCKET says, `fd` what to wait for, `queue` as in rule 6."""
 
     def __init__(self, directory: StatusDir, place: bytes, other_user: bool, address: str | None = None) -> None:
         """Only under the directory's lock.  Raises StatusDirError and OSError, both with a whole sentence.
@@ -53,6 +57,7 @@ class Listener:
         except OSError as why:
             raise OSError(why.errno, f"cannot make a notify socket: {why.strerror}") from None
         self.fd = self._socket.fileno()
+        self.queue = _longest_queue()
         try:
             # Before there is an address: a message that is sent without credentials is lost.
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
@@ -70,6 +75,7 @@ class Listener:
         listener._socket.setblocking(False)
         os.set_inheritable(fd, False)
         listener.fd = fd
+        listener.queue = _longest_queue()
         listener.address = address
         return listener
 
@@ -119,6 +125,15 @@ class Listener:
                 os.unlink(name)
             except OSError:
                 pass  # somebody else was faster
+
+
+def _longest_queue() -> int:
+    """How many messages a socket that is made now can hold (unix_recvq_full in the kernel counts one more)."""
+    try:
+        with open("/proc/sys/net/unix/max_dgram_qlen", "rb", buffering=0) as file:
+            return min(int(file.read(32) or b""), _LONGEST_QUEUE) + 1
+    except (OSError, ValueError):
+        return _LONGEST_QUEUE
 
 
 def _earlier(directory: StatusDir, address: str | None) -> str | None:

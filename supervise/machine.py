@@ -236,7 +236,7 @@ class Machine:
 
     def kill(self) -> None:
         """End a service that did not when it was told."""
-        self.signal("KILL", self.config.killasgroup or self.config.stopasgroup)
+        self.signal("KILL", bool(self.config.killasgroup) or self.config.stopasgroup)
         self.deadline = None
 
     def delay(self) -> float:

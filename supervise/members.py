@@ -15,8 +15,8 @@ Rule 4.  it is in a session in which there are no others: supervise's own, if su
          service leaves behind goes to another parent, where rule 3 does not find it.
          A supervise in the foreground of somebody's session is not its leader: that session says nothing.
 
-Rule 5.  A process that has ended cannot be told from the one that gets its number next: it is none of the service,
-         unless it is the main process, which supervise knows by more than its number.
+Rule 5.  A process that has ended, and been reaped, cannot be told from the one that gets its number next: it is none of
+         the service, unless it is the main process, which supervise knows by more than its number.
 Rule 6.  Where /proc is that of another PID namespace (unshare --pid without --mount-proc) or is missing, the numbers in
          it are other processes': only rule 1 is used then, and nothing is listed.
 Rule 7.  Who cannot look has no answer: all of these raise OSError then, which must not be taken for a no.
@@ -28,13 +28,17 @@ import os
 
 from supervise.process import everybody, proc_is_ours, stat_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.process import Stat
+
 _FAR = 256  # parents; who hides behind more of them is not found
 
 
-def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
+def belongs(pid: int, main: int, helpers: set[int], session: int = 0, zombies: bool = False) -> bool:
     """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Raises OSError.
 
-    `session`: the main process's, where that may have ended.
+    `session`: the main process's, where that may have ended.  `zombies`: whether it may have ended itself.
     """
     if pid <= 0:
         return False  # a process that cannot be seen from here
@@ -44,7 +48,7 @@ def belongs(pid: int, main: int, helpers: set[int], session: int = 0) -> bool:
     if pid == own or not proc_is_ours():
         return False
     found = stat_of(pid)
-    if not found.running:
+    if not found.running and not (zombies and found.state == "Z"):
         return False
     at = found
     for _ in range(_FAR):
@@ -79,9 +83,14 @@ def _is_alone(session: int, of_main: int, own: int) -> bool:
 
 def children(helpers: set[int]) -> list[int]:
     """supervise's children that live, and are no helpers nor left by one.  Raises OSError."""
-    own = os.getpid()
     if not proc_is_ours():
         return []
+    return [stat.pid for stat in own_children() if stat.running and stat.session not in helpers]
+
+
+def own_children() -> list[Stat]:
+    """supervise's children, zombies included.  Raises OSError."""
+    own = os.getpid()
     try:
         # A child is missing here only if another one goes while the list is read; they go when supervise reaps them.
         with open(f"/proc/self/task/{own}/children", "rb", buffering=0) as file:
@@ -89,7 +98,7 @@ def children(helpers: set[int]) -> list[int]:
         found = [stat_of(pid) for pid in pids]
     except (FileNotFoundError, ValueError):  # a kernel without CONFIG_PROC_CHILDREN
         found = everybody()
-    return [stat.pid for stat in found if stat.running and stat.parent == own and stat.session not in helpers]
+    return [stat for stat in found if stat.parent == own]
 
 
 def left_in_session(session: int) -> list[int]:

@@ -122,7 +122,7 @@ def gone(
 ) -> None:
     """The service has ended, or could not be started.  `clear`: what is left is to end, even without `killasgroup`."""
     config, pid = machine.config, machine.pid
-    clear = (clear or config.killasgroup) and pid != 0
+    clear = bool(clear or config.killasgroup) and pid != 0
     how.fault, machine.fault = machine.fault, None
     expected = not planned and how.code in config.exitcodes and config.autorestart != "always" and not how.fault
     kind = "failures" if how.failure else "planned" if planned else "expected" if expected else "crashes"
@@ -235,7 +235,7 @@ def forsaken(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def clear_up(machine: Machine, now: float) -> None:
-    """End what is left of the process group, before anything else."""
+    """End what is left of the process group, or of all that has come from the service, before anything else."""
     config = machine.config
     machine.state, machine.killed, machine.deadline = CLEANUP, False, now + (config.stopwaitsecs or GRACE)
     machine.do(CLEAR, config.stopsignal)
@@ -243,6 +243,7 @@ def clear_up(machine: Machine, now: float) -> None:
 
 def cleared(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.proceed(now)
+    machine.do(LEFT)  # what has left the process group
 
 
 def left_over(machine: Machine, event: str, now: float, value: Any) -> None:

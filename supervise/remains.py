@@ -16,6 +16,7 @@ import errno
 import os
 import select
 
+from supervise import birthmark
 from supervise.members import group_members
 from supervise.process import proc_is_ours
 from supervise.service import send
@@ -36,6 +37,18 @@ def empty(group: int) -> bool:
     return False
 
 
+def of_start(starts: int, pids: list[int]) -> list[int]:
+    """Those that come from the start with this number, if processes are marked here.
+
+    One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
+    that could be the main process.
+    """
+    if birthmark.of(os.getpid()) != birthmark.mark_of_start(starts + 1):
+        return pids
+    mark = birthmark.mark_of_start(starts)
+    return [pid for pid in pids if birthmark.of(pid) == mark]
+
+
 class Remains:
     """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
 
@@ -47,6 +60,10 @@ class Remains:
         self._orphans = orphans
         self._poll = poll
         self.fd = -1
+
+    def also(self, orphans: Callable[[], list[int]]) -> None:
+        """Who else is left, from now on."""
+        self._orphans = orphans
 
     def pids(self) -> list[int]:
         """Who is left.  Raises OSError: nobody could look."""

@@ -12,6 +12,7 @@ import select
 from supervise import states
 from supervise.log import FATAL
 from supervise.process import Process
+from supervise.service import HELPERS
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -69,6 +70,7 @@ class Replaceable(Supervisor):
             "script_child": not self._actions.script,
             "configured": self._conf.present,
             "alarm_pids": sorted(self._actions.alarms.pids) if self._actions.alarms else [],
+            "helpers": {str(pid): variable.decode() for pid, variable in HELPERS.items()},
             "mailer_missing": bool(self._actions.alarms and self._actions.alarms.nobody_can_send),
             # Where the working directory is gone, a relative path leads nowhere.
             "place": os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"]),

@@ -67,6 +67,12 @@ def parse(data: bytes) -> tuple[list[tuple[str, Any]], list[str]]:
     return events, complaints
 
 
+def kinds(data: bytes) -> list[str]:
+    """What a datagram is about: the names that mean something, or `nothing known`."""
+    names = {line.partition(b"=")[0] for line in data[:LIMIT].replace(b"\r", b"\n").split(b"\n")}
+    return [name.decode() for name, _ in _ASSIGNMENTS if name in names] or ["nothing known"]
+
+
 def printable(value: bytes, limit: int) -> str:
     """Text in one line that can be shown on a terminal: `?` for what cannot, and cut to `limit` characters."""
     text = value.decode("utf-8", "replace").replace("\ufffd", "?")

@@ -25,6 +25,11 @@ else:
 # What the loop handles, and an upgrade keeps waiting meanwhile.
 HANDLED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGCHLD)
 
+# The programs that supervise runs beside the service and has not reaped yet: the pid, which is that of a session, too,
+# and the variable HELPER that what has come from it bears, where it was given one.
+HELPERS: dict[int, bytes] = {}
+HELPER = b"SUPERVISE_HELPER"
+
 NUMBERS = {name: getattr(_signal, "SIG" + name) for name in SIGNAL_NAMES if hasattr(_signal, "SIG" + name)}
 
 
@@ -48,13 +53,16 @@ def spawn(
     """Execute a program, found as execvp(3) finds it, and return its pid.
 
     It gets 0, 1 and 2 as they are here but for the `descriptors`, and no other; its own process group (its own
-    session if `session`); no blocked signals, and the signals that are `ignored` here at their defaults; those
-    that are handled here the kernel resets.  Raises OSError if a file cannot be opened or the program executed.
+    session if `session`, and a place among HELPERS); no blocked signals, and the signals that are `ignored` here at
+    their defaults; those that are handled here the kernel resets.  Raises OSError if a file cannot be opened or the
+    program executed.
     """
     if session:
-        return os.posix_spawnp(
+        pid = os.posix_spawnp(
             argv[0], argv, env, file_actions=descriptors, setsid=True, setsigdef=ignored, setsigmask=()
         )
+        HELPERS[pid] = env.get(HELPER, b"")
+        return pid
     return os.posix_spawnp(
         argv[0], argv, env, file_actions=descriptors, setpgroup=0, setsigdef=ignored, setsigmask=()
     )

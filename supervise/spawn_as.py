@@ -23,7 +23,7 @@ import os
 import select
 
 from supervise.credentials import Refused, become
-from supervise.service import HANDLED, NUMBERS, search_path, why_not
+from supervise.service import HANDLED, HELPER, HELPERS, NUMBERS, search_path, why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def spawn_as(
     problem = _outcome(reading, pid)
     if problem:
         os.waitpid(pid, 0)
+    elif session:
+        HELPERS[pid] = env.get(HELPER, b"")
     return problem or pid
 
 

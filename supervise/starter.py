@@ -8,11 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 
 from supervise.config import Config
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
-from supervise.service import append_to, inherit, spawn, why_not
+from supervise.service import HELPER, append_to, inherit, spawn, why_not
 from supervise.statusdir import STDERR, STDOUT, StatusDirError, close
 
 TYPE_CHECKING = False
@@ -170,7 +171,8 @@ class Starter:
 
         It is the administrator's, not the service's: nothing of `config` is for it.
         """
-        pid = self._with_outputs([*self._options.script, str(exits)], self._env, [], script=True)
+        env = {**self._env, HELPER: _unique()}
+        pid = self._with_outputs([*self._options.script, str(exits)], env, [], script=True)
         if isinstance(pid, str):
             return f"cannot run the restart script: {pid}"
         self._log.add(NOTICE, "restart script started (pid %d), exits: %d", pid, exits)
@@ -184,7 +186,7 @@ class Starter:
         """
         if self.blocked:
             return self.blocked
-        env = {**self._service_env, b"SUPERVISE_PID": b"%d" % pid}
+        env = {**self._service_env, b"SUPERVISE_PID": b"%d" % pid, HELPER: _unique()}
         for name in (_NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID):
             env.pop(name, None)
         words = [os.fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
@@ -241,3 +243,8 @@ class Starter:
             return self._null
         self._warned.discard(name)
         return fd
+
+
+def _unique() -> bytes:
+    """What tells the processes of one helper from those of any other, and from the service's."""
+    return b"%d" % time.monotonic_ns()

@@ -22,11 +22,11 @@ from __future__ import annotations
 import errno
 import os
 
-from supervise import birthmark
 from supervise.log import NOTICE, WARNING
 from supervise.members import belongs, children, left_in_session
 from supervise.pidfile import PidFile, PidFollower
 from supervise.process import Process
+from supervise.remains import of_start
 from supervise.watch import Watch
 
 TYPE_CHECKING = False
@@ -134,11 +134,11 @@ class Succession:
 
     def candidates(self, helpers: set[int], starts: int) -> list[int]:
         """What that start has left to supervise, with what it has started since."""
-        return _of_start(starts, children(helpers))
+        return of_start(starts, children(helpers))
 
     def strays(self, session: int, starts: int) -> list[int]:
         """What a main process that was taken over has left to other parents: only the pidfile says who is the next."""
-        return _of_start(starts, left_in_session(session))
+        return of_start(starts, left_in_session(session))
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
@@ -191,15 +191,3 @@ class Succession:
             if not counts:
                 process.close()
         return process if counts else None
-
-
-def _of_start(starts: int, pids: list[int]) -> list[int]:
-    """Those that come from the start with this number, if processes are marked here.
-
-    One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
-    that could be the main process.
-    """
-    if birthmark.of(os.getpid()) != birthmark.mark_of_start(starts + 1):
-        return pids
-    mark = birthmark.mark_of_start(starts)
-    return [pid for pid in pids if birthmark.of(pid) == mark]

@@ -28,8 +28,8 @@ from supervise.messages import origin
 from supervise.orders import Orders
 from supervise.polling import Poll, pause
 from supervise.process import Process
+from supervise.reaping import Reaper
 from supervise.recorder import FULL, Recorder
-from supervise.service import reap
 from supervise.starter import Starter, StartError
 from supervise.trouble import Trouble
 from supervise.truth import untold
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from supervise.upgrade import Upgrader
     from supervise.upstream import Forwarder
 
-_ALARM_LIMIT = 35.0  # seconds that the alarms on their way may take: a little more than their helper has
 _LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
@@ -88,6 +87,7 @@ class Supervisor:
         self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, poll, log)
         self._actions = Actions(self.machine, self._charge, self._starter, self._recorder, self._trouble, log)
         self._event = self._actions.event
+        self._reaper = Reaper(self._charge, log)
         self._wakeup = Wakeup()
         self._orders = Orders(kept.control, self._wakeup, self.machine, self._charge, self._actions, log)
         self._conf = conf
@@ -111,7 +111,7 @@ class Supervisor:
         actions: list[Action] = []
         if not process:
             if heritage.left:
-                self._charge.left_behind(*heritage.left)
+                self._charge.leftovers.of(*heritage.left)
             actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(heritage.left))
         if actions == [(states.START,)]:
             actions = []
@@ -170,6 +170,10 @@ class Supervisor:
         from supervise.home import Home
         from supervise.watch import Watch
 
+        if self._options.script:
+            from supervise import helpers_ended  # noqa: F401  (as charge.py does for checks)
+        if self._options.foreground:
+            from supervise import farewell  # noqa: F401  (for the end)
         watch, log = Watch(self._env, self._ignored), self._log
         poll: select.poll = self._poll  # type: ignore[assignment]
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
@@ -215,8 +219,14 @@ class Supervisor:
     def _end(self) -> int:
         try:
             self._charge.close(self._orders.left)
-            if self._options.foreground and not self._orders.left:
-                self._see_alarms_off()
+            if self._options.foreground:
+                from supervise import farewell
+
+                if not self._orders.left:
+                    farewell.see_alarms_off(self._actions.alarms, self._wakeup, self._children, self._log)
+                if os.getpid() == 1:
+                    seconds = self.machine.config.stopwaitsecs
+                    farewell.take_leave(self._wakeup.fd, self._kept.control, seconds, self._log)
         except Exception as why:
             self._trouble.note(why)
         # Nobody will write later what cannot be written now; but a full disk is not waited for.
@@ -235,18 +245,6 @@ class Supervisor:
         if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
         return 111 if self.machine.gave_up or (self._home and self._home.lost) else 0
-
-    def _see_alarms_off(self) -> None:
-        """Wait for alarms on their way: a container, or a systemd unit, ends with this process.  A signal ends that."""
-        self._log.flush()
-        end = time.monotonic() + _ALARM_LIMIT
-        wake = Poll(self._log)
-        wake.register(self._wakeup.fd, select.POLLIN)
-        self._wakeup.names.clear()
-        alarms = self._actions.alarms
-        while alarms and alarms.pids and not self._wakeup.names and time.monotonic() < end:
-            wake.poll(max(end - time.monotonic(), 0) * 1000)
-            self._children()
 
     def _recover(self) -> None:
         """Put everything in order from what is true, after a pause (trouble.py)."""
@@ -274,18 +272,32 @@ class Supervisor:
         return self.machine.deadline is not None and time.monotonic() >= self.machine.deadline
 
     def _turn(self, ready: list[tuple[int, int]]) -> None:
+        self._attend(ready)
+        now = time.monotonic()
+        if min(self._deadlines(), default=now + 1) <= now:
+            # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
+            # as it was before this last look.
+            self._attend(self._poll.poll(0))
+            self._judge(now)
+        self._look_home(now, bool(ready))
+
+    def _look_home(self, now: float, ready: bool) -> None:
+        """At the status directory and the configuration, where there is reason to; `ready`: something has happened."""
+        actions = self._actions
+        if actions.follower and self._home:
+            actions.events(iter(self._home.turn(actions.follower, now, ready)))
+            if self._home.unread and not self._orders.waiting:
+                self._orders.take(self._home.take_unread())
+
+    def _attend(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
         charge = self._charge
-        ended = charge.process.fd if charge.process is not None else -1
+        # One that has ended in this turn already is still there, until everything is settled.
+        ended = charge.process.fd if charge.process is not None and self.machine.pid else -1
         for fd, events in ready:
             if fd == ended and events and charge.process is not None:
                 self._service_ended(charge.process)
                 break
-        now = time.monotonic()
-        if self.machine.deadline is not None and now >= self.machine.deadline:
-            # A sign of life that has arrived counts, whenever it is read.
-            self._actions.events(charge.heard())
-            self._event(states.TIMER)
         for fd, events in ready:
             if fd == self._kept.control:
                 continue
@@ -301,34 +313,34 @@ class Supervisor:
                     self._actions.events(charge.ready(fd, events))
             except Exception as why:
                 self._trouble.note(why)
-        self._on_time(now, bool(ready))
         if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
             self._orders.read()
 
-    def _on_time(self, now: float, ready: bool) -> None:
-        """Do what is due; `ready`: something has happened."""
+    def _judge(self, now: float) -> None:
+        """Do what was due at `now`."""
         actions = self._actions
-        follower, upgrader = actions.follower, actions.upgrader
-        if follower and self._home:
-            actions.events(iter(self._home.turn(follower, now, ready)))
-            if self._home.unread and not self._orders.waiting:
-                self._orders.take(self._home.take_unread())
-        actions.events(self._charge.on_time(time.monotonic()))
+        actions.events(self._charge.news())
+        if self.machine.deadline is not None and now >= self.machine.deadline:
+            self._event(states.TIMER)
+        actions.events(self._charge.on_time(now))
         actions.on_time(now)
-        if upgrader and upgrader.deadline is not None and now >= upgrader.deadline:
-            upgrader.overdue()
+        if actions.upgrader and actions.upgrader.deadline is not None and now >= actions.upgrader.deadline:
+            actions.upgrader.overdue()
 
-    def _timeout(self) -> float | None:
-        """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        if self._orders.waiting:
-            return 0
+    def _deadlines(self) -> list[float]:
         deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.due]
         deadlines += self._charge.deadlines()
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
         deadlines += [self._home.due] if self._home else []
         deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
-        deadlines += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
-        due = [at for at in deadlines if at is not None]
+        return [at for at in deadlines if at is not None]
+
+    def _timeout(self) -> float | None:
+        """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
+        if self._orders.waiting:
+            return 0
+        due = self._deadlines()
+        due += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
         # At most a day, which poll can count in milliseconds.
         return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
 
@@ -367,8 +379,13 @@ class Supervisor:
     def _children(self) -> None:
         try:
             self._wakeup.drain()
+            # From those who have ended, as long as they can be told from others.
+            self._actions.events(self._charge.news())
+        except Exception as why:
+            self._trouble.note(why)
+        try:
             while True:
-                ended = reap()
+                ended = self._reaper.next()
                 if ended is None:
                     break
                 self._ended.append(ended)

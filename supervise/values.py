@@ -91,6 +91,14 @@ def _flag(text: str) -> bool:
     return text.lower() in _YES
 
 
+def _kill_group(text: str) -> bool | str:
+    if text.lower() == "all":
+        return "all"
+    if text.lower() not in _YES + _NO:
+        raise BadValue(f"{show(text)} is neither yes nor no nor all")
+    return text.lower() in _YES
+
+
 def _autorestart(text: str) -> str:
     word = text.lower()
     if word in _YES:
@@ -188,7 +196,7 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "stopsignal": _signal,
     "stopwaitsecs": _seconds,
     "stopasgroup": _flag,
-    "killasgroup": _flag,
+    "killasgroup": _kill_group,
     "directory": _text,
     "user": _user,
     "group": _group,

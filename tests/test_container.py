@@ -190,6 +190,59 @@ def test_nothing_is_left_running(container: Container) -> None:
     assert container.inhabitants() == []
 
 
+TELLS = """
+import os, signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+if os.fork():
+    time.sleep(86399)
+os.setsid()
+os.write(1, b"ready\\n")
+signal.sigwait([signal.SIGTERM])
+os.write(1, b"daemon got TERM\\n")
+while not os.path.exists("go"): time.sleep(0.02)
+os.write(1, b"daemon ends\\n")
+"""
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "QUIT"])
+def test_what_is_left_at_its_end_is_told_to_end_and_has_time_for_it(container: Container, name: str) -> None:
+    """Whatever has come from the service, or into the container, and whatever killasgroup says."""
+    process = container.begin("-u", "status/app", *PYTHON, TELLS)
+    container.wait_stdout("ready\n")
+    os.kill(container.supervisor, signal.SIGSTOP)
+    (service,) = (one for one in children(container.supervisor) if inner(one) == container.pid)
+    os.kill(service, signal.SIGKILL)  # which blocks TERM
+    os.kill(container.supervisor, getattr(signal, f"SIG{name}"))
+    os.kill(container.supervisor, signal.SIGCONT)
+    container.wait_stdout("daemon got TERM\n")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(container.supervisor, number)  # does not hurry it
+    container.control("u")
+    assert process.poll() is None
+    (container.folder / "go").touch()
+    assert process.wait(PATIENCE) == 0
+    assert container.stdout().endswith("daemon ends\n")
+    assert "sending TERM to all that is left" in container.log()
+    assert "sending KILL" not in container.log()
+    assert container.inhabitants() == []
+
+
+def test_what_is_left_and_does_not_end_is_killed(plain: Container) -> None:
+    plain.conf("[global]\nstopwaitsecs : 1\n")
+    process = plain.begin("-u", "status/app", *PYTHON, TELLS)
+    plain.wait_stdout("ready\n")
+    stranger = subprocess.Popen(["nsenter", f"--target={plain.supervisor}", "--pid", "sleep", "86397"], env=plain.env)
+    plain.processes.append(stranger)
+    wait_for("the stranger", lambda: len(plain.others()) == 2)
+    began = time.monotonic()
+    os.kill(plain.supervisor, signal.SIGTERM)
+    assert process.wait(PATIENCE) == 0
+    assert stranger.wait(PATIENCE) == -signal.SIGTERM
+    assert time.monotonic() - began >= 2, "one second for the service, and one for what it left"
+    assert re.search(r"sending KILL to all that is left: pid \d+ \(python", plain.log())
+    assert plain.stdout().endswith("daemon got TERM\n")
+
+
 def test_what_is_left_of_the_process_group_is_cleared(container: Container) -> None:
     container.conf("[global]\nkillasgroup : yes\nstopwaitsecs : 1\n")
     code = (

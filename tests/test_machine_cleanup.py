@@ -67,13 +67,13 @@ def test_the_next_start_follows_as_soon_as_nothing_is_left() -> None:
     loop = leaving(NEVER)
     loop.wait(0.25)
     loop.nobody_left()
-    assert loop.kinds == [states.START]
+    assert loop.kinds == [states.START, states.LEFT]
     assert loop.starts == [1000.0, 1005.25]
 
 
 def test_that_is_at_once_if_there_is_nothing() -> None:
     loop = leaving(None)
-    assert loop.kinds == [states.CLEAR, states.GONE, states.START]
+    assert loop.kinds == [states.CLEAR, states.GONE, states.START, states.LEFT]
     assert loop.starts == [1000.0, 1005.0]
 
 
@@ -133,7 +133,7 @@ def test_the_restart_script_runs_when_nothing_is_left() -> None:
     loop.crash_after(5)
     assert states.SCRIPT not in loop.kinds
     loop.nobody_left()
-    assert loop.kinds == [states.SCRIPT]
+    assert loop.kinds == [states.SCRIPT, states.LEFT]
     assert loop.state == SCRIPT_RUN
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from heirs import kill_supervise
-from speaking import Speaker, at_rest, descriptors, memory, speaking
+from speaking import Speaker, at_rest, descriptors, memory, speaking, wait_until
 from system import needs
 
 # Sends a message again and again, or as often as it is told, says how far it is, and in the end who it is; as somebody
@@ -99,6 +99,12 @@ def flood(speaker: Speaker, message: str, uid: int = 0, rounds: int = -1) -> Ite
     finally:
         process.kill()
         process.communicate()
+
+
+def cpu(pid: int) -> float:
+    """Seconds of a processor that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # Strangers.
@@ -204,13 +210,17 @@ def test_a_flood_of_a_stranger(speaker: Speaker, stranger: int) -> None:
     before, began = memory(box.supervisor), time.monotonic()
     with flood(speaker, "STATUS=forged", stranger) as process:
         assert process.stdout
-        for thousand in range(100):
-            assert process.stdout.read(1) == "."
-            if thousand == 50:
-                speaker.say("READY=1\nSTATUS=honest")
-                speaker.wait_state(phase="ready", status_text="honest")
-                box.control("R")
-                pid = box.wait_new_pid(pid)
+        assert process.stdout.read(1) == "."
+        speaker.say("READY=1\nSTATUS=honest")
+        speaker.wait_state(phase="ready", status_text="honest")
+        box.control("R")
+        pid = box.wait_new_pid(pid)
+        ticks, began_here = cpu(box.supervisor), time.monotonic()
+        wait_until("a few seconds", began_here + 3)
+        # Left to itself, it took three quarters of a processor.
+        assert cpu(box.supervisor) - ticks < 0.25 * (time.monotonic() - began_here)
+        speaker.say("READY=1")
+        speaker.wait_state(phase="ready")
         box.control("d")
         box.wait_down()
         assert process.poll() is None
@@ -253,6 +263,37 @@ def test_a_flood_of_its_own(speaker: Speaker, message: str) -> None:
     box.control("d")
     box.wait_down()
     wait_for("the rest of the service to be ended", lambda: not alive(child))
+
+
+@pytest.mark.timeout(600)
+def test_a_flood_of_many_strangers(speaker: Speaker, stranger: int) -> None:
+    """Each message is of another process."""
+    box = speaker.box
+    speaker.start("notify : yes\nwatchdog_secs : 5")
+    speaker.say("READY=1")
+    speaker.ask("keep_sending('WATCHDOG=1', 0.5)")
+    code = (
+        "import os, _socket\n"
+        f"os.setgroups([]), os.setresgid(*[{stranger}] * 3), os.setresuid(*[{stranger}] * 3)\n"
+        "sender = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)\n"
+        f"sender.connect({chr(0) + speaker.address()[1:]!r})\n"
+        "while True:\n"
+        "    pid = os.fork()\n"
+        "    if not pid: sender.send(b'WATCHDOG=trigger'), os._exit(0)\n"
+        "    os.waitpid(pid, 0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-SEc", code], stderr=subprocess.PIPE) as process:
+        try:
+            ticks, began = cpu(box.supervisor), time.monotonic()
+            wait_until("some seconds", began + 6)
+            assert cpu(box.supervisor) - ticks < 0.25 * (time.monotonic() - began)
+            assert process.poll() is None, process.stderr and process.stderr.read()
+        finally:
+            process.kill()
+    (box.folder / "enough").touch()
+    assert speaker.state("machine", "phase") == ("running", "ready")
+    assert f"(uid {stranger})" in box.warnings
+    assert len(box.warnings.splitlines()) <= 4 * (1 + (time.monotonic() - began) // 10)
 
 
 def test_complaints_do_not_fill_the_log(speaker: Speaker) -> None:

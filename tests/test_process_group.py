@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
@@ -69,6 +70,11 @@ def end(box: Box, pid: int) -> None:
     wait_for("its end", lambda: not alive(pid))
 
 
+def called(pid: int) -> str:
+    """What the kernel calls a process."""
+    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+
+
 def wait_started(box: Box, pid: int) -> int:
     """Wait until the next one is up and says so; its pid."""
     again = box.wait_new_pid(pid)
@@ -83,19 +89,18 @@ def test_what_is_left_is_reported(box: Box) -> None:
     pid, left = start(box, service(LEAVES + "if first:\n for _ in range(3): say(f'left {child(nothing)}')\nwait()"))
     end(box, pid)
     wait_started(box, pid)
-    warned = box.wait_warning("left of the service's process group")
-    line = re.fullmatch(r"\[WARNING\] \S+ \S+ left of the service's process group (\d+): pids ([\d ]+)\n", warned)
+    warned = box.wait_warning("left of the service")
+    line = re.fullmatch(r"\[WARNING\] \S+ \S+ left of the service: (.*)\n", warned)
     assert line
-    assert int(line[1]) == pid
-    assert sorted(map(int, line[2].split())) == sorted(left)
+    assert sorted(line[1].split(", ")) == sorted(f"pid {one} ({called(one)})" for one in left)
     assert all(map(alive, left))
 
 
 def test_many_that_are_left(box: Box) -> None:
     pid, left = start(box, service(LEAVES + "if first:\n for _ in range(33): say(f'left {child(nothing)}')\nwait()"))
     end(box, pid)
-    warned = box.wait_warning("left of the service's process group")
-    assert len(re.findall(r" \d+", warned.partition(": pids")[2].partition(" and")[0])) == 20
+    warned = box.wait_warning("left of the service")
+    assert len(re.findall(r" pid \d+ ", warned)) == 20
     assert warned.endswith(" and 13 more\n")
 
 
@@ -104,7 +109,7 @@ def test_also_when_it_was_stopped(box: Box, letters: str) -> None:
     pid, left = start(box, ONE)
     box.control(letters)
     wait_for("its end", lambda: not alive(pid))
-    box.wait_warning(f"left of the service's process group {pid}: pids {left[0]}\n")
+    box.wait_warning(f"left of the service: pid {left[0]} ({called(left[0])})\n")
     assert alive(left[0])
     if letters == "dx":
         box.wait_gone()
@@ -250,15 +255,18 @@ def chain():
 
 
 @pytest.mark.parametrize("killasgroup", ["yes", "no"])
-def test_what_is_in_another_session_or_group_is_nobodys_business(box: Box, killasgroup: str) -> None:
+def test_what_is_in_another_session_or_group_is_reported(box: Box, killasgroup: str) -> None:
     command = service(f"{LEAVES}if first:\n for work in (os.setsid, os.setpgrp): say(f'left {{child(work)}}')\nwait()")
     pid, left = start(box, command, f"killasgroup : {killasgroup}")
     end(box, pid)
     wait_started(box, pid)
+    names = ", ".join(f"pid {one} ({called(one)})" for one in sorted(left))
+    box.wait_warning(f"left of the service: {names}\n")
     box.control("dx")
     box.wait_gone()
     assert "process group" not in box.log() + box.warnings
     assert all(map(alive, left))
+    assert box.warnings.count("\n") == 1, "and said once: the next one has not left them"
 
 
 def test_one_whose_parent_lives_elsewhere(box: Box) -> None:
@@ -284,7 +292,8 @@ wait()
         wait_started(one, pid)
         assert alive(parent)
         assert stat(left[0])[0] == "Z"
-        assert one.warnings == ""
+        one.wait_warning(f"left of the service: pid {parent} ({called(parent)})\n")
+        assert one.warnings.count("\n") == 1
 
 
 # Commands meanwhile.

@@ -20,6 +20,7 @@ from supervise.sdnotify import (
     TEXT_LIMIT,
     TRIGGER,
     WATCHDOG,
+    kinds,
     parse,
     printable,
 )
@@ -202,3 +203,9 @@ def test_order_within_a_datagram_means_nothing(said: list[bytes]) -> None:
         [(MAIN, 12), (READY, None), (TEXT, "x"), (KICK, None)],
         ["WATCHDOG_USEC=x: not a number of microseconds"],
     )
+
+
+def test_what_a_datagram_is_about() -> None:
+    assert kinds(b"X=1\nSTATUS=busy\rREADY=1\nREADY=0") == ["READY", "STATUS"]
+    assert kinds(b"WATCHDOG=nonsense") == ["WATCHDOG"]
+    assert kinds(b"") == kinds(b"X_READY=1\n READY=1") == ["nothing known"]

@@ -57,7 +57,13 @@ def test_yes_and_no(key: str) -> None:
     for text in ("no", "false", "off", "0", "NO", "False"):
         assert SCALARS[key](text) is False
     for text in ("y", "2", "maybe", "yes no", "\u212a"):
-        assert refused(key, text) == f"{text!r} is neither yes nor no"
+        assert refused(key, text) == f"{text!r} is neither yes nor no" + " nor all" * (key == "killasgroup")
+
+
+def test_killasgroup_may_be_all() -> None:
+    for text in ("all", "ALL"):
+        assert SCALARS["killasgroup"](text) == "all"
+    assert written("killasgroup", "all") == "all"
 
 
 @pytest.mark.parametrize(
