@@ -90,7 +90,10 @@ class Delivery:
 
     def _at_work(self) -> list[Stat]:
         assert self.process
-        return [stat for stat in everybody() if stat.session == self.process.pid and stat.running]
+        try:
+            return [stat for stat in everybody() if stat.session == self.process.pid]
+        except OSError:
+            return []  # nobody can look: then its process group is all that is ended
 
 
 def message(subject: str, text: str, addresses: list[str]) -> bytes:

@@ -88,5 +88,8 @@ def _anybody() -> bool:
 def _who() -> str:
     """Their names, where they can be seen."""
     own = os.getpid()
-    found = [stat.pid for stat in everybody() if stat.running and stat.pid != own] if proc_is_ours() else []
+    try:
+        found = [stat.pid for stat in everybody() if stat.pid != own] if proc_is_ours() else []
+    except OSError:
+        found = []
     return f": {shown(found)}" if found else ""

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 def end(helper: int, main: int) -> str:
     """End what a helper that has not been reaped has left; who that was.
 
-    It was one of HELPERS.  `main`: the service's main process.
+    It was one of HELPERS.  `main`: the service's main process.  Raises OSError: nobody could look, and only its process
+    group has been ended.
     """
-    said = _others(helper, main) if proc_is_ours() else ""
-    send(helper, "KILL", True)
-    return said
+    try:
+        return _others(helper, main) if proc_is_ours() else ""
+    finally:
+        send(helper, "KILL", True)
 
 
 def _others(helper: int, main: int) -> str:

@@ -51,6 +51,7 @@ class Leftovers:
         self._main = main
         self._asked: bool | str = False
         self._remains: Remains | None = None
+        self._start = 0  # the number of the start that has left it
         self._signal = ""  # what everybody is told, by rule 3
         self._told: set[tuple[int, int]] = set()  # pid and start of who has been
 
@@ -75,7 +76,7 @@ class Leftovers:
         self._begin(Remains(process.group, process.session, self._poll, orphans))
 
     def _begin(self, remains: Remains) -> None:
-        self._remains, self._signal = remains, ""
+        self._remains, self._signal, self._start = remains, "", self._machine.totals["starts"]
         self._told.clear()
 
     def clear(self, signal: str) -> bool:
@@ -170,7 +171,7 @@ class Leftovers:
             if stat.session == remains.session and (leads or stat.group == remains.group) and stat.pid != own:
                 roots.append(stat.pid)
         if of_this_start:
-            roots = of_start(self._machine.totals["starts"], roots)
+            roots = of_start(self._start, roots, self._machine.totals["starts"])
         members = below(roots, found) - below(known - {0}, found)
         return [stat for stat in found if stat.pid in members and stat.running]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from supervise.log import NOTICE
+from supervise.log import NOTICE, WARNING
 from supervise.service import HELPERS, reap
 
 TYPE_CHECKING = False
@@ -40,8 +40,12 @@ class Reaper:
     def _helper_ended(self, pid: int) -> None:
         from supervise.helpers_ended import end
 
-        left = end(pid, self._charge.process.pid if self._charge.process else 0)
         check = pid == self._charge.check_pid
+        try:
+            left = end(pid, self._charge.process.pid if self._charge.process else 0)
+        except OSError as why:
+            self._log.add(WARNING, "cannot look at what pid %d left running: %s", pid, why.strerror)
+            return
         if left and not (check and self._said):
             self._log.add(NOTICE, "ended what %s left running: %s", "check_command" if check else f"pid {pid}", left)
         self._said |= check and bool(left)

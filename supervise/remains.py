@@ -37,15 +37,16 @@ def empty(group: int) -> bool:
     return False
 
 
-def of_start(starts: int, pids: list[int]) -> list[int]:
+def of_start(number: int, pids: list[int], starts: int | None = None) -> list[int]:
     """Those that come from the start with this number, if processes are marked here.
 
+    `starts`: how many there have been by now, if it is not the last.
     One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
     that could be the main process.
     """
-    if birthmark.of(os.getpid()) != birthmark.mark_of_start(starts + 1):
+    if birthmark.of(os.getpid()) != birthmark.mark_of_start((starts or number) + 1):
         return pids
-    mark = birthmark.mark_of_start(starts)
+    mark = birthmark.mark_of_start(number)
     return [pid for pid in pids if birthmark.of(pid) == mark]
 
 

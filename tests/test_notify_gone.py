@@ -131,7 +131,7 @@ def test_what_cannot_be_known_is_said_each_kind_apart(speaker: Speaker, stranger
     speaker.say("STATUS=honest")
     speaker.wait_state(phase="starting", status_text="honest", machine="running")
     lines = [line.partition("dropped a notification ")[2] for line in box.warnings.splitlines()]
-    why = "its sender has ended, and nobody can tell whose process it was"
+    why = "its sender is gone or hidden, and nobody can tell whose process it was"
     assert lines == [
         f"(STATUS) of pid {pids[0]} (uid {stranger}): {why}",
         f"(READY) of pid {pids[2]} (uid {stranger}): {why}",
@@ -162,6 +162,14 @@ def test_a_stranger_is_looked_at_once_a_second() -> None:
         assert senders.judge(os.getppid(), os.getuid(), 0, belongs) is False
     assert len(looks) <= 2
     assert senders.judge(0, 0, 0, belongs) is False, "one that cannot be seen from here"
+
+
+def test_where_nobody_can_look_the_user_decides() -> None:
+    def refused(pid: int) -> bool:
+        raise OSError(24, os.strerror(24))
+
+    for uid, believed in ((os.geteuid(), True), (1 << 29, None)):
+        assert Senders().judge(os.getppid(), uid, 0, refused) is believed
 
 
 def test_who_is_gone_is_judged_by_the_user() -> None:

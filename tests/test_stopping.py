@@ -339,6 +339,6 @@ def test_a_kill_alone(box: Box) -> None:
     box.control("d")
     box.wait_down()
     box.wait_log("was killed by signal 9 (KILL)")
-    box.wait_warning(f"left of the service's process group {pid}: pids {child}\n")
+    box.wait_warning(f"left of the service: pid {child} (")
     assert alive(child)
     assert box.stdout().count("got TERM\n") == 1
