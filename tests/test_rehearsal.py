@@ -199,7 +199,8 @@ def test_what_is_wrong_is_one_line(private: Private) -> None:
 def test_the_configuration_is_read_and_the_state_understood(private: Private) -> None:
     private.conf("[global]\nalarm_interval : 60\n")
     start(private)
-    private.change("conffile", "def read_file(", "def read_file(path):\n    raise ValueError('no such key')\n\n\ndef _read_file(")
+    broken = "def read_file(path):\n    raise ValueError('no such key')\n\n\ndef _read_file("
+    private.change("conffile", "def read_file(", broken)
     assert_refused(trial(private), "ValueError: no such key")
     private.restore("conffile")
     private.change("state", "VERSION = 1", "VERSION = 0")
