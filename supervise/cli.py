@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
 _SAID = 65536  # bytes of what the daemon says that are passed on
-_NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")
+_NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")  # alone
+_ITSELF = "--foreground"  # or so much of it that docopt knows it: this process is to become the supervise
 
 
 class UsageError(Exception):
@@ -66,7 +67,7 @@ def main() -> int:
     env, apart = set_apart(callers_environment())
     try:
         # Its interpreter starts while docopt is imported here: half of the time until the service runs.
-        daemon = Daemon(argv, env) if argv and argv[0] not in _NO_DAEMON else None
+        daemon = Daemon(argv, env) if _may_need_a_daemon(argv) else None
         code = run(argv, env, apart, daemon)
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -90,6 +91,12 @@ def main() -> int:
             daemon.dismiss()
 
 
+def _may_need_a_daemon(argv: list[str]) -> bool:
+    """Whether to start it before the command line is read: one that is not needed has to be waited for."""
+    itself = any(len(arg) > 2 and _ITSELF.startswith(arg) for arg in argv)
+    return bool(argv) and argv[0] not in _NO_DAEMON and not itself
+
+
 def run(argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], daemon: Daemon | None) -> int:
     """Do what the command line says; `env` and what is set `apart` are the caller's.  Raises UsageError and OSError."""
     args = parse(argv)
@@ -108,6 +115,8 @@ def run(argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], dae
     options = read_options(args)
     options.variables = apart
     if options.foreground:
+        if daemon:
+            daemon.dismiss()
         execute(options, argv, env)
     return (daemon or Daemon(argv, env)).supervise(options)
 
@@ -235,8 +244,9 @@ class Daemon:
 
     def dismiss(self) -> None:
         """Wait for the end of one that was told nothing, or could not do it."""
-        if self._tell >= 0:
-            os.close(self._tell)
+        tell, self._tell = self._tell, -1
+        if tell >= 0:
+            os.close(tell)
         if self._pid:
             self._end()
 

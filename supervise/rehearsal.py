@@ -85,7 +85,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
     for name, fd in descriptors.items():
         if name == "service" or fd < 0:
             descriptors[name] = -1  # its pid is enough
-        elif name == "notify":
+        elif name.startswith("notify"):  # and those before it
             descriptors[name] = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM).detach()
         else:
             # As many as there will be.
