@@ -13,6 +13,7 @@ import time
 
 from supervise import shelf, state
 from supervise.conffile import ConfFile
+from supervise.descriptors import Kept
 from supervise.handoff import GUARDIAN, read_nothing
 from supervise.launch import furnish, recalled, rename_process
 from supervise.log import WARNING
@@ -20,7 +21,7 @@ from supervise.paths import service_name
 from supervise.process import Process
 from supervise.service import HELPERS
 from supervise.starter import StartError
-from supervise.statusdir import Kept, StatusDir
+from supervise.statusdir import StatusDir
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ class Successor(Supervisor):
         self.machine.carry_on(fields, time.monotonic())
         self._recorder.inherit(fields, self.machine.pid)
         self._charge.inherit(fields)
-        self._charge.equip(self.machine.config)
+        self._charge.parts.equip(self.machine.config)
         self._charge.recall(fields)
         self._recorder.upgrades = fields["upgrades"]
         self._recorder.upgrades_refused = fields["upgrades_refused"]

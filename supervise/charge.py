@@ -12,16 +12,15 @@ import select
 import time
 
 from supervise import birthmark, states
-from supervise.config import Config
+from supervise.descriptors import close
 from supervise.doubt import Doubt
 from supervise.exitstatus import ExitStatus
-from supervise.installed import replaced
 from supervise.leftovers import Leftovers
-from supervise.log import NOTICE, WARNING
+from supervise.log import NOTICE
 from supervise.members import belongs, in_group
+from supervise.parts import Parts
 from supervise.process import Process, exit_info
 from supervise.service import HELPERS
-from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,23 +28,16 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.checks import Checks
-    from supervise.hearing import Hearing
     from supervise.log import Log
     from supervise.machine import Machine
     from supervise.pidfile import PidFollower
     from supervise.recorder import Recorder
     from supervise.starter import Starter
     from supervise.statusdir import StatusDir
-    from supervise.succession import Succession
 
     Events = Iterator[tuple[str, Any]]
 
 
-# What takes parts that need not be there, but for what restricts: that does not stay as it was (Starter.govern).
-_KEYS_OF_PARTS = (
-    *("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs", "check_command", "pidfile"),
-    "environment",
-)
 _LEFT = "what is left of the service"
 
 
@@ -77,76 +69,12 @@ class Charge:
         self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self._prepared = -1  # starts that there had been when the next was prepared
-        self._config: Config | None = None  # that the parts are for
         self.leftovers = Leftovers(machine, recorder, poll, log, lambda: self.process.pid if self.process else 0)
-        self._hearing: Hearing | None = None
-        self._succession: Succession | None = None
-        self._checks: Checks | None = None
+        self.parts = Parts(starter, recorder, self.leftovers, directory, env, ignored, poll, log)
         self._checked = 0  # the main process that is checked
         self._doubt = Doubt(log)
 
-    # The parts.
-
-    def equip(self, config: Config) -> None:
-        """Have what this configuration asks for."""
-        if config is self._config:
-            return
-        try:
-            complete = self._import_parts(config)
-        except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
-            self._starter.blocked = f"cannot load what its configuration takes: {why}"
-            return  # it is tried again
-        if not complete:
-            for key in _KEYS_OF_PARTS:
-                setattr(config, key, getattr(self._config or Config(), key))
-        self._starter.govern(config)
-        self._config = config
-        self.leftovers.configure(config.killasgroup)
-        if self._succession:
-            self._succession.configure(config)
-        if self._checks:
-            self._checks.configure(config, time.monotonic())
-        address = ""
-        # A service that was started to speak is listened to for as long as it runs.
-        if self._hearing and (config.notify or config.watchdog_secs or self._recorder.notify_address):
-            place = self._env[b"SUPERVISE_STATUS_DIR"]
-            address = self._hearing.listen(config, place, self._recorder.notify_address)
-            self._recorder.notify_address = address or None
-        self._starter.notify_socket = address if config.notify or config.watchdog_secs else ""
-        self._starter.watchdog_usec = config.watchdog_secs * 1000000
-
-    def _import_parts(self, config: Config) -> bool:
-        """Have the parts that are needed, and only these: what most services do without costs none of them memory.
-
-        Whether they could be had: when the files of this package have been replaced, they may be another version's.
-        """
-        speaks = config.notify or config.watchdog_secs or self._recorder.notify_address
-        hearing = bool((speaks or config.notification_fd) and not self._hearing)
-        succession = bool((speaks or config.pidfile) and not self._succession)
-        checks = bool(config.check_command and not self._checks)
-        forks = self._starter.needs_fork(config) and not self._starter.can_fork
-        if not (hearing or succession or checks or forks):
-            return True
-        if replaced():
-            text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
-            self._log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
-            return False
-        if hearing:
-            from supervise.hearing import Hearing
-
-            self._hearing = Hearing(self._directory, self._poll, self._log)
-        if succession:
-            from supervise.succession import Succession
-
-            self._succession = Succession(self._env, self._ignored, self._poll, self._log)
-        if checks:
-            from supervise import helpers_ended  # noqa: F401  (for later)
-            from supervise.checks import Checks
-
-            self._checks = Checks(self._starter, self._poll, self._log)
-        if forks:
-            self._starter.complete()
-        return True
+    # Going on.
 
     def inherit(self, fields: dict[str, Any]) -> None:
         """Carry on in the same process; `fields` as the supervise before has handed them over."""
@@ -154,14 +82,11 @@ class Charge:
         if self._machine.pid:
             self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
         if max(descriptors.get("notify", -1), descriptors.get("notification", -1)) >= 0:
-            from supervise.hearing import Hearing
-
-            self._hearing = Hearing(self._directory, self._poll, self._log)
-            self._hearing.attach(descriptors, fields["notify_address"])
+            self.parts.hear(descriptors, fields["notify_address"])
 
     def recall(self, fields: dict[str, Any]) -> None:
         """Know the former main processes that the supervise before knew."""
-        if self._succession and self.process:
+        if self.parts.succession and self.process:
             for identity in fields.get("formers") or []:
                 self._recall(identity)
 
@@ -173,8 +98,8 @@ class Charge:
         except OSError as why:
             self._doubt.about(f"former main process {identity['pid']}", why, self._recall, identity)
             return []
-        if process and self._succession:
-            self._succession.recall([process])
+        if process and self.parts.succession:
+            self.parts.succession.recall([process])
         return []
 
     def hold(self) -> None:
@@ -184,26 +109,26 @@ class Charge:
 
     def go_on(self) -> bool:
         """In a copy of the process whose children they are: none is a child any more.  Whether it can be supervised."""
-        if self._checks:
-            self._checks.forget()
+        if self.parts.checks:
+            self.parts.checks.forget()
         return not self.process or self.process.disown(self._machine.paused)
 
     def descriptors(self) -> dict[str, int]:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
         service = self.process.fd if self.process else -1
-        notify, notification = (self._hearing.socket, self._hearing.pipe) if self._hearing else (-1, -1)
-        formers = self._hearing.formers() if self._hearing else []
+        notify, notification = (self.parts.hearing.socket, self.parts.hearing.pipe) if self.parts.hearing else (-1, -1)
+        formers = self.parts.hearing.formers() if self.parts.hearing else []
         former = {f"notify_former{count}": fd for count, fd in enumerate(formers)}
         return {"service": service, "notify": notify, "notification": notification, **former}
 
     def is_named(self) -> bool:
         """Whether the service still finds the socket that it speaks to.  Raises OSError: nobody knows."""
-        return self._hearing is None or self._hearing.is_named()
+        return self.parts.hearing is None or self.parts.hearing.is_named()
 
     def moved(self, old: int | None = None) -> None:
         """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
-        if self._hearing:
-            self._hearing.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
+        if self.parts.hearing:
+            self.parts.hearing.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
 
     def settle(self) -> None:
         """After everything urgent: let go of what has ended, and prepare for what may come."""
@@ -211,23 +136,23 @@ class Charge:
         if machine.pid == 0 and self.process:
             self._dismiss(self.process)
             self.process = None
-            if self._succession and machine.state != states.SUCCESSION:
-                self._succession.forget()
-            if self._hearing:
-                self._hearing.close_pipe()
+            if self.parts.succession and machine.state != states.SUCCESSION:
+                self.parts.succession.forget()
+            if self.parts.hearing:
+                self.parts.hearing.close_pipe()
         elif self.process:
             self.process.look_again()
             self._session = self.process.session
         if machine.state != states.CLEANUP:
             self.leftovers.let_go()
-        self._recorder.formers = self._succession.identities() if self._succession else []
+        self._recorder.formers = self.parts.succession.identities() if self.parts.succession else []
         self.prepare()
-        if self._checks:
-            self._check(self._checks)
+        if self.parts.checks:
+            self._check(self.parts.checks)
 
     def prepare(self) -> None:
         """Have what is configured, the next start marked, and the mark in the state."""
-        self.equip(self._machine.config)
+        self.parts.equip(self._machine.config)
         starts = self._machine.totals["starts"]
         if starts != self._prepared:
             try:
@@ -239,13 +164,13 @@ class Charge:
     def close(self, leaving: bool = False) -> None:
         """Supervise ends, `leaving` the service to another or not."""
         self.end_check()
-        if self._hearing and not leaving:
-            self._hearing.close()
+        if self.parts.hearing and not leaving:
+            self.parts.hearing.close()
 
     def end_check(self) -> None:
         """Nobody will wait for the end of a check that runs; if supervise goes on after all, another is due."""
-        if self._checks:
-            self._checks.end()
+        if self.parts.checks:
+            self.parts.checks.end()
             self._checked = 0
 
     # Starts.
@@ -253,9 +178,9 @@ class Charge:
     def spawn(self) -> int | ExitStatus:
         """Start the service: its pid, or why not."""
         fd = self._machine.config.notification_fd
-        if not self._hearing or not fd:
+        if not self.parts.hearing or not fd:
             return self._starter.service()
-        self._starter.notification = self._hearing.open_pipe()
+        self._starter.notification = self.parts.hearing.open_pipe()
         try:
             return self._starter.service()
         finally:
@@ -265,7 +190,7 @@ class Charge:
 
     def spawn_ahead(self) -> None:
         """Start it before the machine asks for it; not where another process may turn out to be the main one."""
-        if self._ahead is not None or (self._succession and self._succession.formers()):
+        if self._ahead is not None or (self.parts.succession and self.parts.succession.formers()):
             return
         self._ahead = self._starter.service()
 
@@ -273,15 +198,15 @@ class Charge:
         """Start the service, unless that has been done; the event that comes of it."""
         result, self._ahead = self._ahead, None
         if result is None:
-            self.equip(self._machine.config)
+            self.parts.equip(self._machine.config)
             result = self.spawn()
         if isinstance(result, ExitStatus):
             return states.FAILED, result
         self.attend(Process(result))  # first of all: what fails from here on, it runs
-        if self._succession:
-            self._succession.forget()
-        if self._hearing:
-            self._hearing.close_formers()
+        if self.parts.succession:
+            self.parts.succession.forget()
+        if self.parts.hearing:
+            self.parts.hearing.close_formers()
         if not self._starter.notify_socket:
             self._recorder.notify_address = None
         return states.STARTED, result
@@ -315,9 +240,9 @@ class Charge:
     def _main_ended(self, process: Process, how: ExitStatus) -> Events:
         self._session = process.session
         self.leftovers.after(process)
-        if self._succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
+        if self.parts.succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
             starts = self._machine.totals["starts"]
-            follows = self._succession.after(process, how, self._helpers(), starts)
+            follows = self.parts.succession.after(process, how, self._helpers(), starts)
             if isinstance(follows, Process):
                 self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
                 self._outlived = process
@@ -332,8 +257,8 @@ class Charge:
         yield states.EXITED, how
 
     def _now_main(self, process: Process) -> tuple[str, Any]:
-        if self._succession:
-            self._succession.succeed(self.process)
+        if self.parts.succession:
+            self.parts.succession.succeed(self.process)
         self.attend(process)
         return states.MAIN, process.pid
 
@@ -365,12 +290,12 @@ class Charge:
             yield from self.heard()
             if process is self.process:
                 yield from self._main_ended(process, how)
-        elif self._checks and pid == self._checks.pid:
-            fault = self._checks.ended(how, time.monotonic())
+        elif self.parts.checks and pid == self.parts.checks.pid:
+            fault = self.parts.checks.ended(how, time.monotonic())
             if fault:
                 yield states.UNHEALTHY, fault
-        elif self._succession:
-            self._succession.reaped(pid, how)
+        elif self.parts.succession:
+            self.parts.succession.reaped(pid, how)
 
     def children_gone(self) -> Events:
         """Children have ended: is anything left of what is waited for?"""
@@ -384,10 +309,12 @@ class Charge:
             self._doubt.about(_LEFT, why, self.children_gone)
 
     def _candidates(self) -> list[int]:
-        return self._succession.candidates(self._helpers(), self._machine.totals["starts"]) if self._succession else []
+        succession = self.parts.succession
+        return succession.candidates(self._helpers(), self._machine.totals["starts"]) if succession else []
 
     def _strays(self) -> list[int]:
-        return self._succession.strays(self._session, self._machine.totals["starts"]) if self._succession else []
+        succession = self.parts.succession
+        return succession.strays(self._session, self._machine.totals["starts"]) if succession else []
 
     # What is left.
 
@@ -412,12 +339,12 @@ class Charge:
 
     def heard(self, all: bool = True) -> Events:
         """What has arrived from the service, in the order in which it came; a portion, if it is not to be `all`."""
-        if self._machine.watchdog and (not self._hearing or self._hearing.socket < 0):
+        if self._machine.watchdog and (not self.parts.hearing or self.parts.hearing.socket < 0):
             yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
-        if not self._hearing:
+        if not self.parts.hearing:
             return
-        yield from self._hearing.pipe_readable()
-        heard = self._hearing.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
+        yield from self.parts.hearing.pipe_readable()
+        heard = self.parts.hearing.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
         for event, value, sender in heard:
             if event == states.MAIN:
                 yield from self._named(value, f"MAINPID= of pid {sender}")
@@ -434,13 +361,13 @@ class Charge:
             raise
 
     def _is_former(self, pid: int) -> bool:
-        return bool(self._succession and pid in self._succession.formers())
+        return bool(self.parts.succession and pid in self.parts.succession.formers())
 
     def _named(self, pid: int, by: str) -> Events:
         waiting = self._machine.state == states.SUCCESSION
-        if self._succession and (self._machine.pid or waiting):
+        if self.parts.succession and (self._machine.pid or waiting):
             try:
-                process = self._succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
+                process = self.parts.succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
             except OSError as why:
                 self._doubt.about(f"pid {pid}, named by {by}", why, self._named, pid, by)
                 return
@@ -453,22 +380,22 @@ class Charge:
     def news(self) -> Events:
         """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
         yield from self.heard()
-        follower = self._succession.follower if self._succession else None
+        follower = self.parts.succession.follower if self.parts.succession else None
         if follower and self._machine.state == states.SUCCESSION:
             yield from self._look_at_pidfile(follower)
 
     def ready(self, fd: int, events: int) -> Events:
         """A descriptor is readable."""
-        hearing = self._hearing
-        follower = self._succession.follower if self._succession else None
+        hearing = self.parts.hearing
+        follower = self.parts.succession.follower if self.parts.succession else None
         if hearing and hearing.is_socket(fd):
             yield from self.heard(all=False)
         elif hearing and fd == hearing.pipe:
             yield from hearing.pipe_readable()
         elif follower and fd == follower.fd:
             follower.ready()
-        elif self._checks and fd == self._checks.fd:
-            self._checks.readable()
+        elif self.parts.checks and fd == self.parts.checks.fd:
+            self.parts.checks.readable()
         elif fd == self.leftovers.fd:
             yield from self.children_gone()
         elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
@@ -476,19 +403,20 @@ class Charge:
 
     def deadlines(self) -> list[float | None]:
         """When something is due."""
-        follower = self._succession.follower if self._succession else None
-        due = [self._checks.due if self._checks else None, follower.look_at if follower else None, self._doubt.due]
-        return [*due, self._hearing.resume_at if self._hearing else None]
+        follower = self.parts.succession.follower if self.parts.succession else None
+        due = [follower.look_at if follower else None, self._doubt.due]
+        checks, hearing = self.parts.checks, self.parts.hearing
+        return [*due, checks.due if checks else None, hearing.resume_at if hearing else None]
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""
         if self._doubt.due is not None and now >= self._doubt.due:
             yield from self._doubt.ask_again()
-        follower = self._succession.follower if self._succession else None
+        follower = self.parts.succession.follower if self.parts.succession else None
         if follower and follower.look_at is not None and now >= follower.look_at:
             yield from self._look_at_pidfile(follower)
-        if self._checks and self._checks.due is not None and now >= self._checks.due:
-            fault = self._checks.on_time(now)
+        if self.parts.checks and self.parts.checks.due is not None and now >= self.parts.checks.due:
+            fault = self.parts.checks.on_time(now)
             if fault:
                 yield states.UNHEALTHY, fault
 
@@ -511,9 +439,9 @@ class Charge:
     @property
     def check_pid(self) -> int:
         """Of the check that runs; 0: none."""
-        return self._checks.pid if self._checks else 0
+        return self.parts.checks.pid if self.parts.checks else 0
 
     @property
     def check_output(self) -> str:
         """What the last check has printed that failed."""
-        return self._checks.output if self._checks else ""
+        return self.parts.checks.output if self.parts.checks else ""

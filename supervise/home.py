@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from supervise.charge import Charge
     from supervise.conffile import Watched
+    from supervise.descriptors import Kept
     from supervise.follow import ConfFollower
     from supervise.log import Log
     from supervise.machine import Machine
     from supervise.recorder import Recorder
     from supervise.relocation import Relocation
-    from supervise.statusdir import Kept
 
 HERE, DAMAGED, GONE, OTHER = range(4)
 _AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart

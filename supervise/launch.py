@@ -16,6 +16,7 @@ import sys
 
 from supervise.claims import claim_of
 from supervise.conffile import ConfFile
+from supervise.descriptors import Kept, close
 from supervise.handoff import NO_ORPHANS
 from supervise.heritage import Heritage
 from supervise.log import FATAL, NOTICE, WARNING, Log
@@ -28,7 +29,7 @@ from supervise.recorder import boot_id
 from supervise.restrictions import stays
 from supervise.service import HELPER, ignored_signals
 from supervise.starter import StartError
-from supervise.statusdir import LOCK, LOG_WF, STATE, Kept, StatusDir, StatusDirError, close
+from supervise.statusdir import LOCK, LOG_WF, STATE, StatusDir, StatusDirError
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False

@@ -16,9 +16,9 @@ import fcntl
 import os
 import select
 
+from supervise.descriptors import close
 from supervise.exitstatus import ExitStatus, from_wait_status
 from supervise.service import NUMBERS, reap, send
-from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

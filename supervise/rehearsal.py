@@ -110,9 +110,9 @@ def parts(supervisor: Supervisor) -> list[Any]:
     poll: Any = supervisor._poll
     succession = Succession({}, [], poll, log)
     charge = supervisor._charge
-    charge._succession = charge._succession or succession
-    charge._hearing = charge._hearing or Hearing(supervisor._directory, poll, log)
-    charge._checks = charge._checks or Checks(starter, poll, log)
+    charge.parts.succession = charge.parts.succession or succession
+    charge.parts.hearing = charge.parts.hearing or Hearing(supervisor._directory, poll, log)
+    charge.parts.checks = charge.parts.checks or Checks(starter, poll, log)
     succession._file = PidFile("pid", "")
     supervisor._forwarder = supervisor._forwarder or Forwarder(Upstream({}))
     supervisor.__class__ = Replaceable

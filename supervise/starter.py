@@ -11,10 +11,11 @@ import sys
 import time
 
 from supervise.config import Config
+from supervise.descriptors import close
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.service import HELPER, append_to, inherit, spawn, why_not
-from supervise.statusdir import STDERR, STDOUT, StatusDirError, close
+from supervise.statusdir import STDERR, STDOUT, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

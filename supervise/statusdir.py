@@ -13,12 +13,13 @@ import os
 import stat
 
 from supervise import claims
+from supervise.descriptors import close
 from supervise.refusals import LockHeld as LockHeld
 from supervise.refusals import NotBelieved as NotBelieved
 from supervise.refusals import StatusDirError as StatusDirError
 from supervise.refusals import WrongKind as WrongKind
 from supervise.refusals import is_passing, kind
-from supervise.trust import Untrusted, open_directory, why_not
+from supervise.trust import Untrusted, is_foreign, open_directory, why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,29 +35,6 @@ LOG, LOG_WF = "supervise.log", "supervise.log.wf"
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
-
-def close(fd: int) -> None:
-    """Close a descriptor, which it is then whatever close(2) says: no reason to give up what it was for."""
-    try:
-        os.close(fd)
-    except OSError:
-        pass
-
-
-class Kept:
-    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
-
-    __slots__ = ("lock", "control", "ok")
-
-    def __init__(self, lock: int, control: int, ok: int) -> None:
-        self.lock = lock
-        self.control = control
-        self.ok = ok
-
-    def numbers(self) -> dict[str, int]:
-        """Each by its name."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class StatusDir:
@@ -185,7 +163,9 @@ class StatusDir:
         except OSError as why:
             if why.errno != errno.EWOULDBLOCK:
                 raise self._refused("lock", LOCK, why) from None
-            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {_holder(fd)}") from None
+            from supervise.holder import holder  # to refuse a start, and for nothing else
+
+            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {holder(fd)}") from None
 
     def _is_current(self, fd: int) -> bool:
         try:
@@ -455,18 +435,3 @@ class StatusDir:
             except OSError:
                 break
         self._made_dirs.clear()
-
-
-def is_foreign(fd: int) -> bool:
-    """Whether a directory belongs to another user than root and oneself, or nobody can look."""
-    try:
-        return os.fstat(fd).st_uid not in (0, os.geteuid())
-    except OSError:
-        return True
-
-
-def _holder(fd: int) -> str:
-    """Who holds the flock on the file; only asked for when a start is refused."""
-    from supervise.holder import holder
-
-    return holder(fd)

@@ -39,11 +39,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.conffile import ConfFile
     from supervise.config import Config
+    from supervise.descriptors import Kept
     from supervise.heritage import Heritage
     from supervise.home import Home
     from supervise.machine import Action
     from supervise.options import Options
-    from supervise.statusdir import Kept, StatusDir
+    from supervise.statusdir import StatusDir
     from supervise.upgrade import Upgrader
     from supervise.upstream import Forwarder
 

@@ -56,6 +56,14 @@ def others_write(fd: int, found: os.stat_result) -> str:
     return f"can be written to by {who} (mode {stat.S_IMODE(found.st_mode):04o})" if who else ""
 
 
+def is_foreign(fd: int) -> bool:
+    """Whether a directory belongs to another user than root and oneself, or nobody can look."""
+    try:
+        return os.fstat(fd).st_uid not in (0, os.geteuid())
+    except OSError:
+        return True
+
+
 def _is_own_group(gid: int) -> bool:
     return gid in (_ROOT, os.getegid())
 

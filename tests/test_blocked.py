@@ -22,6 +22,7 @@ from supervise.charge import Charge
 from supervise.conffile import SIZE_LIMIT, ConfFile
 from supervise.follow import ConfFollower
 from supervise.log import Log
+from supervise.parts import Parts
 from supervise.starter import Starter
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
@@ -276,11 +277,11 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
 
     config = conffile.Config()
     with monkeypatch.context() as patch:
-        patch.setattr(Charge, "_import_parts", refused)
+        patch.setattr(Parts, "_import_parts", refused)
         for _ in range(2):
-            charge.equip(config)
+            charge.parts.equip(config)
             assert "cannot load what its configuration takes: " in starter.blocked
-    charge.equip(config)
+    charge.parts.equip(config)
     assert (starter.blocked, starter.config) == ("", config)
 
 

@@ -148,7 +148,7 @@ RENAMED = {
     "checks": ("def readable(self)", "supervise.charge"),
     "alarm": ("def give(", "self.alarms.give"),
     "spawn_as": ("def spawn_as(", "spawn_as"),
-    "succession": ("def reaped(self", "self._succession.reaped"),
+    "succession": ("def reaped(self", "self.parts.succession.reaped"),
     "hearing": ("def close_pipe(self", "close_pipe"),
     "follow": ("def look(self) -> Config", "follower.look"),
     "supervisor": ("def _children(self", "self._children"),

@@ -1,0 +1,28 @@
+"""Descriptors: letting go of one, and those that supervise has as long as it lives."""
+
+from __future__ import annotations
+
+import os
+
+
+def close(fd: int) -> None:
+    """Close a descriptor, which it is then whatever close(2) says: no reason to give up what it was for."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
+class Kept:
+    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
+
+    __slots__ = ("lock", "control", "ok")
+
+    def __init__(self, lock: int, control: int, ok: int) -> None:
+        self.lock = lock
+        self.control = control
+        self.ok = ok
+
+    def numbers(self) -> dict[str, int]:
+        """Each by its name."""
+        return {name: getattr(self, name) for name in self.__slots__}
