@@ -21,9 +21,12 @@ from __future__ import annotations
 import errno
 import os
 import select
+import time
 
 from supervise.credentials import Refused, become
-from supervise.service import HANDLED, HELPER, HELPERS, NUMBERS, search_path, why_not
+from supervise.polling import pause
+from supervise.service import HANDLED, HELPER, HELPERS, search_path, send, why_not
+from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ else:
     import _signal  # see service.py
 
 PATIENCE = 30.0  # seconds
+_AGAIN = 0.01  # seconds until what the kernel refused is tried again
 _LONGEST = 4000  # bytes of a message: less than PIPE_BUF, so it is written at once and read at once
 
 
@@ -67,29 +71,44 @@ def spawn_as(
             finally:
                 os._exit(127)
     except OSError as why:
-        os.close(reading)
+        close(reading)
         return f"cannot fork: {why.strerror}"
     finally:
-        os.close(writing)
+        close(writing)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, blocked)
     problem = _outcome(reading, pid)
     if problem:
-        os.waitpid(pid, 0)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass
     elif session:
         HELPERS[pid] = env.get(HELPER, b"")
     return problem or pid
 
 
 def _outcome(reading: int, pid: int) -> str:
-    """What the child has to say; nothing, if it has become the program (or was killed, as the program may be)."""
+    """What the child has to say; nothing, if it has become the program (or was killed, as the program may be).
+
+    Never raises: there is a process, and its pid must not be lost.
+    """
+    end = time.monotonic() + PATIENCE
     try:
-        poll = select.poll()
-        poll.register(reading, select.POLLIN)
-        if poll.poll(PATIENCE * 1000):
-            return os.read(reading, _LONGEST).decode("utf-8", "surrogateescape")
+        while True:
+            left = end - time.monotonic()
+            try:
+                poll = select.poll()
+                poll.register(reading, select.POLLIN)
+                if poll.poll(max(left, 0) * 1000):
+                    return os.read(reading, _LONGEST).decode("utf-8", "surrogateescape")
+            except (OSError, MemoryError):
+                pause(_AGAIN)  # not knowing is neither yes nor no: it is asked again
+            if left <= 0:
+                break
     finally:
-        os.close(reading)
-    os.kill(pid, NUMBERS["KILL"])
+        close(reading)
+    while send(pid, "KILL", False):
+        pause(_AGAIN)
     return f"not executed within {PATIENCE:.0f} seconds: its directory, or what knows its user, does not answer"
 
 

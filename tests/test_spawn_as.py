@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -300,6 +301,34 @@ def test_a_child_that_waits_for_ever_is_given_up(stage: Stage, monkeypatch: pyte
 def child_that_fails(stage: Stage, monkeypatch: pytest.MonkeyPatch, why: Callable[[], Any]) -> str:
     monkeypatch.setattr(spawn_as, "change_to", lambda _: why())
     return stage.failure("/bin/true", directory="/")
+
+
+def test_the_process_is_known_whatever_fails_after_its_start(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    poll, read, close = select.poll, os.read, os.close
+    failures = [4]
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            failures[0] -= 1
+            if failures[0] > 0:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            return real(*args)
+
+        return call
+
+    def closing(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    starter = stage.starter("/bin/echo", "once", umask=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(select, "poll", failing(poll))
+        patch.setattr(os, "read", failing(read))
+        patch.setattr(os, "close", closing)
+        pid = starter.service()
+    assert isinstance(pid, int)
+    assert finish(pid) == 0
+    assert stage.output() == "once\n"
 
 
 def test_a_bug_in_the_child_is_a_failed_start(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
