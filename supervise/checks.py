@@ -24,6 +24,7 @@ import select
 
 from supervise.log import NOTICE, WARNING
 from supervise.service import send
+from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,10 +169,13 @@ class Checks:
             # Of ours alone: the check need not know what to do when a pipe is full.
             os.set_blocking(reading, False)
             result = self._starter.check_command(self._config.check_command, self.service, writing)
+        except BaseException:
+            close(reading)
+            raise
         finally:
-            os.close(writing)
+            close(writing)
         if isinstance(result, str):
-            os.close(reading)
+            close(reading)
             self._refuse(result)
             return
         self._refused = ""
@@ -220,14 +224,14 @@ class Checks:
                 return
             try:
                 data = os.read(self.fd, _READ)
-            except BlockingIOError:
-                return
+            except OSError:
+                return  # no more now; and what it printed matters less than that it has ended
             if not data:
                 return
             self._keep(data)
 
     def _close(self) -> None:
         if self.fd >= 0:
-            self._poll.unregister(self.fd)
-            os.close(self.fd)
-            self.fd = -1
+            fd, self.fd = self.fd, -1
+            self._poll.unregister(fd)
+            close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -215,6 +216,23 @@ def test_a_check_whose_end_nobody_knows_has_failed(watched: Watched) -> None:
     os.waitpid(watched.checks.pid, 0)
     fault = watched.checks.ended(ExitStatus(), START)
     assert fault == "unhealthy: check_command exited, status unknown"
+
+
+def test_a_check_whose_output_cannot_be_read_has_ended_all_the_same(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.begin(sh("exit 1"))
+    watched.at(START)
+
+    def read(fd: int, size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    os.waitpid(watched.checks.pid, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", read)
+        watched.checks.ended(BAD, watched.now)
+    assert watched.checks.pid == 0
+    assert watched.checks.fd == -1
 
 
 def test_a_check_that_cannot_be_started_says_nothing_of_the_service(watched: Watched) -> None:
