@@ -35,7 +35,8 @@ if TYPE_CHECKING:
         def plan(self) -> tuple[Watched, ...]:
             """What must be watched, as its path leads now."""
 
-AGAIN = 5.0  # seconds to the next try to read what could not be read
+AGAIN = 5.0  # seconds at most to the next try to read what could not be read
+_FIRST = 0.5  # seconds; doubled from one try to the next
 
 
 class PathFollower:
@@ -177,6 +178,7 @@ class ConfFollower(PathFollower):
         self._conf = conf
         self._config = config
         self._said: list[str] = []  # the problems that were told last
+        self._pause = 0.0  # from the last try to read it to the next, where it could not be read
         self._home = home
 
     def _plan(self) -> tuple[Watched, ...]:
@@ -209,8 +211,9 @@ class ConfFollower(PathFollower):
             self._said = problems
             for problem in problems:
                 self._log.add(WARNING, "%s", problem)
+        self._pause = min(self._pause * 2 or _FIRST, AGAIN) if self._conf.failing else 0.0
         if self._conf.failing:
-            self._look_by(time.monotonic() + AGAIN)
+            self._look_by(time.monotonic() + self._pause)
         return self._config
 
     def look(self) -> Config | None:

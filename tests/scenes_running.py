@@ -112,6 +112,10 @@ class Reload(Attached):
     def reached(self, box: Box) -> bool:
         return f"stopsignal {self.signal}" in box.log()[self.sizes[0] :] and super().reached(box)
 
+    def look(self, box: Box) -> list[str]:
+        in_vain(lambda: self.reached(box), AFTER)
+        return super().look(box)
+
     def letters(self, box: Box) -> list[str]:
         problems = super().letters(box)
         if not problems:
