@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from supervise.upgrade import Upgrader
     from supervise.upstream import Forwarder
 
+_MOMENT = 0.2  # seconds
 _LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
@@ -230,10 +231,12 @@ class Supervisor:
                     farewell.take_leave(self._wakeup.fd, self._kept.control, seconds, self._log)
         except Exception as why:
             self._trouble.note(why)
-        # Nobody will write later what cannot be written now; but a full disk is not waited for.
-        end = time.monotonic() + _LAST_TRY
-        hopeless = (*FULL, errno.ENOENT)  # nor is a directory that was removed
-        while self._recorder.failed_by and self._recorder.failed_by not in hopeless and time.monotonic() < end:
+        # Nobody will write later what cannot be written now; but a full disk is not waited for longer than a moment.
+        began = time.monotonic()
+        end = began + _LAST_TRY
+        while self._recorder.failed_by not in (0, errno.ENOENT):  # nor is a directory that was removed
+            if time.monotonic() >= (began + _MOMENT if self._recorder.failed_by in FULL else end):
+                break
             pause(0.05)
             self._recorder.doubt()
             self._settle()
