@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from supervise import __version__, subreaper
 from supervise.handoff import interpreter, told
@@ -54,6 +55,8 @@ DEFAULT_CONF = "supervise.conf"
 _SAID = 65536  # bytes of what the daemon says that are passed on
 _NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")  # alone
 _ITSELF = "--foreground"  # or so much of it that docopt knows it: this process is to become the supervise
+_SIGKILL = 9
+_READS, _PAUSE = 60, 0.05  # tries to hear what has come of the daemon, and seconds between them
 
 
 class UsageError(Exception):
@@ -211,8 +214,8 @@ class Daemon:
                 become(argv, env)
             finally:
                 os._exit(SYSTEM)
-        os.close(its_input)
-        os.close(its_output)
+        _close(its_input)
+        _close(its_output)
 
     def supervise(self, options: Options) -> int:
         """Have it supervise; the exit code, when the service has been started.  Raises OSError."""
@@ -223,8 +226,8 @@ class Daemon:
         except BrokenPipeError:
             pass  # its end is noticed below
         tell, self._tell = self._tell, -1
-        os.close(tell)
-        code = os.read(self._report, 1)
+        _close(tell)
+        code = self._reported()
         if not code:
             how = self._end()
             last = self._says().strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
@@ -238,6 +241,16 @@ class Daemon:
             pass  # nobody listens; and however it is, the code is known
         return code[0]
 
+    def _reported(self) -> bytes:
+        """The exit code as one byte, nothing where it has ended without.  Raises OSError: nobody knows."""
+        for _ in range(_READS):
+            try:
+                return os.read(self._report, 1)
+            except OSError:
+                time.sleep(_PAUSE)  # it has been told, and goes on: what comes of it is to be known
+        self._pid = 0
+        return os.read(self._report, 1)
+
     def _says(self) -> bytes:
         """What it has said to its standard error."""
         return os.pread(self._said, _SAID, 0)
@@ -246,7 +259,9 @@ class Daemon:
         """Wait for the end of one that was told nothing, or could not do it."""
         tell, self._tell = self._tell, -1
         if tell >= 0:
-            os.close(tell)
+            _close(tell)
+            if self._pid:
+                os.kill(self._pid, _SIGKILL)  # whoever else may have the other end open: it is not waited for
         if self._pid:
             self._end()
 
@@ -257,3 +272,10 @@ class Daemon:
             return f"with wait status {os.waitpid(pid, 0)[1]}"
         except ChildProcessError:
             return "unobserved"  # the caller has SIGCHLD ignored, so the kernel reaps it
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass  # it is closed all the same
