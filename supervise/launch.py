@@ -188,7 +188,9 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         else:
             text = f"cannot supervise {options.path}: {origin(why)}"
         say("supervise", "fatal", text)
-        if directory and locked:
+        if directory and not locked:
+            directory.withdraw()
+        elif directory:
             if has_log(directory):
                 record = Log(directory)
                 record.add(FATAL, "%s", text)

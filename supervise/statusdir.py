@@ -11,9 +11,11 @@ import errno
 import fcntl
 import os
 import stat
+import time
 
 from supervise import claims
 from supervise.descriptors import close
+from supervise.patience import patiently
 from supervise.refusals import LockHeld as LockHeld
 from supervise.refusals import NotBelieved as NotBelieved
 from supervise.refusals import StatusDirError as StatusDirError
@@ -29,6 +31,7 @@ LOCK, CONTROL, OK = "lock", "control", "ok"
 STATUS, STATE = "status", "state"
 NOTIFY = "notify"
 _READ_LIMIT = (1 << 20) + 1  # bytes
+_ROUNDS = 100  # tries to have a lock that nobody else takes away, or has a hand in: on some disks none is one's own
 _NEW = ".new"  # what these two are written as before they are renamed
 STDOUT, STDERR = "__stdout", "__stderr"
 LOG, LOG_WF = "supervise.log", "supervise.log.wf"
@@ -56,6 +59,8 @@ class StatusDir:
             raise self._refused("open", ".", why) from None
         self.foreign = is_foreign(self.fd)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
+            close(self.fd)
+            self._remove_dirs()
             raise self._refused("write in", ".", OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
     def _prepare(self, path: str) -> None:
@@ -141,21 +146,20 @@ class StatusDir:
 
     def lock(self) -> int:
         """Take the lock; it lasts as long as the descriptor.  Raises StatusDirError: held by pid N."""
-        while True:
-            new = not self.has(LOCK)
+        for _ in range(_ROUNDS):
+            if not self.has(LOCK) and LOCK not in self._made_files:
+                self._made_files.append(LOCK)  # before it is made: open(2) can succeed and what follows fail
             fd = self._open(LOCK, os.O_RDWR | os.O_CREAT, stat.S_ISREG, "a regular file")
             try:
                 self._take(fd)
                 # A supervise that could not start removes the lock file that it made: ours may be that one.
                 if self._is_current(fd) and self._is_ours(fd):
-                    break
+                    return fd
             except BaseException:
-                os.close(fd)
+                close(fd)
                 raise
-            os.close(fd)
-        if new:
-            self._made_files.append(LOCK)
-        return fd
+            close(fd)
+        raise StatusDirError(f"cannot lock {self.path}/{LOCK}: it does not stay as it is made")
 
     def _take(self, fd: int) -> None:
         try:
@@ -223,7 +227,7 @@ class StatusDir:
         control = self._fifo(CONTROL, os.O_RDWR)
         try:
             return control, self._fifo(OK, os.O_RDONLY)
-        except StatusDirError:
+        except BaseException:
             close(control)
             raise
 
@@ -237,9 +241,9 @@ class StatusDir:
                     return fd
                 self._replace(name, why_replaced)
             except OSError as why:
-                os.close(fd)
+                close(fd)
                 raise self._refused("secure", name, why) from None
-            os.close(fd)
+            close(fd)
         try:
             os.mkfifo(name, 0o600, dir_fd=self.fd)
         except OSError as why:
@@ -249,10 +253,10 @@ class StatusDir:
         try:
             why_refused = why_not(fd, os.fstat(fd))
         except OSError as why:
-            os.close(fd)
+            close(fd)
             raise self._refused("look at", name, why) from None
         if why_refused:  # put there meanwhile
-            os.close(fd)
+            close(fd)
             raise StatusDirError(f"cannot use {self.path}/{name}: it {why_refused}")
         return fd
 
@@ -292,9 +296,11 @@ class StatusDir:
         """Replace `status` or `state` as a whole.  Raises OSError, with the last good one still in place."""
         if self._starting and name not in self._found:
             try:
-                self._found[name] = self.read(name)
-            except (StatusDirError, OSError):
+                self._found[name] = patiently(self.read, name)
+            except (NotBelieved, WrongKind):
                 pass  # nothing that would be worth restoring
+            except StatusDirError as why:  # what could not be put back is not touched
+                raise OSError(errno.EIO, str(why)) from None
         try:
             fd = self._create(name + _NEW)
             try:
@@ -401,7 +407,8 @@ class StatusDir:
 
     def undo(self) -> None:
         """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
-        names = [*self._made_files, *(name for name, data in self._found.items() if data is None)]
+        # The lock, which was made first, is removed last: whoever makes another one begins.
+        names = [*(name for name, data in self._found.items() if data is None), *reversed(self._made_files)]
         self._starting = False
         if self._lock_was:
             try:
@@ -426,6 +433,28 @@ class StatusDir:
                 os.unlink(name, dir_fd=self.fd)
             except OSError:
                 pass
+        self._remove_dirs()
+
+    def withdraw(self) -> None:
+        """The lock could not be taken: remove it where this supervise made it and nobody holds it, and what is above.
+
+        Tried for a second, as it may be the same fault that keeps one from that.
+        """
+        for _ in range(50 if LOCK in self._made_files else 0):
+            fd = -1
+            try:
+                fd = os.open(LOCK, os.O_RDWR | _SAFE, dir_fd=self.fd)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self.names(LOCK, fd):
+                    os.unlink(LOCK, dir_fd=self.fd)
+                break
+            except (FileNotFoundError, BlockingIOError):
+                break  # another start has, or holds, it
+            except OSError:
+                time.sleep(0.02)
+            finally:
+                if fd >= 0:
+                    close(fd)
         self._remove_dirs()
 
     def _remove_dirs(self) -> None:

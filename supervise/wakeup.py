@@ -30,6 +30,7 @@ class Wakeup:
         for number in HANDLED:
             _signal.signal(number, self._note)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+        _signal.raise_signal(_signal.SIGCHLD)  # for children that have ended before: an exec keeps them
 
     def _note(self, number: int, frame: object) -> None:
         if number != _signal.SIGCHLD:
