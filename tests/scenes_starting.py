@@ -207,7 +207,8 @@ class StartDaemon(Start):
             return None
         if found and not said:
             # What cli.py says and does then.
-            return 111, [*found[1], "supervise: fatal: the daemon ended"]
+            last = "".join(found[1][-1:])
+            return 111, [f"supervise: fatal: cannot supervise status/{self.the_box.name}: the daemon ended: {last}"]
         return found
 
 

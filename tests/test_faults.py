@@ -21,6 +21,7 @@ SAMPLE: dict[str, list[tuple[str, int, str, str]]] = {
     ],
     "start, the daemon": [
         (r"^mkdir", 1, "ENOSPC", "once"),
+        (r"^faccessat", 1, "EIO", "once"),
         (r"^pipe2", 1, "EMFILE", "once"),
         (r"^\w*stat\w*\(.*upgrade", 1, "EIO", "second"),
     ],
@@ -38,8 +39,16 @@ SAMPLE: dict[str, list[tuple[str, int, str, str]]] = {
     ],
     "up (u)": [(_SPAWN, 1, "ENOMEM", "second"), (r"^read", 1, "EIO", "second")],
     "restart (R)": [(r"^poll", -1, "EINVAL", "once"), (r"^close", 1, "EIO", "second")],
-    "reload (r)": [(r"^write.*NOTICE", -1, "ENOSPC", "second"), (r"^poll", 1, "EINVAL", "once")],
-    "stop (dx)": [(r"^kill.*SIGTERM", 1, "EPERM", "second"), (r"^openat.*supervise\.log", -1, "EMFILE", "once")],
+    "reload (r)": [
+        (r"^openat.*supervise\.conf", 1, "EMFILE", "second"),
+        (r"^write.*NOTICE", -1, "ENOSPC", "second"),
+        (r"^poll", 1, "EINVAL", "once"),
+    ],
+    "stop (dx)": [
+        (r"^kill.*SIGTERM", 1, "EPERM", "second"),
+        (r'^write\(\d+, "@', -1, "ENOSPC", "once"),
+        (r"^openat.*supervise\.log", -1, "EMFILE", "once"),
+    ],
     "adoption": [
         (r"^openat.*boot_id", 1, "EMFILE", "second"),
         (r"^openat.*\"state\"", 1, "EIO", "once"),
