@@ -260,9 +260,12 @@ class Daemon:
         tell, self._tell = self._tell, -1
         if tell >= 0:
             _close(tell)
-            if self._pid:
-                os.kill(self._pid, _SIGKILL)  # whoever else may have the other end open: it is not waited for
         if self._pid:
+            if tell >= 0:
+                try:
+                    os.kill(self._pid, _SIGKILL)  # somebody else may have the other end open, and it would read on
+                except OSError:
+                    pass
             self._end()
 
     def _end(self) -> str:
