@@ -22,9 +22,9 @@ from __future__ import annotations
 import os
 import select
 
+from supervise.descriptors import close
 from supervise.log import NOTICE, WARNING
 from supervise.service import send
-from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

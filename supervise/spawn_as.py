@@ -24,9 +24,9 @@ import select
 import time
 
 from supervise.credentials import Refused, become
+from supervise.descriptors import close
 from supervise.polling import pause
 from supervise.service import HANDLED, HELPER, HELPERS, search_path, send, why_not
-from supervise.statusdir import close
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
