@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import sys
@@ -55,6 +56,8 @@ SCENES: dict[str, type[Scene]] = {
         *(Exit, GiveUp, Leave, Adoption, Upgrade),
     )
 }
+ALIKE, EACH = 3, 50  # so many calls that differ in numbers only are tried, and of the others one of so many
+NUMBER = re.compile(r"0x[0-9a-f]+|\d+|\{.*\}")
 MODES = ("once", "second")
 BEFORE, INTERPRETING, LOADING, OURS = "before", "the interpreter's start", "loading", "ours"
 LOADERS = {
@@ -150,14 +153,25 @@ def parts(calls: list[str], begins: bool) -> list[str]:
 
 
 def cells(phase: str, calls: list[str], early: int) -> list[Cell]:
-    """All faults of a phase: of the loading of modules and an interpreter's start every `early`-th with one errno."""
+    """All faults of a phase: of the loading of modules and an interpreter's start every `early`-th with one errno.
+
+    Of calls that are alike, as of a look at every process of this machine, the first ALIKE and every EACH-th.
+    """
     counts: dict[str, int] = {}
+    alike: Counter[str] = Counter()
+    each = 0
     found: list[Cell] = []
     sparse = 0
     for line, part in zip(calls, parts(calls, issubclass(SCENES[phase], Start))):
         call = line.partition("(")[0]
         counts[call] = counts.get(call, 0) + 1
         errnos = possible(call, line) if part != BEFORE else ()
+        shape = NUMBER.sub("#", line.partition(" = ")[0])
+        alike[shape] += 1
+        if part == OURS and alike[shape] > ALIKE and errnos and early > 1:
+            each += 1
+            if each % EACH:
+                continue
         if part != OURS and errnos and early > 1:
             sparse += 1
             if sparse % early:
