@@ -75,6 +75,12 @@ def test_a_folder_of_modules_that_cannot_be_read_is_one_line(box: Box) -> None:
     assert line.startswith("supervise: fatal: cannot start: OSError: ")
 
 
+def test_a_package_that_cannot_be_looked_for_is_not_looked_for_elsewhere(box: Box) -> None:
+    module = Path(sysconfig.get_path("purelib"), "supervise", "isolated.py")
+    line = refused(box, str(module), "?stat,?newfstatat:error=ENOMEM")
+    assert line.startswith("supervise: fatal: cannot start: OSError: [Errno 12] Cannot allocate memory: ")
+
+
 def test_a_child_that_has_ended_before_the_start_is_reaped(box: Box) -> None:
     # No helper is started, so that the end of none is a reason to look.
     begin(box, "", "socketpair:error=EMFILE:when=1", sys.executable, "-c", BEFORE)
