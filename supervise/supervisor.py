@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from supervise.upgrade import Upgrader
     from supervise.upstream import Forwarder
 
-_MOMENT = 0.2  # seconds
+_MOMENT = 1.5  # seconds
 _LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
