@@ -146,7 +146,7 @@ EXEMPT = (
     ),
     Exempt(
         "",
-        r"^wait4\(.*ECHILD",
+        r"^wait(4|id)\(.*ECHILD",
         "zombies|silent",
         "a child that has ended and was not waited for is never refused so: how it ended cannot be known then, and it "
         "is waited for with the next that ends",

@@ -87,7 +87,7 @@ def test_a_system_call_that_fails_for_a_moment_leaves_everything_in_order(phase:
     if not can_trace():
         pytest.skip("strace may not trace here (ptrace is not permitted)")
     calls = record(SCENES[phase], tmp_path)
-    verdicts = Sweep(tmp_path, 2, False).run([cell(phase, calls, *wanted) for wanted in SAMPLE[phase]])
+    verdicts = Sweep(tmp_path, len(SAMPLE[phase]), False).run([cell(phase, calls, *wanted) for wanted in SAMPLE[phase]])
     assert [str(verdict) for verdict in verdicts if verdict.wrongs] == []
     assert len(verdicts) == len(SAMPLE[phase])
     assert list(tmp_path.iterdir()) == []
