@@ -14,11 +14,32 @@ from pathlib import Path
 from typing import Callable, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from supervise.record import Record, RecordError, decode
 
 SUPERVISE = str(Path(sys.executable).with_name("supervise"))
 PATIENCE = 30.0  # seconds: generous, for the machine may be busy
+THOROUGH = bool(os.environ.get("THOROUGH"))
+# They take long, most of it waiting, and so begin first.
+LONG = (
+    "test_a_hanging_mailer",
+    "test_a_kill_at_any_system_call_leaves_a_usable_directory",
+    "test_a_race_of_both",
+    "test_a_system_call_that_fails_for_a_moment_leaves_everything_in_order",
+    "test_an_idle_supervise_never_wakes_up",
+    "test_any_number",
+    "test_each_module_is_needed",
+    "test_little_memory",
+    "test_many_upgrades_leave_nothing_behind",
+    "test_nothing_is_lost_by_an_upgrade",
+    "test_restarts_leave_no_descriptor_and_no_process",
+    "TestAnyOrder",
+)
+
+# What a machine is busy with says nothing about an example.
+settings.register_profile("supervise", deadline=None)
+settings.load_profile("supervise")
 
 T = TypeVar("T")
 
@@ -26,6 +47,11 @@ T = TypeVar("T")
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+
+def rounds(usual: int, thorough: int) -> int:
+    """How often a test does what shows more the more often it is done; THOROUGH=1 in the environment asks for more."""
+    return thorough if THOROUGH else usual
 
 
 def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T:
@@ -47,6 +73,20 @@ def alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return fields[0] not in "ZX" or (fields[0] == "Z" and int(fields[17]) > 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the long ones at the beginning of what each worker has: the whole is cut into that many equal pieces."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    first = [item for item in items if any(name in item.nodeid for name in LONG)]
+    rest = [item for item in items if not any(name in item.nodeid for name in LONG)]
+    size = len(items) / workers
+    sorted_ones: list[pytest.Item] = []
+    for number in range(workers):
+        sorted_ones += first[number::workers]
+        wanted = round(size * (number + 1)) - len(sorted_ones)
+        sorted_ones, rest = sorted_ones + rest[:wanted], rest[wanted:]
+    items[:] = sorted_ones
 
 
 class Box:

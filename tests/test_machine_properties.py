@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -312,7 +313,7 @@ class AnyOrder(RuleBasedStateMachine):
     def what_has_to_end_ends_in_bounded_time(self) -> None:
         if self.loop.state not in (ABORTING, CLEANUP):
             return
-        later = copy.deepcopy(self.loop)
+        later = copy.deepcopy(self.loop, {id(self.loop.machine.config): self.loop.machine.config})
         later.ends_on = ("KILL",)
         if later.machine.deadline is None:
             later.exit(KILLED)  # it was sent KILL already
@@ -347,7 +348,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=250, stateful_step_count=50, deadline=None, suppress_health_check=NOISY
+    max_examples=rounds(60, 250), stateful_step_count=50, deadline=None, suppress_health_check=NOISY
 )
 
 
@@ -391,7 +392,7 @@ def test_every_event_in_every_phase_has_an_answer(event: str, phase: str | None)
                 check_answer(in_phase(phase, copy.copy(config)), event, value, seconds)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=NOISY)
+@settings(max_examples=rounds(120, 400), deadline=None, suppress_health_check=NOISY)
 @given(
     st.lists(st.tuples(events, pauses), max_size=60),
     configs,
