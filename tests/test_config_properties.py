@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from supervise.reading import parse
 from supervise.sections import BOM, Problems, section_names
 from supervise.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
 
-STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = ("alarm_interval", "max_tries", "max_tries_if_coredumped")
 LISTS = ("alarm_mail", "alarm_gsm")

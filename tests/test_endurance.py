@@ -1,4 +1,4 @@
-"""Thousands of restarts and letters, and a hundred starters: nothing grows, nothing is left.
+"""Thousands of restarts and letters, and many starters at once: nothing grows, nothing is left.
 
 Here some of them; bench/endurance.py has 5,000 restarts and a million letters (`make bench`).
 """
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import PATIENCE, SUPERVISE, Box, wait_for
+from conftest import PATIENCE, SUPERVISE, Box, rounds, wait_for
 from test_bad_input import processes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
@@ -36,15 +36,16 @@ def test_letters_leave_nothing(tmp_path: Path) -> None:
     assert after.logged - before.logged < 64 << 10
 
 
-def test_a_hundred_starters_at_once(box: Box) -> None:
+def test_many_starters_at_once(box: Box) -> None:
     """As with twelve (test_bad_input.py)."""
+    number = rounds(40, 100)
     box.env["MARK"] = str(box.folder)
     args = [SUPERVISE, "-u", "status/app", "sh", "-c", "echo started; exec sleep 1000"]
     running = [
-        subprocess.Popen(args, cwd=box.folder, env=box.env, stderr=subprocess.PIPE, text=True) for _ in range(100)
+        subprocess.Popen(args, cwd=box.folder, env=box.env, stderr=subprocess.PIPE, text=True) for _ in range(number)
     ]
     ended = [(process.communicate(timeout=PATIENCE * 4)[1], process.returncode) for process in running]
-    assert sorted(code for _, code in ended) == [0] + [111] * 99
+    assert sorted(code for _, code in ended) == [0] + [111] * (number - 1)
     for said, code in ended:
         assert re.fullmatch(r"supervise: fatal: [^\n]+\n" if code else "", said), said
     assert box.wait_stdout("started\n") == "started\n"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, Box, alive, wait_for
+from conftest import PATIENCE, Box, alive, rounds, wait_for
 from heirs import edit_state, kill_supervise, state, succeed
 from mailers import is_alarm, record, recorded
 from system import children
@@ -376,7 +376,7 @@ if not os.fork():
 os.write(1, b"ready\\n")
 os._exit(3)
 """
-ROUNDS = 30
+ROUNDS = rounds(12, 30)
 
 
 def test_restarts_leave_no_descriptor_and_no_process(box: Box) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import Box, alive
+from conftest import Box, alive, rounds
 from moving import App, remove
 
 from supervise import rivals
@@ -119,7 +119,7 @@ def test_a_race_of_both(tmp_path: Path) -> None:
 
     def race(app: App) -> None:
         chance = random.Random(app.folder.name)
-        for _ in range(10):
+        for _ in range(rounds(4, 10)):
             app.status.rename(app.folder / "old") if chance.random() < 0.5 else remove(app.status)
             time.sleep(chance.random() * 0.4)
             done = app.second_start()

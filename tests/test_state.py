@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Box, wait_for
+from conftest import Box, rounds, wait_for
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from supervise.state import SIZE_LIMIT, VERSION, StateError, decode, encode
 
-STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 COUNT = st.integers(0, 2**63 - 1)
 TIME = st.one_of(st.integers(0, 2**40), st.floats(0, 2**40, allow_nan=False))
