@@ -27,8 +27,11 @@ $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
 run: all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(subst ','\'',$(NAME))' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
 
+# With THOROUGH=1 more rounds of what finds more the more often it is done.  Most of the time is waiting, so there are
+# more workers than processors; what all of them load is compiled once, even where Python is told to keep nothing.
 test: all debian
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected || true
+	$(BIN)/python -m pytest -n 8 --dist worksteal
 
 # What some tests need from Debian; without it (or without the right to install it) they say what they skipped.
 debian:
