@@ -13,7 +13,8 @@ Rule 3.  Between the start of a process and the writing of the state, supervise 
          start that it comes from (birthmark.py), and has its directory in its environment. If the process that
          the state names is gone, and supervise did not end as asked, the leader of a process group that comes
          from the start after those that the state has counted, in supervise's session, and whose parent is
-         gone, is the service. What a process before it has left behind comes from an earlier start. And a
+         gone, is the service. What a process before it has left behind comes from an earlier start. (While the
+         state cannot be written, all starts bear the mark that the last one foretells: the youngest is it.) And a
          process that has not got that far, between vfork and exec, still holds a copy of the descriptor of the
          lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled, and nothing is started.  "No" is only: the

@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import time
 
-from supervise import birthmark, states
+from supervise import states
 from supervise.descriptors import close
 from supervise.doubt import Doubt
 from supervise.exitstatus import ExitStatus
@@ -68,7 +68,6 @@ class Charge:
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
-        self._prepared = -1  # starts that there had been when the next was prepared
         self.leftovers = Leftovers(machine, recorder, poll, log, lambda: self.process.pid if self.process else 0)
         self.parts = Parts(starter, recorder, self.leftovers, directory, env, ignored, poll, log)
         self._checked = 0  # the main process that is checked
@@ -153,13 +152,7 @@ class Charge:
     def prepare(self) -> None:
         """Have what is configured, the next start marked, and the mark in the state."""
         self.parts.equip(self._machine.config)
-        starts = self._machine.totals["starts"]
-        if starts != self._prepared:
-            try:
-                self._recorder.next_mark = birthmark.give(starts)
-            except OSError:
-                return  # the mark of the last start stays, in the state and in what is started, until it can be given
-            self._prepared = starts
+        self._recorder.foretell()
 
     def close(self, leaving: bool = False) -> None:
         """Supervise ends, `leaving` the service to another or not."""

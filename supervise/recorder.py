@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from supervise import __version__
+from supervise import __version__, birthmark
 from supervise.exitstatus import ExitStatus
 from supervise.log import NOTICE, WARNING
 from supervise.record import Record, RecordError, decode
@@ -48,7 +48,9 @@ class Recorder:
         self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
-        self.next_mark: int | None = None  # birthmark.py
+        self._next_mark: int | None = None  # birthmark.py
+        self._foretold: int | None = None  # the same in the state that is on the disk
+        self._marked = -1  # starts that there had been when the mark was given
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
         self.remains: dict[str, int] | None = None  # the process group of which something is left
@@ -67,7 +69,7 @@ class Recorder:
 
         The record tells when the pid last changed, and that is not now if it is the same.
         """
-        self._last_exit = fields["last_exit"]
+        self._last_exit, self._foretold = fields["last_exit"], fields["next_mark"]
         self._phase = fields["phase"], fields["phase_time"]
         self.notify_address = fields["notify_address"]
         try:
@@ -130,8 +132,11 @@ class Recorder:
             self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode)
         if self._service is None and process and self._pid == process.pid and not self._identify(process):
             # The state that is there foretells this process, and a later supervise finds it by that.
+            self._keep_to_foretold()
             return
         self.write_state(due)
+        if STATE in self._failing:
+            self._keep_to_foretold()
 
     def _identify(self, process: Process) -> bool:
         """Have what tells the process from others; whether the state can be written."""
@@ -145,6 +150,26 @@ class Recorder:
             self._service = {**process.unknown_identity(), "start_time": self._changed_ns // 1000000 / 1000}
         self._unidentified = 0
         return True
+
+    def foretell(self) -> None:
+        """Have the next start marked, and the mark in the state (adopt.py, rule 3)."""
+        starts = self._machine.totals["starts"]
+        if starts != self._marked and STATE not in self._failing:
+            try:
+                self._next_mark = birthmark.give(starts)
+            except OSError:
+                return  # the mark of the last start stays, in the state and in what is started, until it can be given
+            self._marked = starts
+
+    def _keep_to_foretold(self) -> None:
+        """The state could not be written: what is started bears the mark that the one on the disk foretells."""
+        if self._foretold is None or self._next_mark in (None, self._foretold):
+            return
+        self._marked = -1
+        try:
+            self._next_mark = birthmark.give_again(self._foretold)
+        except OSError:
+            pass  # tried again when the record is settled
 
     def write_state(self, again: bool = False) -> None:
         """Write the state if it has changed; if it could not be written, `again`.  Never raises."""
@@ -179,6 +204,8 @@ class Recorder:
         except Exception as why:  # also what is no answer of the disk: it is written when that has passed
             self._failed(name, why)
             return
+        if name == STATE:
+            self._foretold = self._next_mark
         if name in self._failing:
             self._failing.discard(name)
             if not self._failing:
@@ -226,7 +253,7 @@ class Recorder:
             # Of a service that runs it moves with every sign of life, and starts anew in another supervise.
             "deadline_at": None if machine.state == RUNNING else machine.deadline,
             "directory": self._where,
-            "next_mark": self.next_mark,
+            "next_mark": self._next_mark,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,
             "phase": machine.phase,

@@ -44,7 +44,8 @@ def of_start(number: int, pids: list[int], starts: int | None = None) -> list[in
     One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
     that could be the main process.
     """
-    if birthmark.of(os.getpid()) != birthmark.mark_of_start((starts or number) + 1):
+    told = birthmark.tells(number) and birthmark.of(os.getpid()) == birthmark.mark_of_start((starts or number) + 1)
+    if not told:
         return pids
     mark = birthmark.mark_of_start(number)
     return [pid for pid in pids if birthmark.of(pid) == mark]

@@ -52,15 +52,15 @@ class StatusDir:
         try:
             self.fd = open_directory(path, self._made_dirs)
         except Untrusted as why:
-            self._remove_dirs()
+            self.remove_made()
             raise StatusDirError(f"cannot use {path}: {why}") from None
         except OSError as why:
-            self._remove_dirs()
+            self.remove_made()
             raise self._refused("open", ".", why) from None
         self.foreign = is_foreign(self.fd)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             close(self.fd)
-            self._remove_dirs()
+            self.remove_made()
             raise self._refused("write in", ".", OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
     def _prepare(self, path: str) -> None:
@@ -433,7 +433,7 @@ class StatusDir:
                 os.unlink(name, dir_fd=self.fd)
             except OSError:
                 pass
-        self._remove_dirs()
+        self.remove_made()
 
     def withdraw(self) -> None:
         """The lock could not be taken: remove it where this supervise made it and nobody holds it, and what is above.
@@ -455,9 +455,10 @@ class StatusDir:
             finally:
                 if fd >= 0:
                     close(fd)
-        self._remove_dirs()
+        self.remove_made()
 
-    def _remove_dirs(self) -> None:
+    def remove_made(self) -> None:
+        """Remove the directories that this object made, as far as they are empty.  Never raises."""
         for path in reversed(self._made_dirs):
             try:
                 os.rmdir(path)

@@ -149,9 +149,9 @@ class Supervisor:
     def _insist(self) -> None:
         """A caller that is told that the service runs must find its record.  Raises StartError.
 
-        Not on a full disk: that is no reason not to run, and when there is room again it is written.
+        Nor has a successor anything to find the service by, where nothing was written.
         """
-        if self._recorder.failed_by and self._recorder.failed_by not in FULL:
+        if self._recorder.failed_by:
             raise StartError(self._recorder.problem)
 
     def _complete_if_possible(self) -> None:

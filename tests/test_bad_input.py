@@ -336,6 +336,42 @@ def services(box: Box) -> list[int]:
     return [pid for pid in processes(box) if name(pid) == "sleep\n"]
 
 
+def test_a_disk_that_is_full_when_it_is_started(box: Box, small_disk: Path) -> None:
+    """Also on a directory that has been supervised before; a service that still runs there is left as it is."""
+    dead, alive = Box(box.folder, "dead"), Box(box.folder, "alive")
+    dead.env = alive.env = box.env
+    dead.start("sleep", "1000")
+    dead.control("dx")
+    dead.wait_gone()
+    pid = alive.start("sleep", "1000")
+    os.kill(alive.supervisor, signal.SIGKILL)
+    wait_for("supervise to be gone", lambda: alive.supervisor == 0)
+    filler = fill(small_disk)
+    for one in (dead, alive):
+        before = [(one.status / name).read_bytes() for name in ("status", "state", "lock")]
+        done = one.run("-u", f"status/{one.name}", "sleep", "1000")
+        assert (done.returncode, done.stdout) == (111, "")
+        assert done.stderr.endswith(f"fatal: cannot write status/{one.name}/state: No space left on device\n")
+        assert services(box) == [pid]
+        assert [(one.status / name).read_bytes() for name in ("status", "state", "lock")] == before
+    filler.unlink()
+    done = alive.run("-u", "status/alive", "sleep", "1000")
+    assert (done.returncode, done.stderr, alive.pid) == (0, "", pid)
+
+
+@pytest.mark.parametrize("left", (0, 1, 3, 5, 6, 7, 8))
+def test_a_disk_without_inodes_when_it_is_started(box: Box, small_disk: Path, left: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,nr_inodes={left + 2}", "none", str(small_disk)], check=True)
+    done = box.run("-u", f"status/{box.name}", "sleep", "1000")
+    if done.returncode == 0:
+        assert (box.status / "state").exists() and box.pid == services(box)[0]
+        return
+    assert (done.returncode, done.stdout) == (111, "")
+    assert re.search(r"fatal: cannot .*: No space left on device\n$", done.stderr), done.stderr
+    assert not box.status.exists()
+    assert services(box) == []
+
+
 def test_a_full_disk(box: Box, small_disk: Path) -> None:
     before, after = Box(box.folder, "before"), Box(box.folder, "after")
     before.env = after.env = box.env
@@ -352,12 +388,12 @@ def test_a_full_disk(box: Box, small_disk: Path) -> None:
     before.control("sk")
     wait_for("another process", lambda: services(box) not in ([], [pid]))
     (again,) = services(box)
-    # One that starts now.
+    # One that would start now has nothing that its successor could find it by.
     done = after.run("-u", "status/after", "sleep", "1000")
-    assert (done.returncode, done.stdout) == (0, "")
-    (late,) = set(services(box)) - {again}
-    after.control("p")
-    wait_for("p to be obeyed", lambda: ") T " in Path(f"/proc/{late}/stat").read_text())
+    assert (done.returncode, done.stdout) == (111, "")
+    assert re.search(r"fatal: cannot (write|make|open|use) status/after.*: No space left on device\n$", done.stderr)
+    assert not after.status.exists()
+    assert services(box) == [again]
     # The last good record stays, and one warning says so.
     assert (before.status / "status").read_bytes() == good
     assert before.warnings.count("No space left") == 1, before.warnings
@@ -365,8 +401,7 @@ def test_a_full_disk(box: Box, small_disk: Path) -> None:
     filler.unlink()
     wait_for("the record to be written again", lambda: before.pid == again)
     assert not before.record.alarms
-    wait_for("the first record", lambda: (after.status / "status").exists() and after.pid == late)
-    assert after.record.paused
+    after.start("sleep", "1000")
     for one in (before, after):
         assert not (one.status / "status.new").exists()
         one.control("dx")
