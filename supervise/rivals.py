@@ -9,7 +9,8 @@ Rule 2.  Only the holder of the lock of the directory looks.  A supervise whose 
          to go on at this path (home.py), so whoever looks finds it with its former lock.
 Rule 3.  Believed is who holds a lock, is executed as supervise is, belongs to our user, to root, or to the owner of the
          directory that the status directory is in, who could do us worse.  Its path need not be spelled as ours: the
-         same name in the same directory is the same place, also where it sees other mounts or another root.
+         same name in the same directory is the same place, also where it sees other mounts or another root. And who
+         has the very directory open has it, whatever name he calls it by (a symlink, a bind mount).
 Rule 4.  "Cannot look" is not "nobody": that is tried again for some seconds, and then the start is refused.  Only where
          there is no /proc at all nobody can ever look, and a warning says so.
 
@@ -24,7 +25,7 @@ import stat
 import time
 
 from supervise.claims import claim_of
-from supervise.statusdir import StatusDirError
+from supervise.statusdir import LOCK, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
             with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
                 words = (file.readall() or b"").split(b"\0")
             names = [os.path.basename(word.rstrip(b"/")) for word in words]
-            # What ps(1) shows holds the path as it was typed.
-            if name not in names or _DAEMON not in names:
+            # What ps(1) shows holds the path as it was typed. Nobody can have a directory open that is made only now.
+            if _DAEMON not in names or (directory.made and name not in names):
                 continue
             user = os.stat(f"/proc/{pid}").st_uid
             if user in (os.geteuid(), 0, home.st_uid):
@@ -98,9 +99,9 @@ def _holders() -> list[int]:
 
 
 def _claims(pid: int, directory: StatusDir, lock: int, home: os.stat_result, name: bytes) -> str | None:
-    """Whether a process holds a lock for the name in the directory `home`: what has become of its own, or None."""
+    """Whether a process has the directory, or a lock for the name in `home`: what has become of its own, or None."""
     found = None
-    here = False
+    here = locked = False
     for entry in os.listdir(f"/proc/{pid}/fd"):
         link = f"/proc/{pid}/fd/{entry}"
         try:
@@ -116,13 +117,15 @@ def _claims(pid: int, directory: StatusDir, lock: int, home: os.stat_result, nam
             claim = claim_of(fd)
         finally:
             os.close(fd)
+        link = os.readlink(link)
+        locked |= bool(claim) or os.path.basename(link) in (LOCK, LOCK + _DELETED)
         above, its_name = os.path.split(claim)
         if its_name == name and above and _same(b"/proc/%d/root%s" % (pid, above), home):
-            found = os.readlink(link)
+            found = link
+    if here and locked and pid != os.getpid():
+        return "lock was removed or replaced"
     if found is None:
         return None
-    if here:
-        return "lock was removed or replaced"
     return "directory was removed" if found.endswith(_DELETED) else f"directory was moved to {os.path.dirname(found)}"
 
 

@@ -147,6 +147,40 @@ def test_a_race_of_both(tmp_path: Path) -> None:
             app.kill_all()
 
 
+def test_a_directory_that_has_two_names(app: App) -> None:
+    """It is found by what it has open, whatever it calls that."""
+    (app.folder / "one").mkdir()
+    (app.folder / "status").mkdir()
+    app.status.symlink_to("../one")
+    (app.folder / "status" / "other").symlink_to("../one")
+    app.begin()
+    with app.stopped():
+        (app.status / "lock").unlink()
+        done = app.run("-u", "status/other", "sleep", "1000")
+        what = f"pid {app.supervisor_pid} supervises it, whose lock was removed or replaced"
+        assert (done.returncode, done.stderr) == (111, f"supervise: fatal: cannot supervise status/other: {what}\n")
+        assert not (app.status / "lock").exists()
+        assert app.processes_of_service() == {app.service}
+    app.wait_here()
+
+
+def test_a_directory_that_is_mounted_a_second_time(app: App) -> None:
+    app.begin()
+    other = app.folder / "status" / "other"
+    other.mkdir()
+    if subprocess.run(["mount", "--bind", app.status, other], capture_output=True).returncode:
+        pytest.skip("it takes the right to mount")
+    try:
+        with app.stopped():
+            (app.status / "lock").unlink()
+            done = app.run("-u", "status/other", "sleep", "1000")
+            assert done.returncode == 111
+            assert f"pid {app.supervisor_pid} supervises it" in done.stderr
+        app.wait_here()
+    finally:
+        subprocess.run(["umount", "-l", other], check=True)
+
+
 # Where it cannot look.
 
 
