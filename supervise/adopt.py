@@ -31,6 +31,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 
 from supervise import birthmark
 from supervise.heritage import Heritage
@@ -45,10 +46,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from supervise.record import Record
     from supervise.statusdir import StatusDir
 
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
 _HIGHEST = 1 << 22  # Linux gives out no pid above; 1 is no service's
+_SAME_TIME = 2.0  # seconds between the start of a process and its record
 _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
 
@@ -140,6 +143,70 @@ def find_left(heritage: Heritage, fields: dict[str, Any]) -> None:
     if left and session and group not in left:
         heritage.left = group, session
         heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+
+
+def look_without_state(directory: StatusDir) -> None:
+    """Where there is no state, but a record: whether the process that it names runs, and can be the service.
+
+    A record tells no process from another that has its number.  So nothing is taken over, and where it may be the
+    service, nothing is started.  Raises StatusDirError.
+    """
+    try:
+        patiently(_refuse_if_recorded, directory)
+    except OSError as why:
+        what = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
+        raise _cannot_tell(directory, what or str(why)) from None
+
+
+def _refuse_if_recorded(directory: StatusDir) -> None:
+    try:
+        data = directory.read(STATUS) or b""
+    except NotBelieved as why:
+        data = why.data
+    except WrongKind:
+        return
+    try:
+        record = decode_record(data)
+    except RecordError:
+        return
+    pid = record.pid
+    if 1 < pid <= _HIGHEST and pid != os.getpid() and may_be_recorded(record, directory):
+        text = f"pid {pid}, which {directory.path}/{STATUS} calls the service, runs, and there is no {STATE}"
+        raise _cannot_tell(directory, text)
+
+
+def may_be_recorded(record: Record, directory: StatusDir) -> bool:
+    """Whether a process runs that may be the one of a record, which has only its number and when it came.
+
+    Raises OSError: nobody could look.
+    """
+    if not _is_there(record.pid):
+        return False
+    if not proc_is_ours():
+        return True
+    found = stat_of(record.pid)
+    if not found.running:
+        return found.state == "-" and _is_there(record.pid)  # it is not shown
+    try:
+        entries = read_of(record.pid, "environ").split(b"\0")
+    except PermissionError:
+        return True
+    paths = [entry.partition(b"=")[2] for entry in entries if entry.startswith(b"SUPERVISE_STATUS_DIR=")]
+    if paths:
+        return directory.is_at(paths[0])
+    # It is another's, or has thrown its environment away.
+    up = time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_ticks / os.sysconf("SC_CLK_TCK")
+    return abs(time.time() - up - record.changed_ns / 1e9) < _SAME_TIME
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:

@@ -29,7 +29,7 @@ from supervise.recorder import boot_id
 from supervise.restrictions import stays
 from supervise.service import HELPER, ignored_signals
 from supervise.starter import StartError
-from supervise.statusdir import LOCK, LOG_WF, STATE, StatusDir, StatusDirError
+from supervise.statusdir import LOCK, LOG_WF, STATE, STATUS, StatusDir, StatusDirError
 from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
@@ -241,11 +241,13 @@ def known_boot() -> str:
 
 
 def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
-    """What another supervise has left in the directory; where there is no state, nobody has to look.
+    """What another supervise has left in the directory; without a state, nothing that could be taken over.
 
     `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
     """
     if not patiently(directory.has, STATE):
+        if patiently(directory.has, STATUS):
+            patiently(load_adopt).look_without_state(directory)
         return Heritage()
     heritage: Heritage = patiently(load_adopt).look(directory, boot, user)
     return heritage

@@ -23,6 +23,7 @@ from heirs import (
     kill_supervise,
     service_of,
     start,
+    started_refused,
     stat,
     state,
     succeed,
@@ -206,9 +207,33 @@ def test_no_state_at_all(box: Box) -> None:
     pid = start(box)
     kill_supervise(box)
     (box.status / "state").unlink()
+    said = started_refused(box)
+    assert said.endswith(f": pid {pid}, which status/app/status calls the service, runs, and there is no state\n")
+    assert (alive(pid), copies(box)) == (True, [])
+    os.kill(pid, signal.SIGKILL)
+    wait_for("its end", lambda: not alive(pid))
     succeed(box, *SLEEP)
     started_anew(box, pid)
-    assert box.warnings == ""
+
+
+def test_no_state_and_it_has_thrown_its_environment_away(box: Box) -> None:
+    pid = start(box, "env", "-i", "/bin/sleep", "86397")
+    wait_for("sleep", lambda: Path(f"/proc/{pid}/environ").read_bytes() == b"")
+    kill_supervise(box)
+    (box.status / "state").unlink()
+    assert f"pid {pid}, which" in started_refused(box)
+
+
+def test_no_state_and_another_has_the_number(box: Box, victim: Victim) -> None:
+    start(box, *SLEEP)
+    kill_both(box)
+    (box.status / "state").unlink()
+    record = bytearray((box.status / "status").read_bytes())
+    record[7] -= 60 if record[7] >= 60 else -60  # a minute earlier, or later
+    (box.status / "status").write_bytes(bytes(record[:16]) + victim.pid.to_bytes(4, "little"))
+    succeed(box, *SLEEP)
+    started_anew(box, victim.pid)
+    assert victim.unharmed()
 
 
 def test_a_copied_directory(box: Box) -> None:
