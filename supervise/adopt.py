@@ -39,6 +39,7 @@ from supervise.patience import patiently
 from supervise.process import Process, Stat, everybody, proc_is_ours, read_of, stat_of, unique_inode
 from supervise.record import RecordError
 from supervise.record import decode as decode_record
+from supervise.recorder import pid_namespace
 from supervise.state import StateError, decode
 from supervise.statusdir import STATE, STATUS, NotBelieved, StatusDirError, WrongKind
 
@@ -96,9 +97,19 @@ def _look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
     if boot_id == fields["boot_id"]:
         heritage.fields = fields
         heed_record(heritage, fields, directory)
-    if fields["machine"] != _ENDED:
+    if fields["machine"] != _ENDED and is_of_another_namespace(fields):
+        # It may be gone, with all that was in it, and nobody can see whether it is.
+        text = "of another PID namespace: whether the service still runs there cannot be told; nothing is taken over"
+        heritage.warnings.append(f"{name} is {text}")
+    elif fields["machine"] != _ENDED:
         find(heritage, fields, directory, boot_id, user)
     return heritage
+
+
+def is_of_another_namespace(fields: dict[str, Any]) -> bool:
+    """Whether the numbers in a state are those of another PID namespace, as far as that can be told."""
+    here = pid_namespace()
+    return None not in (here, fields["pid_namespace"]) and here != fields["pid_namespace"]
 
 
 def find(heritage: Heritage, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:

@@ -41,6 +41,7 @@ class Recorder:
         self._boot_id = boot
         self._where = directory.identity()
         self._self = os.getpid(), os.getsid(0)
+        self._pid_namespace = pid_namespace()
         self._pid = 0
         self._changed_ns = time.time_ns()
         self._service: dict[str, Any] | None = None
@@ -254,6 +255,7 @@ class Recorder:
             "deadline_at": None if machine.state == RUNNING else machine.deadline,
             "directory": self._where,
             "next_mark": self._next_mark,
+            "pid_namespace": self._pid_namespace,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,
             "phase": machine.phase,
@@ -268,6 +270,15 @@ class Recorder:
             "unsent": self.unsent,
             "restrictions": in_force(machine.config),
         }
+
+
+def pid_namespace() -> dict[str, int] | None:
+    """What tells the PID namespace that this process is in; None where that cannot be looked at."""
+    try:
+        found = os.stat("/proc/self/ns/pid")
+    except OSError:
+        return None
+    return {"device": found.st_dev, "inode": found.st_ino}
 
 
 def boot_id() -> str:

@@ -40,6 +40,7 @@ FIELDS: dict[str, Any] = {
     "deadline_at": None,
     "directory": None,
     "next_mark": None,
+    "pid_namespace": None,
     "upgrades": 0,
     "upgrades_refused": 0,
     "phase": None,

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, SUPERVISE, Box, wait_for
-from heirs import SLEEP, state
+from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
+from heirs import SLEEP, kill_supervise, state
 from mailers import record, recorded
 from system import children, needs
 
@@ -487,3 +487,22 @@ def test_in_the_background(box: Box) -> None:
 def test_the_help_says_it() -> None:
     done = subprocess.run([SUPERVISE, "--help"], capture_output=True, text=True, timeout=PATIENCE)
     assert re.search(r"^  --exit-with-service  \w", done.stdout, re.MULTILINE)
+
+
+def test_a_container_in_the_place_of_the_host(plain: Container, box: Box) -> None:
+    """The state is of another PID namespace: nobody can see whether the service still runs; one line says so."""
+    pid = box.start(*SLEEP)
+    kill_supervise(box)
+    plain.enter(SUPERVISE, "--foreground", "-u", "status/app", *SLEEP)
+    box.wait_log("service started", 2)
+    assert box.warnings.count("state is of another PID namespace") == box.warnings.count("\n") == 1
+    assert alive(pid) and box.pid != pid
+
+
+def test_a_container_where_nothing_was_left(plain: Container) -> None:
+    process = plain.begin("-u", "status/app", *SLEEP)
+    plain.control("dx")
+    process.wait()
+    plain.begin("-u", "status/app", *SLEEP)
+    plain.wait_log("service started", 2)
+    assert "PID namespace" not in plain.warnings

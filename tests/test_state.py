@@ -73,6 +73,7 @@ states = st.fixed_dictionaries(
         "deadline_at": MAYBE_TIME,
         "directory": st.one_of(st.none(), st.fixed_dictionaries({"device": COUNT, "inode": COUNT})),
         "next_mark": st.one_of(st.none(), COUNT),
+        "pid_namespace": st.one_of(st.none(), st.fixed_dictionaries({"device": COUNT, "inode": COUNT})),
         "upgrades": COUNT,
         "upgrades_refused": COUNT,
         "phase": st.sampled_from([None, "starting", "ready", "reloading", "stopping"]),
@@ -113,6 +114,7 @@ SAMPLE: dict[str, Any] = {
     "deadline_at": None,
     "directory": None,
     "next_mark": None,
+    "pid_namespace": None,
     "upgrades": 0,
     "upgrades_refused": 0,
     "phase": None,
@@ -137,7 +139,7 @@ LAST_EXIT: dict[str, Any] = {
 # Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
-TRUST = {"restrictions"}
+TRUST = {"restrictions", "pid_namespace"}
 NEWER = ADOPTION | READINESS | TRUST
 # The same within objects.
 NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}, "service": {"group", "session"}}
