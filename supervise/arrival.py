@@ -12,7 +12,7 @@ import sys
 import time
 
 from supervise import shelf, state
-from supervise.conffile import ConfFile
+from supervise.conffile import ConfFile, open_configuration
 from supervise.descriptors import Kept
 from supervise.handoff import GUARDIAN, read_nothing
 from supervise.launch import furnish, recalled, rename_process
@@ -23,6 +23,7 @@ from supervise.service import HELPERS
 from supervise.starter import StartError
 from supervise.statusdir import StatusDir
 from supervise.supervisor import Supervisor
+from supervise.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def carry_on(
 def find_again(conf: str) -> None:
     """See that a configuration which is in force can be read.  Raises StartError."""
     try:
-        os.close(os.open(conf, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+        os.close(open_configuration(conf))
+    except Untrusted as why:
+        raise StartError(f"the configuration {conf}, which is in force, is not believed: {why}") from None
     except OSError as why:
         raise StartError(f"the configuration {conf}, which is in force, cannot be read: {why.strerror}") from None
 

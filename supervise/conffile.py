@@ -16,6 +16,7 @@ from supervise.expand import Names
 from supervise.installed import replaced
 from supervise.paths import plain
 from supervise.restrictions import copy, keep, plainly_harmless, restricts
+from supervise.trust import Untrusted, open_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ConfFile:
         self._name = name
         self.named = named
         self.present = False
+        self.silent = False  # there is none, or it is empty
         self.held = False  # what restricts the service is not what the file says, but what was in force
         self.failing = False  # it could not be read, and that may pass
         self._seen: tuple[object, ...] | None = None
@@ -57,15 +59,16 @@ class ConfFile:
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
         """The configuration and every problem as `FILE:LINE: what is wrong`.  Never raises.
 
-        A file that is absent means no policy.  One that cannot be read leaves `previous` in force, and where there is
-        none, blocks.  What restricts the service stays as it was where the file is absent, empty, or blocks.
+        A file that is absent means no policy.  One that cannot be read, or is not believed, leaves `previous` in force,
+        and where there is none, blocks.  What restricts the service stays as it was where the file is absent, empty, or
+        blocks.
         """
-        self.held = self.failing = False
+        self.held = self.failing = self.silent = False
         try:
             data, cut, found = read_file(self.path)
             parse = parser()
         except FileNotFoundError:
-            self.present, self._seen = False, None
+            self.present, self.silent, self._seen = False, True, None
             return self._keep(Config(), previous), []
         except Replaced as why:
             self.present, self._seen = True, signature(found)
@@ -74,10 +77,11 @@ class ConfFile:
             if previous is None or cut or not plainly_harmless(data):
                 config.blocked = problem
             return self._keep(config, config), [problem]
-        except (OSError, ImportError, MemoryError) as why:
+        except (Untrusted, OSError, ImportError, MemoryError) as why:
             self.present, self._seen = True, self._look()
             self.failing = not isinstance(why, OSError) or why.errno not in _LASTING
-            problem = f"{self.path}: cannot be read: {why.strerror if isinstance(why, OSError) else why}"
+            said = "not believed" if isinstance(why, Untrusted) else "cannot be read"
+            problem = f"{self.path}: {said}: {why.strerror if isinstance(why, OSError) else why}"
             if previous is None:
                 previous = Config()
                 previous.blocked = problem
@@ -95,6 +99,7 @@ class ConfFile:
             if previous is None or previous.blocked:
                 config.blocked = problems.blocking[0].at(self.path)
         elif not data and stat.S_ISREG(found.st_mode):
+            self.silent = True
             config = self._keep(config, previous)
         return config, problems.lines(self.path)
 
@@ -150,12 +155,24 @@ def names_for(path: str, service: str) -> Names:
     return Names(here, service, os.uname().nodename, os.environb)
 
 
-def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
-    """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises OSError.
+def open_configuration(path: str) -> int:
+    """A descriptor of a configuration that is believed; nothing that is not a file is waited for.
 
-    Nothing that is not a file is waited for.  A FIFO is not read: what was in it would be gone the next time.
+    Raises Untrusted, OSError.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    return open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
+    """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises Untrusted, OSError."""
+    return read_from(open_configuration(path))
+
+
+def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
+    """The same, from a descriptor, which is closed.  Raises OSError.
+
+    A FIFO is not read: what was in it would be gone the next time.
+    """
     try:
         found = os.fstat(fd)
         if stat.S_ISDIR(found.st_mode):

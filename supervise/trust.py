@@ -12,7 +12,10 @@ Rule 3.  A directory that others can write to is not used, nor one below it: the
          if it is root's or one's own.
 Rule 4.  A directory of another user is used, as is one below it: he may take it away, but nothing in it that he can
          have made is believed (rule 1).
-Rule 5.  A path is walked descriptor by descriptor, its symlinks too.  So what was looked at is what is used, whatever
+Rule 5.  A configuration decides what is run, and as whom.  It is believed as rule 1 has it, but for its links (nobody
+         can write through another name what he cannot write), and only in a directory that is root's or one's own.
+         A symlink on the way counts only if it is, too.  Rule 3 holds, but where a file system is mounted read-only.
+Rule 6.  A path is walked descriptor by descriptor, its symlinks too.  So what was looked at is what is used, whatever
          is put in its place meanwhile.
 """
 
@@ -119,12 +122,49 @@ def open_directory(path: str, made: list[str]) -> int:
         os.close(way.at)
 
 
+def open_file(path: str, flags: int) -> int:
+    """Open a configuration (rule 5).
+
+    Raises Untrusted; FileNotFoundError if there is none; OSError, also for a symlink that leads nowhere.
+    """
+    if not path:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    way = _Way("/" if path.startswith("/") else ".", reading=True)
+    try:
+        way.look_above()
+        fd = way.open_last(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            _refuse_unbelieved(fd)
+            if _is_foreign_owner(os.fstat(way.at)):
+                raise Untrusted(f"{_where(way.at)}, which it is in, belongs to user {os.fstat(way.at).st_uid}")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+    finally:
+        os.close(way.at)
+
+
+def _refuse_unbelieved(fd: int) -> None:
+    found = os.fstat(fd)
+    if _is_foreign_owner(found):
+        raise Untrusted(f"it belongs to user {found.st_uid}")
+    why = others_write(fd, found) if stat.S_ISREG(found.st_mode) else ""  # into /dev/null everybody may write
+    if why:
+        raise Untrusted(f"it {why}")
+
+
+def _is_foreign_owner(found: os.stat_result) -> bool:
+    return found.st_uid not in (_ROOT, os.geteuid())
+
+
 class _Way:
     """Where one is on the way along a path: `at`, a descriptor of a directory that has been looked at."""
 
-    def __init__(self, begin: str) -> None:
+    def __init__(self, begin: str, reading: bool = False) -> None:
         self.at = os.open(begin, _PATH)
         self._links = 0
+        self._reading = reading  # of a configuration (rule 5)
 
     def look_above(self) -> None:
         """What is above the current directory counts, too: it is the way there."""
@@ -132,7 +172,7 @@ class _Way:
         try:
             here = os.fstat(above)
             while True:
-                _refuse_writable(above, here)
+                self._refuse_writable(above, here)
                 higher, lower = os.open("..", _PATH, dir_fd=above), here
                 os.close(above)
                 above, here = higher, os.fstat(higher)
@@ -165,7 +205,38 @@ class _Way:
                     self._go_to(root)
                     os.close(root)
             if steps:  # else it is the end, which is looked at more closely
-                _refuse_writable(self.at, os.fstat(self.at))
+                self._refuse_writable(self.at, os.fstat(self.at))
+
+    def open_last(self, path: str, flags: int) -> int:
+        """Go to where a path leads, and open what is there; `at` is the directory that it is in."""
+        steps = [(word, False) for word in _words(path)]
+        while steps:
+            self._refuse_writable(self.at, os.fstat(self.at))
+            word, linked = steps.pop(0)
+            try:
+                fd = os.open(word, _PATH, dir_fd=self.at)
+            except FileNotFoundError:
+                if linked:
+                    raise OSError(errno.ENOLINK, "A symlink leads nowhere") from None
+                raise
+            try:
+                found = os.fstat(fd)
+                if stat.S_ISLNK(found.st_mode):
+                    target = self._target(fd, found)
+                    steps[:0] = [(word, True) for word in _words(target)]
+                    if target.startswith("/"):
+                        os.close(fd)
+                        fd = os.open("/", _PATH)
+                        self._go_to(fd)
+                elif steps or path.endswith("/"):
+                    if not stat.S_ISDIR(found.st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                    self._go_to(fd)
+                else:
+                    return os.open(word, flags, dir_fd=self.at)
+            finally:
+                os.close(fd)
+        return os.open(".", flags, dir_fd=self.at)
 
     def _open(self, word: str, name: str, made: list[str]) -> int:
         try:
@@ -183,26 +254,26 @@ class _Way:
     def _go_to(self, fd: int) -> None:
         os.dup2(fd, self.at, inheritable=False)
 
+    def _refuse_writable(self, fd: int, found: os.stat_result) -> None:
+        """Raise Untrusted for a directory in which others could put another in the place of the next (rule 3)."""
+        if found.st_mode & stat.S_ISVTX:
+            return
+        why = others_write(fd, found)
+        if why and not (self._reading and os.fstatvfs(fd).f_flag & os.ST_RDONLY):
+            raise Untrusted(f"{_where(fd)}, which it is in, {why}")
+
     def _target(self, fd: int, found: os.stat_result) -> str:
         """What a symlink says, if that counts (rule 3)."""
         self._links += 1
         if self._links > _LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        if found.st_uid not in (_ROOT, os.geteuid()) and others_write(self.at, os.fstat(self.at)):
+        if _is_foreign_owner(found) and (self._reading or others_write(self.at, os.fstat(self.at))):
             raise Untrusted(f"user {found.st_uid} has put a symlink on the way there, in {_where(self.at)}")
         return os.readlink("", dir_fd=fd)
 
 
 def _words(path: str) -> list[str]:
     return [word for word in path.split("/") if word not in ("", ".")]
-
-
-def _refuse_writable(fd: int, found: os.stat_result) -> None:
-    """Raise Untrusted for a directory in which others could put another in the place of the next (rule 3)."""
-    if not found.st_mode & stat.S_ISVTX:
-        why = others_write(fd, found)
-        if why:
-            raise Untrusted(f"{_where(fd)}, which it is in, {why}")
 
 
 def _where(fd: int) -> str:

@@ -70,9 +70,16 @@ def test_a_file_that_is_removed_means_no_policy(path: Path) -> None:
     assert not conf.present
 
 
-def test_a_symlink_that_leads_nowhere_is_an_absent_file(path: Path) -> None:
-    path.symlink_to("nowhere")
-    assert conf_file(path).read(policy(7)) == (Config(), [])
+@pytest.mark.parametrize("target", ["nowhere", "/nowhere/x", "nowhere/x"])
+def test_a_symlink_that_leads_nowhere_is_a_file_that_cannot_be_read(path: Path, target: str) -> None:
+    path.symlink_to(target)
+    conf = conf_file(path)
+    problem = f"{path}: cannot be read: A symlink leads nowhere"
+    assert conf.read(policy(7)) == (policy(7), [problem])
+    assert conf.read()[0].blocked == problem
+    assert conf.failing  # what it leads to may be mounted without an event
+    path.with_name("link").symlink_to(".")
+    assert conf_file(path.parent / "link" / "none").read() == (Config(), [])
 
 
 def test_problems_are_told_with_file_and_line(path: Path) -> None:
