@@ -88,6 +88,7 @@ def _look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
     except (WrongKind, StateError) as why:
         heritage.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
         return heritage
+    heritage.restrictions = fields["restrictions"] or {}
     if boot_id and fields["boot_id"] != boot_id:
         heritage.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
         return heritage

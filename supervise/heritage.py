@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 class Heritage:
     """What a supervise that is gone has left.
 
+    `restrictions`: what it had in force of the keys that restrict, whenever that was.
     `fields`: its state, if it can be used; `process`: its service, if that still runs; `left`: where that has ended and
     left something, the numbers of its process group and session, and `left_said` a line about that; `notices` and
     `warnings`: lines for the log.
     """
 
     def __init__(self) -> None:
+        self.restrictions: dict[str, Any] = {}
         self.fields: dict[str, Any] | None = None
         self.process: Process | None = None
         self.left: tuple[int, int] | None = None

@@ -164,6 +164,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             config, problems = conf.read(recalled(heritage.fields))  # what was in force may stay
         if config.blocked and not heritage.process:
             raise StartError(f"cannot start the service: {config.blocked}")
+        if conf.silent and heritage.restrictions and not heritage.process:
+            raise StartError(f"cannot start the service: {gone(conf, heritage.restrictions)}")
         supervisor, log = furnish(options, directory, kept, env, ignored, boot, conf, config, problems)
         if heritage.left and not supervisor.machine.config.killasgroup:
             heritage.warnings.append(heritage.left_said)
@@ -267,6 +269,16 @@ def recalled(fields: dict[str, Any]) -> Config | None:
     from supervise import recall
 
     return recall.recalled(fields)
+
+
+def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
+    """Why nothing is started where the configuration that has restricted the service does not say so any more."""
+    had = ", ".join(f"{key} {text}" for key, text in restrictions.items())
+    now = "is empty" if conf.present else "does not exist"
+    return (
+        f"{conf.path} {now}, and the last supervise here had in force: {had}"
+        " (a configuration that does not say so lifts that, if it has as much as a comment)"
+    )
 
 
 def furnish(

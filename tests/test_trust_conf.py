@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import Box
+from conftest import Box, alive
+from heirs import kill_both
 
 from supervise.conffile import ConfFile
 from supervise.trust import Untrusted, open_file
@@ -191,3 +192,45 @@ def test_root_does_not_run_what_a_user_wrote_into_a_directory_for_everybody(box:
     assert done.returncode == 111
     assert done.stderr.endswith(f"supervise.conf: not believed: it belongs to user {OTHER}\n")
     assert not (box.folder / "ran").exists()
+
+
+# One that is gone.
+
+GOOD = "[app]\numask : 027\ndirectory : /\n"
+
+
+@pytest.mark.parametrize("gone", ["absent", "empty", "named", "dangling", "after an exit"])
+def test_a_start_without_the_file_that_restricted_the_service(box: Box, gone: str) -> None:
+    conf, options = box.folder / "supervise.conf", ("-F", "x.conf") if gone == "named" else ()
+    box.conf(GOOD)
+    box.start("sleep", "86399")
+    if gone == "after an exit":
+        box.control("dx")
+        box.wait_gone()
+    else:
+        kill_both(box)
+    conf.write_text("") if gone == "empty" else conf.unlink()
+    if gone == "dangling":
+        conf.symlink_to("/nowhere/x.conf")
+    done = box.run(*options, "-u", "status/app", "/usr/bin/touch", "ran")
+    assert done.returncode == 111
+    if gone == "dangling":
+        assert "supervise.conf: cannot be read: A symlink leads nowhere" in done.stderr
+    else:
+        assert "the last supervise here had in force: umask 027, directory /" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (box.folder / "ran").exists()
+    if gone == "dangling":
+        conf.unlink()
+    (box.folder / (options[-1] if options else "supervise.conf")).write_text("# nothing\n")
+    done = box.run(*options, "-u", "status/app", "sleep", "86399")
+    assert done.returncode == 0, done.stderr
+    assert alive(box.pid)
+
+
+def test_nothing_in_force_needs_no_file(box: Box) -> None:
+    box.conf(FIVE)
+    box.start("sleep", "86399")
+    kill_both(box)
+    (box.folder / "supervise.conf").unlink()
+    assert box.run("-u", "status/app", "sleep", "86399").returncode == 0
