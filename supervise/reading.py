@@ -29,7 +29,7 @@ from __future__ import annotations
 from supervise.conffile import SIZE_LIMIT
 from supervise.config import Config
 from supervise.expand import BadText, Names, expand, split_environment, usable
-from supervise.misspellings import misplaced
+from supervise.misspellings import misplaced, value_mentions
 from supervise.sections import Problems, Sections, split, without_torn_line
 from supervise.values import EXPANDED, GSM_LIMIT, LISTS, RESERVED, RESTRICTING, SCALARS, BadValue, show
 
@@ -67,7 +67,12 @@ def parse(
     said: dict[str, tuple[int, bool]] = {}  # key -> line and whether it is usable, of the last section that has it
     for section in governing(sections.keys, name):
         for key, (line, text) in sections.keys[section].items():
+            complaints = problems.count
             usable_value = text is not None and _apply(config, key, text, line, names, problems)
+            if key not in RESTRICTING and text and problems.count > complaints:
+                meant = value_mentions(text, key == "environment")
+                if meant:
+                    problems.block(line, f"{key}: {meant} stands in its value, which cannot be understood")
             # Where variables of one section are missing, those of the other do not make up for them.
             said[key] = line, usable_value and (key != "environment" or said.get(key, (0, True))[1])
     _doubt(sections, said, name, problems)

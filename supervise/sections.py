@@ -6,9 +6,11 @@ What does not: what keys mean and which sections govern a service (reading.py), 
 
 from __future__ import annotations
 
-from supervise.misspellings import first_word, lost_header, mentioned, restricting
+from supervise.misspellings import lost_header, meant, mentioned
 from supervise.values import KEYS, LISTS, RESTRICTING, show
 
+_BREAKS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e")
+_BLANKS = " \t\r\f\v"
 LINE_LIMIT = 2048  # bytes, without the newline
 PROBLEM_LIMIT = 20  # problems that are kept; the rest are counted
 BOM = b"\xef\xbb\xbf"
@@ -53,6 +55,11 @@ class Problems:
             self.blocking.sort(key=lambda problem: problem.line)
             if at < 0:
                 self.kept.append(problem)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.kept) + self.dropped
 
     def __bool__(self) -> bool:
         return bool(self.kept)
@@ -113,16 +120,18 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 found.doubt(None if astray != "" else title, number, "holds a NUL byte: skipped")
             continue
         incomplete = False
+        if not raw.isascii() or any(mark in raw for mark in _BREAKS):
+            for more in raw.decode("utf-8", "surrogateescape").splitlines()[1:]:
+                if hint := meant(more):
+                    found.doubt(None, number, f"{hint} stands behind a line break that does not count")
         if len(raw) > LINE_LIMIT:
             problems.add(number, f"longer than {LINE_LIMIT} bytes: cut there")
             incomplete = bool(raw[LINE_LIMIT:].strip())
             if not raw[:LINE_LIMIT].strip() and mentioned(raw):
                 found.doubt(title, number, f"longer than {LINE_LIMIT} bytes: cut there")
             raw = _cut(raw)
-        line = raw.decode("utf-8", "surrogateescape").rstrip()
-        for more in line.splitlines()[1:] if not line.isprintable() else ():
-            if hint := restricting(first_word(more)):
-                found.doubt(None, number, f"{hint} stands behind a line break that does not count")
+        whole = raw.decode("utf-8", "surrogateescape")
+        line = whole.rstrip()
         if not line or line[0] in "#;" or line.lstrip()[0] in "#;":
             continue
         indented = line[0] in " \t"
@@ -144,6 +153,8 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
             continue
         key, end = _key(line.strip())
         text = line.strip()[end + 1 :].strip() if end >= 0 else None
+        if not text and key in RESTRICTING and end >= 0:
+            text = whole.strip(_BLANKS)[end + 1 :].strip(_BLANKS)  # blanks beyond ASCII are a value
         if indented:
             problem = f"indented, so it does not count{_glimpse(line.strip(), secret)}"
         else:
@@ -151,17 +162,22 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
             if current is None:
                 problem = f"outside of any section{_glimpse(line, secret)}"
             elif key in KEYS:
+                before = current.get(key, (0, text))
                 problem = _add_key(current, key, number, text, incomplete)
+                if key in RESTRICTING and before[1] != text and None not in (before[1], text):
+                    problem = f"{key} again, and not as in line {before[0]}"
+                    found.doubt(title, number, problem)
             elif end >= 0:
-                meant = restricting(first_word(key))
+                hint = meant(line, secret)
                 problem = "unknown key" if secret else f"unknown key {show(key)}: probably a typo"
-                problem += f" of {meant}" if meant else ""
+                problem += f" of {hint}" if hint else ""
             else:
                 problem = f"neither `key : value` nor a section header{_glimpse(line, secret)}"
         if problem and heard:
             problems.add(number, problem)
         counts = not indented and current is not None and key in KEYS
-        hint = restricting(first_word(line)) if not counts or key in RESTRICTING else ""
+        variable = secret and (indented or key.isupper())
+        hint = meant(line, variable) if not counts or key in RESTRICTING else ""
         if hint and not (indented and secret and key.isupper()):  # a variable of an environment of several lines
             if counts and text is not None and not incomplete:
                 problem = f"{key}: a section header above it does not count" if astray != "" else ""

@@ -129,6 +129,94 @@ def test_one_typing_error(word: str) -> None:
     assert blocking(f"[app]\nuser : www\ngroup : www\numask : 022\ndirectory : /\n{word} : x\n") == [6]
 
 
+@pytest.mark.parametrize("word", [*RESTRICTING])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{a} {b} : x", "{a} {b} = x", "{a}\u200b{b} : x", "{a}\u0301{b} : x", "{a}-{b} : x", "{a}.{b} : x"),
+        *("export {key}=x", "set {key} x", "set {key} : x", "1. {key} : x", "app.{key} : x", "$app->{key} = x"),
+        *("{a}\xa0{b}:x", "the {key} : x", "{wide} : x", "{wide}\uff1ax", "export {key} x"),
+    ],
+)
+def test_a_key_with_something_in_it_or_before_it(word: str, text: str) -> None:
+    wide = "".join(chr(ord(char) + 0xFEE0) for char in word)
+    for at in range(1, len(word)):
+        line = text.format(a=word[:at], b=word[at:], key=word, wide=wide)
+        assert blocking(f"[app]\n{line}\n") == [2], line
+        assert blocking(f"[other]\n{line}\n") == [], line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("username : x", "usergroup : x", "user_id = 5", "group-name : x", "groupid : 5", "userx : y"),
+        *("u\u0455\u0435r : x", "\u0443ser : x"),
+    ],
+)
+def test_a_key_that_is_more_than_it(line: str) -> None:
+    assert blocking(f"[app]\n{line}\n") == [2]
+
+
+def test_a_key_with_bytes_astray_in_it() -> None:
+    assert blocking(b"[app]\nus\xff\xfeer : x\n") == [2]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        *("apps", "ap", "aapp", '"app"', "'app'", "status/app", "./app", "app/", "program: app", "program:'app'"),
+        *("app\u200b", "App", "a pp", "/srv/status/app/", "service:app", "apq"),
+    ],
+)
+def test_a_header_that_is_not_quite_the_right_one(title: str) -> None:
+    assert blocking(f"[{title}]\nmax_tries : 1\nuser : www\n") == [3]
+    assert blocking(f"[{title}]\nmax_tries : 1\n") == []
+    assert blocking(f"[{title}]\nuser : www\n[app]\n") == []
+
+
+@pytest.mark.parametrize("title", ['"global"', "global/", "glob al", "global\u200b", "globl"])
+def test_a_header_that_is_not_quite_global(title: str) -> None:
+    assert blocking(f"[{title}]\nuser : www\n") == [2]
+
+
+@pytest.mark.parametrize("key", RESTRICTING)
+@pytest.mark.parametrize("blank", ["\xa0", "\u3000", " \u2003 ", "\u2028"])
+def test_blanks_beyond_ascii_are_a_value(key: str, blank: str) -> None:
+    config, problems = parse(f"[app]\n{key} : {blank}\n".encode(), "app")
+    assert problems.blocking or config.directory == blank.strip(" ")
+
+
+@pytest.mark.parametrize("key", RESTRICTING)
+@pytest.mark.parametrize(
+    "text", ["[app]\n{key} : 7\n{key} :\n", "[app]\n{key} : 7\n{key} : 5\n", "[app]\n{key} : 7\n[x]\n[app]\n{key} :\n"]
+)
+def test_one_that_is_there_twice_with_different_values(key: str, text: str) -> None:
+    said = text.replace("{key}", key)
+    assert blocking(said) == [said.count("\n")]
+    assert blocking(said, "other") == []
+
+
+@pytest.mark.parametrize("key", RESTRICTING)
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("exitcodes : 0 {key} : 7", "autorestart : yes, {key} : 7", "autorestart : yes; {key}=7"),
+        *("startsecs : 1 {key} =7", "environment : A=1 {key}=7", "exitcodes : 0 {key}: 7"),
+        "alarm_mail : a@example.org {key} : 7",
+    ],
+)
+def test_one_in_the_value_of_another_that_cannot_be_understood(key: str, line: str) -> None:
+    said = line.replace("{key}", key)
+    assert blocking(f"[app]\n{said}\n") == [2]
+    assert blocking(f"[other]\n{said}\n") == []
+    assert "7" not in str(parse(f"[app]\n{said}\n".encode(), "app")[1].blocking[0].text) or "env" not in said
+
+
+@pytest.mark.parametrize("ending", ["\r", "\x0c", "\u2028"])
+def test_a_line_break_that_does_not_count_behind_the_limit(ending: str) -> None:
+    assert blocking("[app]\n#" + "x" * 3000 + f"{ending}user : www{ending}\n") == [2]
+
+
 def test_a_group_that_is_not_the_one_of_the_user() -> None:
     assert blocking("[app]\nuser : a:b\ngroup : c\n") == [3]
     assert blocking("[app]\ngroup : c\nuser : a:b\n") == [2]
@@ -174,9 +262,18 @@ def test_it_is_told_even_behind_a_hundred_others() -> None:
         "[app]\nenvironment : A=1,\n  USER=x,GROUP=\"y\",\n",
         "[app]\nalarm_mail : user@example.org {key}\n",
         "[app]\ncheck_command : {key} x\n",
-        "[app]\nuser_agent : x\nuser-agent : x\nthe user : x\nusername : x\nmasks : x\n",
+        "[app]\nuser_agent : x\nuser-agent : x\nuser_2 : x\nweb-user : x\nmasks : x\n",
         "[global]\n{key} : a%b c#\n[app]\n{key} : {x}\n",  # overridden
-        "[app]\n{key} : a%b c#\n{key} : {x}\n",
+        "[app]\n{key} : {x}\n{key} : {x}\n",
+        "[other]\n{key} : {x}\n{key} :\n",
+        "[app1]\nmax_tries : 1\n[app2]\n{key} : x y\n[global]\n",
+        "[app]\n[apps]\n{key} : x y\n",
+        "[app]\nenvironment : A=1,USER=x,{key}=y\n",
+        "[app]\nenvironment : A=1 USER=nobody\n",
+        "[app]\nenvironment : A=1,\n  USERNAME=x,\n  username=x\n",
+        "[app]\nalarm_mail : {key}@example.org,\n",
+        "[app]\nexitcodes : {key}\n",
+        "[web1]\n{key} : x y\n[a]\n{key} : x y\n",
     ],
 )
 def test_what_is_understood_or_another_services(key: str, text: str) -> None:
