@@ -282,6 +282,8 @@ class Supervisor:
             # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
             # as it was before this last look.
             self._attend(self._poll.poll(0))
+            if self._charge.check_pid:
+                self._children()  # a check may have ended, and the signal that tells be lost
             self._judge(now)
         self._look_home(now, bool(ready))
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import Box, alive, wait_for
 from heirs import state
+from injecting import failing
 from mailers import POLICY, is_alarm, record, recorded
 from speaking import Speaker, at_rest, descriptors, environment, memory, speaking, wait_until
+from system import children
 
 # One line for each check when it begins, and one when it ends; one that begins while another runs says so.
 CHECK = """#!/bin/sh
@@ -372,3 +374,17 @@ def test_changes(speaker: Speaker, check: str) -> None:
     wait_until("the time for a check", time.monotonic() + 1.5)
     assert box.log().count("check_command exited") == count
     assert (box.pid, speaker.state("totals")["hangs"]) == (pid, 0)
+
+
+def test_a_check_whose_end_was_not_told_is_not_late(box: Box) -> None:
+    times = "check_interval : 1\ncheck_timeout : 2\ncheck_failures : 1\n"
+    box.conf(f"[app]\ncheck_command : sh -c 'echo >>checked'\n{times}")
+    checked = box.folder / "checked"
+    pid = box.start("sleep", "86399")
+    supervisor = box.supervisor
+    with failing(supervisor, box.folder, "waitid:error=ECHILD:when=1+", "wait4:error=ECHILD:when=1+"):
+        wait_for("a check that has ended", lambda: "Z" in children(supervisor).values())
+    size = checked.stat().st_size
+    wait_for("more checks", lambda: checked.stat().st_size > size + 1)
+    assert box.pid == pid
+    assert box.warnings == ""
