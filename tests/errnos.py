@@ -152,6 +152,12 @@ EXEMPT = (
         "is waited for with the next that ends",
     ),
     Exempt(
+        "^upgrade",
+        r"^wait(4|id)\(.*ECHILD",
+        "zombies|silent|descriptors",
+        "the same, of the trial of the new version: it is looked at again when its 30 seconds are over",
+    ),
+    Exempt(
         "^reload",
         r"^openat\(.*supervise\.conf.*EACCES",
         "configuration",
