@@ -89,6 +89,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted_ones
 
 
+def processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def in_session(leader: int) -> list[int]:
+    """What `pgrep -s` prints; that takes many times as long, and each test asks."""
+
+    def session(pid: int) -> int:
+        try:
+            return os.getsid(pid)
+        except ProcessLookupError:
+            return 0
+
+    return [pid for pid in processes() if session(pid) == leader]
+
+
 class Box:
     """One service in a folder of its own: `start` it, `control` it, look at it."""
 
@@ -175,7 +191,7 @@ class Box:
     def lockers(self, among: list[int] | None = None) -> list[int]:
         """The processes that have the lock open, as `fuser lock` prints them."""
         found = (self.status / "lock").stat()
-        pids = among if among is not None else [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        pids = among if among is not None else processes()
 
         def has_it(pid: int) -> bool:
             for fd in os.listdir(f"/proc/{pid}/fd"):
@@ -248,8 +264,7 @@ class Box:
             supervisor = box.supervisor
             if supervisor:
                 os.kill(supervisor, signal.SIGCONT)
-                session = subprocess.run(["pgrep", "-s", str(supervisor)], capture_output=True, text=True).stdout
-                for pid in (supervisor, *map(int, session.split())):
+                for pid in (supervisor, *in_session(supervisor)):
                     try:
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:
@@ -270,7 +285,8 @@ class Box:
     def owns(self, pid: int) -> bool:
         """Whether a process is one of this folder's services, by its environment."""
         try:
-            return str(self.folder).encode() in Path(f"/proc/{pid}/environ").read_bytes()
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                return str(self.folder).encode() in file.read()
         except OSError:
             return False
 
@@ -281,8 +297,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
     made = Box(tmp_path)
     yield made
     made.clean()
-    left = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and made.owns(int(entry.name))]
-    for pid in left:
+    for pid in [pid for pid in processes() if made.owns(pid)]:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
