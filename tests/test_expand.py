@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from conftest import rounds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from supervise.expand import BadText, Names, expand, split_environment, unexpanded, usable, written_environment
 
-STEADY = settings(max_examples=200, deadline=None)
+STEADY = settings(max_examples=rounds(70, 200), deadline=None)
 
 NAMES = Names("/etc/app", "web", "host7", {b"HOME": b"/root", b"EMPTY": b"", b"ODD": b"%(here)s,\"'\xff"})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, rounds
 
 from supervise.pidfile import PidFile, PidFollower
 from supervise.watch import Watch
@@ -238,7 +238,7 @@ def test_through_symlinks(following: Follow, tmp_path: Path) -> None:
 
 def test_changes_while_the_watches_are_being_set(tmp_path: Path, following: Follow) -> None:
     """None of many may be the last one that goes unnoticed, whatever phase it falls in."""
-    for number in range(100, 120):
+    for number in range(100, 100 + rounds(10, 20)):
         folder = tmp_path / str(number)
         here = Following(folder / "pid")
         here.follower.rewatch()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ from supervise.sections import LINE_LIMIT
 from supervise.state import encode
 from supervise.values import RESTRICTING
 
-STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root"})
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from conftest import rounds
 from test_watchdog import goes_well
 
 from supervise import notify
@@ -28,14 +29,14 @@ def handler(number, frame):
     call()
     dog.kick()
 def sends():
-    for number in range(1000):
+    for number in range(ROUNDS):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
         while seen == number:
             time.sleep(number % 10 * 1e-5)
 signal.signal(signal.SIGUSR1, handler)
 with watchdog(20) as dog:
     threading.Thread(target=sends).start()
-    while seen < 1000:
+    while seen < ROUNDS:
         call()
         dog.kick()
         with watchdog(9):
@@ -44,7 +45,7 @@ with watchdog(20) as dog:
     assert notify._running == {dog} and dog._deadline <= notify._armed <= dog._latest, (dog, notify._armed)
 print("well")
 """
-    goes_well(tmp_path, code)
+    goes_well(tmp_path, code.replace("ROUNDS", str(rounds(300, 1000))))
 
 
 @pytest.fixture
