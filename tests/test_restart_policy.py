@@ -250,7 +250,7 @@ def test_how_far_they_grow(box: Box) -> None:
 
 
 def test_the_delays_of_services_that_failed_together_differ(box: Box) -> None:
-    boxes = named(box, "a b c d e f", f"[global]\nrestart_delay : 100\nrestart_delay_max : {MANY}\n")
+    boxes = named(box, "a b c d e f", f"[global]\nrestart_delay : 100\nrestart_delay_max : {MANY}\nstartsecs : 600\n")
     found = []
     for one in boxes:
         one.start("sleep", "86399")
