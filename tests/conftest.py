@@ -261,14 +261,13 @@ class Box:
             box = Box(self.folder, status.name)
             if not (status / "lock").is_file():
                 continue
-            supervisor = box.supervisor
-            if supervisor:
-                os.kill(supervisor, signal.SIGCONT)
+            while supervisor := box.supervisor:  # another may stand in for one that is killed amid an upgrade
                 for pid in (supervisor, *in_session(supervisor)):
                     try:
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
+                wait_for("its end", lambda box=box, killed=supervisor: box.supervisor != killed)  # type: ignore[misc]
             try:
                 pid = box.pid
             except (OSError, RecordError):
