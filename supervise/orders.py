@@ -58,21 +58,25 @@ class Orders:
             return self._charge.process
         return None
 
-    def read(self, direct: Process | None = None) -> None:
-        """Obey what is in the FIFO; `direct`: nothing but that has happened since this process was there to signal."""
+    def read(self, direct: Process | None = None) -> bool:
+        """Obey what is in the FIFO; whether there was anything.
+
+        `direct`: nothing but that has happened since this process was there to signal.
+        """
         if self._commands:
             self.obey(self._commands)
-            return
+            return True
         try:
             data = os.read(self.control, _READ)
         except BlockingIOError:
-            return  # somebody else has read it
+            return False  # somebody else has read it
         # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
         name = ONE_SIGNAL.get(data) if direct else None
         if direct and name:
             self._actions.sent = name
             self._actions.send(direct, name, False)
         self.take(data, len(data) == _READ)
+        return True
 
     def take(self, data: bytes, more: bool = False) -> None:
         """Obey these letters; `more` of the same write may follow.  Not while others are `waiting`."""
@@ -83,6 +87,14 @@ class Orders:
             self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, rest)
         self._commands = iter(commands)
         self.obey(self._commands)
+
+    def finish(self) -> None:
+        """Obey all that was read, and what of the same write was not: what stands under a `+` is known only here."""
+        while True:
+            while self._commands:
+                self.obey(self._commands)
+            if self._reader.between_writes or not self.read():
+                return
 
     def obey(self, commands: Iterator[Command]) -> None:
         """Obey a portion; what an error leaves of it comes with the next."""

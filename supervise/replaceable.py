@@ -36,10 +36,15 @@ class Replaceable(Supervisor):
 
         Raises OSError.
         """
-        # Who was reaped already, and the signals that came before; later ones wait for the new version's handlers.
+        # Who was reaped already, and the signals and letters that were read before: all that only this process knows.
+        # Later signals wait for the new version's handlers, later letters in the FIFO.
         while self._ended:
             self._child_ended(*self._ended.pop(0))
         self._orders.by_signal()
+        self._orders.finish()
+        if self._home and self._home.unread:
+            self._orders.take(self._home.take_unread())
+            self._orders.finish()
         if self.machine.state == states.ENDED or self._orders.left:
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):

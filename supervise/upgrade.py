@@ -149,16 +149,17 @@ class Upgrader:
 
     def ended(self, how: ExitStatus) -> None:
         """The trial has ended."""
-        trial, self._trial = self._trial, None
-        complaint = trial.complaint() if trial else ""
-        if how.code != 0:
-            self._refuse(f"its trial {how}: {complaint}")
-            return
-        try:
+        complaint = self._trial.complaint() if self._trial else ""
+        try:  # until it is decided another `e` begins nothing
+            if how.code != 0:
+                self._refuse(f"its trial {how}: {complaint}")
+                return
             with signals_blocked():
                 self._replace()
         except OSError as why:
             self._refuse(f"it cannot be executed: {why.strerror}")
+        finally:
+            self._trial = None
 
     def _replace(self) -> None:
         kept = self._supervisor.prepare()

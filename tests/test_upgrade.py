@@ -200,6 +200,21 @@ def test_no_letter_is_lost_or_obeyed_twice(box: Box) -> None:
     assert [box.said(f"command {letter}: send") for letter in "h1aw"] == [sent] * 4
 
 
+def test_letters_that_were_read_and_not_obeyed_yet_are_obeyed(box: Box) -> None:
+    """A read takes more of them than a turn of the loop obeys."""
+    start(box)
+    sent = 0
+    for count in range(1, 6):
+        box.control("e")
+        while box.log().count(REPLACED) < count:
+            box.write_control(b"w" * 4000)
+            sent += 4000
+    box.control("s")
+    box.wait_log("command s:")
+    wait_for("the lines that were only counted", lambda: box.said("command w: send") >= sent)
+    assert box.said("command w: send") == sent
+
+
 def test_letters_one_by_one_reach_the_service(box: Box) -> None:
     start(box)
     sent = replaced = 0
