@@ -42,7 +42,7 @@ def flee():
     deaf()
     if os.fork(): return
     os.setsid()
-    while True:
+    for _ in range(3000):  # a minute: where a test is ended before it ends this, nobody else could
         time.sleep(0.02)
         if os.fork(): os._exit(0)
 def wait():

@@ -360,7 +360,7 @@ def test_a_foreign_process_can_not_name_a_main_process(box: Box) -> None:
         notify.send(f"MAINPID={os.getpid()}\nSTATUS=hello".encode())
     box.wait_warning(f"dropped a notification of pid {os.getpid()} (uid {os.getuid()}): not a process of this service")
     assert box.pid == pid
-    assert state(box)["status_text"] == "serving"
+    wait_for("what the service itself said", lambda: state(box)["status_text"] == "serving")
 
 
 def test_the_service_can_not_name_a_foreign_process(box: Box) -> None:

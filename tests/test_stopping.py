@@ -205,6 +205,7 @@ def test_telling_it_again_does_not_give_it_more_time(box: Box) -> None:
     box.conf(f"[global]\nstopwaitsecs : {MANY}\n")
     start(box, *DEAF)
     box.control("d")
+    box.wait_stdout("got TERM\n")  # two that are pending together would be one
     wait_for("a deadline", lambda: state(box)["deadline_at"])
     deadline = state(box)["deadline_at"]
     assert deadline - time.monotonic() <= MANY
