@@ -435,6 +435,11 @@ class Charge:
         return self.parts.checks.pid if self.parts.checks else 0
 
     @property
+    def check_killed(self) -> bool:
+        """Whether that one is being ended by supervise."""
+        return bool(self.parts.checks and self.parts.checks.killed)
+
+    @property
     def check_output(self) -> str:
         """What the last check has printed that failed."""
         return self.parts.checks.output if self.parts.checks else ""

@@ -58,7 +58,7 @@ class Checks:
         self.service = 0
         self._begun_at = 0.0
         self._started_at: float | None = None  # the last check since `begin`
-        self._killed = False  # the one that runs is to end, and its result is of no interest
+        self.killed = False  # the one that runs is to end, and its result is of no interest
         self._again_at = 0.0  # when one that was killed should have ended
         self._failed = 0  # in a row
         self._refused = ""  # why the last one could not be started
@@ -83,7 +83,7 @@ class Checks:
 
     def forget(self) -> None:
         """The one that was to end is another process's child: nobody will say that it has."""
-        self.pid, self._killed = 0, False
+        self.pid, self.killed = 0, False
 
     def configure(self, config: Config, now: float) -> None:
         """The configuration has changed."""
@@ -102,7 +102,7 @@ class Checks:
         config = self._config
         if config is None or not config.check_command:
             return None
-        if self.pid and self._killed:
+        if self.pid and self.killed:
             return self._again_at
         if self._started_at is None:
             return self._begun_at + config.check_delay
@@ -139,7 +139,7 @@ class Checks:
         self._read_rest()
         self._close()
         self.pid = 0
-        killed, self._killed = self._killed, False
+        killed, self.killed = self.killed, False
         config = self._config
         if config is None or killed:
             return None
@@ -201,7 +201,7 @@ class Checks:
         if self.pid:
             # All of its group; as long as it has not been reaped, that has its number.
             send(self.pid, "KILL", True)
-            self._killed = True
+            self.killed = True
         self._close()
 
     # What it prints.

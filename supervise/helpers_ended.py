@@ -26,19 +26,20 @@ if TYPE_CHECKING:
     from supervise.process import Stat
 
 
-def end(helper: int, main: int) -> str:
+def end(helper: int, main: int, killed: bool) -> str:
     """End what a helper that has not been reaped has left; who that was.
 
-    It was one of HELPERS.  `main`: the service's main process.  Raises OSError: nobody could look, and only its process
+    It was one of HELPERS.  `main`: the service's main process.  `killed`: the helper was, and its process group with it,
+    of which some may take longer: these have not been left.  Raises OSError: nobody could look, and only its process
     group has been ended.
     """
     try:
-        return _others(helper, main) if proc_is_ours() else ""
+        return _others(helper, main, killed) if proc_is_ours() else ""
     finally:
         send(helper, "KILL", True)
 
 
-def _others(helper: int, main: int) -> str:
+def _others(helper: int, main: int, killed: bool) -> str:
     known, since = {main, helper, *HELPERS}, stat_of(helper).start_ticks
 
     def orphans() -> list[Stat]:
@@ -54,7 +55,7 @@ def _others(helper: int, main: int) -> str:
         members = below(roots, found) - {helper}
         return [stat for stat in found if stat.pid in members and stat.running]
 
-    first = look()
+    first = [stat for stat in look() if not (killed and stat.group == helper)]
     if not first:
         return ""
     said = shown([stat.pid for stat in first])

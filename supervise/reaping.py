@@ -42,7 +42,8 @@ class Reaper:
 
         check = pid == self._charge.check_pid
         try:
-            left = end(pid, self._charge.process.pid if self._charge.process else 0)
+            main = self._charge.process.pid if self._charge.process else 0
+            left = end(pid, main, check and self._charge.check_killed)
         except OSError as why:
             self._log.add(WARNING, "cannot look at what pid %d left running: %s", pid, why.strerror)
             return

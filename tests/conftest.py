@@ -56,14 +56,16 @@ def rounds(usual: int, thorough: int) -> int:
 
 def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T:
     """Poll until `found()` is true, and return it; fail with `what` when it never is."""
-    end = time.monotonic() + patience
+    begun = time.monotonic()
     while True:
         result = found()
         if result:
             return result
-        if time.monotonic() >= end:
+        waited = time.monotonic() - begun
+        if waited >= patience:
             pytest.fail(f"waited {patience:.0f} seconds in vain for: {what}")
-        time.sleep(0.01)
+        # What takes long is asked less often: others are at work meanwhile.
+        time.sleep(min(max(waited / 8, 0.005), 0.05))
 
 
 def alive(pid: int) -> bool:
@@ -254,6 +256,16 @@ class Box:
     def wait_gone(self) -> None:
         """Wait until no supervise runs here."""
         wait_for("the lock to be free", lambda: self.supervisor == 0)
+        # The kernel closes the descriptors of one that ends one after the other.
+        wait_for("nobody to have `ok` open", lambda: not self.is_ok())
+
+    def is_ok(self) -> bool:
+        """Whether somebody has `ok` open for reading."""
+        try:
+            os.close(os.open(self.status / "ok", os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
 
     def clean(self) -> None:
         """End everything that was started, by force if need be."""

@@ -137,6 +137,15 @@ def stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def watches(pid: int) -> bool:
+    """Whether a supervise has its inotify descriptor: it has loaded all of its code by then."""
+    found = Path(f"/proc/{pid}/fd")
+    try:
+        return "anon_inode:inotify" in {os.readlink(path) for path in found.iterdir()}
+    except FileNotFoundError:  # one was closed meanwhile
+        return False
+
+
 class Private(Box):
     """The same box, but supervised by a copy of the package, which the test may change: `package`."""
 

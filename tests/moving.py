@@ -27,6 +27,12 @@ def words_of(pid: int) -> bytes:
         return b""
 
 
+def waits_for(pid: int, number: int) -> bool:
+    """Whether a process waits for a signal as TELL does: it is blocked."""
+    found = re.search(r"^SigBlk:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(found and int(found[1], 16) >> (number - 1) & 1)
+
+
 def remove(path: Path) -> None:
     """rm -r, also where supervise has just written a file."""
     wait_for(f"{path} to be removed", lambda: not shutil.rmtree(path, ignore_errors=True) and not path.exists())
@@ -83,6 +89,7 @@ class App(Box):
         assert alive(self.service) and self.is_here()
         os.close(os.open(self.status / "ok", os.O_WRONLY | os.O_NONBLOCK))
         count = self.log().count("command h")
+        wait_for("the service to heed HUP", lambda: waits_for(self.service, signal.SIGHUP))
         self.control("h")
         self.wait_log("command h", count + 1)
 

@@ -38,7 +38,7 @@ def test_letters_leave_nothing(tmp_path: Path) -> None:
 
 def test_many_starters_at_once(box: Box) -> None:
     """As with twelve (test_bad_input.py)."""
-    number = rounds(40, 100)
+    number = rounds(25, 100)
     box.env["MARK"] = str(box.folder)
     args = [SUPERVISE, "-u", "status/app", "sh", "-c", "echo started; exec sleep 1000"]
     running = [

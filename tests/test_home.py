@@ -446,7 +446,7 @@ def test_while_a_restart_script_runs(app: App) -> None:
     app.wait_another()
     app.wait_here()
     app.assert_whole()
-    assert "ready\n" in app.stdout()
+    app.wait_stdout("ready\n")
 
 
 def test_while_it_is_down(app: App) -> None:

@@ -127,8 +127,8 @@ def test_those_who_are_born_when_all_have_been_told_are_told_too(box: Box) -> No
     command = service(f"{answers}if first: daemon(answers)\nwait()")
     pid, _ = start(box, command, "killasgroup : all\nstopwaitsecs : 1000")
     again = end(box, pid)
-    assert len(left(box)) == 2 and not any(map(alive, left(box)))
-    assert box.stdout().count("got TERM\n") == 1
+    assert not any(map(alive, left(box)))  # the second of them may not have got as far as to say that it is left
+    assert "got TERM\n" in box.stdout()  # twice where the second was told before it had its own answer
     alone(box, again)
 
 

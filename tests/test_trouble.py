@@ -58,7 +58,7 @@ def test_fewer_descriptors_allowed_than_are_open(box: Box) -> None:
     pid = box.start("sleep", "1000")
     supervisor = box.supervisor
     limits = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, limits[1]))
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (2, limits[1]))
     box.control("d")
     wait_for("the letter to be obeyed", lambda: not alive(pid))
     before = cpu(supervisor)

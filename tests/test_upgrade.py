@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, rounds, wait_for
-from heirs import SLEEP, adopted, kill_supervise, start, stat, state, succeed, wait_byte
+from heirs import SLEEP, adopted, kill_supervise, start, stat, state, succeed, wait_byte, watches
 
 REPLACED = "supervise replaced by the installed version"
 
@@ -160,23 +160,13 @@ def test_many_upgrades_leave_nothing_behind(box: Box) -> None:
         return sorted(name.partition(":")[0] for name in found)
 
     def watching() -> list[str]:
-        return wait_for("the watch", lambda: descriptors() if "anon_inode" in str(inotify()) else [])
-
-    def inotify() -> list[str]:
-        try:
-            return [
-                os.readlink(f"/proc/{supervisor}/fd/{fd}")
-                for fd in os.listdir(f"/proc/{supervisor}/fd")
-                if os.readlink(f"/proc/{supervisor}/fd/{fd}") == "anon_inode:inotify"
-            ]
-        except FileNotFoundError:
-            return []
+        return wait_for("the watch", lambda: watches(supervisor) and descriptors())
 
     upgrade(box)
     before = watching()
-    for _ in range(rounds(30, 99)):
+    for _ in range(rounds(12, 99)):
         upgrade(box)
-    wait_for("the same descriptors as before", lambda: inotify() and descriptors() == before)
+    wait_for("the same descriptors as before", lambda: watches(supervisor) and descriptors() == before)
     assert (box.supervisor, box.pid) == (supervisor, pid)
     assert state(box)["totals"]["starts"] == 1
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
-from heirs import SLEEP, Private, adopted, kill_supervise, start, stat, state, succeed
+from heirs import SLEEP, Private, adopted, kill_supervise, start, stat, state, succeed, watches
 
 REPLACED = "supervise replaced by the installed version"
 NOT_REPLACED = "not replaced by the installed version"
@@ -61,6 +61,7 @@ def test_what_is_broken_stays_out_and_what_is_repaired_goes_in(private: Private)
 
 def test_a_package_that_is_gone(private: Private) -> None:
     start(private)
+    wait_for("all of it to be loaded, and the watches set", lambda: watches(private.supervisor))
     away = private.folder / "away"
     private.package.rename(away)
     refused(private, "daemon.py")
