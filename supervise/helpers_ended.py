@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def end(helper: int, main: int, killed: bool) -> str:
     """End what a helper that has not been reaped has left; who that was.
 
-    It was one of HELPERS.  `main`: the service's main process.  `killed`: the helper was, and its process group with it,
-    of which some may take longer: these have not been left.  Raises OSError: nobody could look, and only its process
-    group has been ended.
+    It was one of HELPERS.  `main`: the service's main process.  `killed`: the helper was, and its process group with
+    it, of which some may take longer: these have not been left.  Raises OSError: nobody could look, and only its
+    process group has been ended.
     """
     try:
         return _others(helper, main, killed) if proc_is_ours() else ""

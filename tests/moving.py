@@ -27,10 +27,11 @@ def words_of(pid: int) -> bytes:
         return b""
 
 
-def waits_for(pid: int, number: int) -> bool:
-    """Whether a process waits for a signal as TELL does: it is blocked."""
-    found = re.search(r"^SigBlk:\t(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return bool(found and int(found[1], 16) >> (number - 1) & 1)
+def waits_for_signals(pid: int) -> bool:
+    """Whether a process sleeps in sigwait(3), as TELL does; or just sleeps, where the kernel does not tell in what."""
+    where = Path(f"/proc/{pid}/wchan").read_text()
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "S" and ("sigtimedwait" in where or where == "0")
 
 
 def remove(path: Path) -> None:
@@ -89,7 +90,8 @@ class App(Box):
         assert alive(self.service) and self.is_here()
         os.close(os.open(self.status / "ok", os.O_WRONLY | os.O_NONBLOCK))
         count = self.log().count("command h")
-        wait_for("the service to heed HUP", lambda: waits_for(self.service, signal.SIGHUP))
+        if b"sigwait" in self.words:
+            wait_for("the service to heed HUP", lambda: waits_for_signals(self.service))
         self.control("h")
         self.wait_log("command h", count + 1)
 
