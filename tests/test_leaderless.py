@@ -81,7 +81,7 @@ def test_it_is_taken_over_where_the_state_does_not_name_it_yet(box: Box) -> None
     (box.status / "state").write_bytes(before)
     succeed(box, *COMMAND)
     adopted(box, pid)
-    assert box.stdout().count("ready\n") == 2
+    box.wait_stdout("ready\n", 2)
 
 
 def test_letters_and_programs(box: Box) -> None:
