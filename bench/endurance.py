@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import supervise
 from supervise.client import Service
-from supervise.handoff import told
-from supervise.options import Options
-from supervise.record import RecordError
+from supervise.protocol.options import Options
+from supervise.protocol.record import RecordError
+from supervise.supervisor.handoff import told
 
 PACKAGES = str(Path(supervise.__file__).parent.parent)
 PATIENCE = 120.0  # seconds
@@ -33,13 +33,13 @@ ALPHABET = b"uRupcsn+1=2uwud"  # what the service survives, and a stop
 HASTY = """
 import sys
 sys.path[:] = [*sys.path[1:], sys.argv[1]]
-from supervise import machine, policy, processes_seen, letters_obeyed
+from supervise.machine import machine, on_command, on_process, policy
 gap = policy.MIN_GAP * float(sys.argv[2])
-for module in (machine, policy, processes_seen, letters_obeyed):
+for module in (machine, policy, on_process, on_command):
     module.MIN_GAP = gap
 delay = policy.delay
 machine.delay = lambda *args: delay(*args) * float(sys.argv[2])
-from supervise.launch import main
+from supervise.supervisor.startup import main
 sys.exit(main())
 """
 

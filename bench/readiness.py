@@ -29,9 +29,9 @@ from adoption import gone
 import supervise
 from bench import PATIENCE, SUPERVISE, Peer, against_peers, microseconds, ratio_of, row, switches, wait_for
 from supervise.client import Service
-from supervise.handoff import told
-from supervise.options import Options
-from supervise.record import decode
+from supervise.protocol.options import Options
+from supervise.protocol.record import decode
+from supervise.supervisor.handoff import told
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = str(Path(supervise.__file__).parent.parent)
@@ -55,11 +55,11 @@ HASTY = """
 import sys
 sys.path[:] = [*sys.path[1:], sys.argv[1]]
 second = float(sys.argv[2])
-from supervise import policy
+from supervise.machine import policy
 delay = policy.delay
 policy.MIN_GAP *= second
 policy.delay = lambda *args: delay(*args) * second
-from supervise.launch import main
+from supervise.supervisor.startup import main
 sys.exit(main())
 """
 

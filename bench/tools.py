@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from supervise.record import Record
-from supervise.state import VERSION, encode
+from supervise.protocol.record import Record
+from supervise.protocol.state import VERSION, encode
 
 BIN = Path(sys.executable).parent
 

@@ -1,4 +1,4 @@
-"""Run as a script: the process that stays.  launch.py says how; here is only what Python would not keep compiled."""
+"""Run as a script: the process that stays.  startup.py says how; here is only what Python would not keep compiled."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ if not sys.flags.isolated:  # an older supervise that this one is to replace; it
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 try:
-    from supervise.launch import main
+    from supervise.supervisor.startup import main
 
     code = main()
 except Exception as why:  # no descriptor or no memory for it, say: one line, and no traceback
@@ -18,7 +18,7 @@ except Exception as why:  # no descriptor or no memory for it, say: one line, an
     # In the foreground, where it replaces another that goes on in its stead: upgrade.py, rule 7.
     guardian = int(sys._xoptions.get("guardian", 0))
     if guardian:
-        from supervise.standin import stand_in
+        from supervise.supervisor.standin import stand_in
 
         code = stand_in(guardian)
 sys.exit(code)

@@ -1,94 +1,12 @@
-"""Run as a script: set inotify watches through pyinotify and send the descriptor back.
+"""Run as a script by a supervise of an earlier version that still runs: it is helpers/inotify_helper.py by now."""
 
-    inotify_helper.py KIND:PATH ...        standard input: the socket on which the answer goes
-
-The answer is one message: `ok`, or what went wrong; with the inotify descriptor, where there is one.
-"""
-
-from __future__ import annotations
-
-import array
 import os
-import socket
 import sys
 
-# Last: no module of the standard library is to be found there.
+if not sys.flags.isolated:  # its first place is this script's folder
+    del sys.path[0]
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from supervise.isolated import reach_others
+from supervise.helpers.inotify_helper import main
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import pyinotify
-
-_MOVED = "IN_MOVE_SELF", "IN_DELETE_SELF"
-_NAMES = (*_MOVED, "IN_CREATE", "IN_MOVED_TO", "IN_MOVED_FROM", "IN_DELETE")
-_MASKS = {
-    "dir": _MOVED,
-    "names": _NAMES,
-    "writes": (*_NAMES, "IN_CLOSE_WRITE"),
-    # Not IN_MODIFY: a file is read when its writer has closed it, not half written.
-    "file": ("IN_CLOSE_WRITE", "IN_ATTRIB", "IN_MOVE_SELF"),
-    # A file that is open somewhere is not deleted with its last name; but the number of its names is an attribute.
-    "links": ("IN_ATTRIB", "IN_MOVE_SELF"),
-}
-
-
-def main(words: list[str]) -> int:
-    """Set the watches and answer.  0 if all of them could be set."""
-    answer = socket.socket(fileno=0)
-    reach_others()
-    try:
-        import pyinotify
-    except ImportError as why:
-        answer.sendall(f"cannot import pyinotify: {why}".encode())
-        return 1
-    pyinotify.log.disabled = True
-    try:
-        manager = pyinotify.WatchManager()
-    except OSError as why:
-        answer.sendall(f"no inotify instance is left ({why}); see fs.inotify.max_user_instances".encode())
-        return 1
-    said = "ok"
-    for word in words:
-        kind, _, path = word.partition(":")
-        mask = pyinotify.IN_MASK_ADD  # two paths may lead to one file
-        for name in _MASKS[kind]:
-            mask |= getattr(pyinotify, name)
-        try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError:
-            continue  # gone meanwhile: supervise looks again when it has the descriptor
-        # pyinotify encodes paths strictly, and so takes no path that is not UTF-8; this one always is.
-        link = f"/proc/self/fd/{fd}"
-        watched = manager.add_watch(link, mask).get(link, -1) >= 0
-        os.close(fd)
-        if not watched and kind == "file":
-            # inotify watches only what may be read.  That this changes, its directory tells.
-            watched = watch_in_directory(manager, path)
-        if not watched:
-            said = f"cannot watch {path}: no permission, or fs.inotify.max_user_watches is reached"
-    rights = array.array("i", [manager.get_fd()])
-    try:
-        answer.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
-    except BrokenPipeError:
-        pass  # supervise has ended
-    return 0 if said == "ok" else 1
-
-
-def watch_in_directory(manager: pyinotify.WatchManager, path: str) -> bool:
-    """Watch a file through its directory; whether that could be done."""
-    import pyinotify
-
-    mask = 0
-    for name in {*_MASKS["names"], *_MASKS["file"]}:
-        mask |= getattr(pyinotify, name)
-    fd = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
-    link = f"/proc/self/fd/{fd}"
-    watched = manager.add_watch(link, mask).get(link, -1) >= 0
-    os.close(fd)
-    return bool(watched)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[1:]))

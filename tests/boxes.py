@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 
 from conftest import Box, alive
 
-from supervise.record import DOWN, RecordError
+from supervise.protocol.record import DOWN, RecordError
 
 PATIENCE = 60.0
 CALL = re.compile(r"^(\w+)\(")

@@ -42,7 +42,7 @@ from boxes import (
 )
 from conftest import Box
 
-from supervise.record import RecordError
+from supervise.protocol.record import RecordError
 
 
 class Traced:

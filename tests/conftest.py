@@ -16,7 +16,7 @@ from typing import Callable, TypeVar
 import pytest
 from hypothesis import settings
 
-from supervise.record import Record, RecordError, decode
+from supervise.protocol.record import Record, RecordError, decode
 
 SUPERVISE = str(Path(sys.executable).with_name("supervise"))
 PATIENCE = 30.0  # seconds: generous, for the machine may be busy
@@ -221,7 +221,7 @@ class Box:
         return path.read_text(errors="replace") if path.exists() else ""
 
     def said(self, text: str, name: str = "supervise.log") -> int:
-        """How often a line with this text was said; lines that were only counted (log.py) are so many."""
+        """How often a line with this text was said; lines that were only counted (event_log.py) are so many."""
         lines = [line for line in self.log(name).splitlines() if text in line]
         found = (re.search(r"\((?:the same|the last of such lines,) ([\d,]+) times more\)$", line) for line in lines)
         return sum(int(match[1].replace(",", "")) if match else 1 for match in found)

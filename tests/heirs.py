@@ -158,7 +158,7 @@ class Private(Box):
     def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         code = (
             f"import sys; sys.path.insert(0, {str(self.package.parent)!r});"
-            f"sys.argv[0] = {SUPERVISE!r}; from supervise.cli import main; sys.exit(main())"
+            f"sys.argv[0] = {SUPERVISE!r}; from supervise.programs.supervise import main; sys.exit(main())"
         )
         return subprocess.run(
             [sys.executable, "-B", "-c", code, *args],
@@ -171,20 +171,29 @@ class Private(Box):
             stdin=subprocess.DEVNULL,
         )
 
+    def path(self, module: str) -> Path:
+        """The file of a module, such as `supervisor.startup`."""
+        return self.package.joinpath(*module.split(".")).with_suffix(".py")
+
+    def forget(self) -> None:
+        """Remove what is kept compiled."""
+        for path in [*self.package.rglob("__pycache__")]:
+            shutil.rmtree(path, ignore_errors=True)
+
     def change(self, module: str, old: str, new: str) -> None:
         """Replace a text of a module, which must be there once."""
-        path = self.package / f"{module}.py"
+        path = self.path(module)
         text = path.read_text()
         assert text.count(old) == 1, (module, old)
         path.write_text(text.replace(old, new))
-        shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
+        self.forget()
 
     def append(self, module: str, text: str) -> None:
         """Add to the end of a module."""
-        with (self.package / f"{module}.py").open("a") as file:
+        with self.path(module).open("a") as file:
             file.write(text)
-        shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
+        self.forget()
 
     def restore(self, module: str) -> None:
-        shutil.copy(INSTALLED / f"{module}.py", self.package / f"{module}.py")
-        shutil.rmtree(self.package / "__pycache__", ignore_errors=True)
+        shutil.copy(INSTALLED / self.path(module).relative_to(self.package), self.path(module))
+        self.forget()

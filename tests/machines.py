@@ -8,15 +8,14 @@ from typing import Any
 
 from simulated import Action, again
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.machine import Machine
-from supervise.policy import MIN_GAP
-from supervise.record import DOWN, Record, decode
-from supervise.recorder import Recorder
-from supervise.state import decode as decode_state
-from supervise.state import encode
-from supervise.states import (
+from supervise.machine.machine import Machine
+from supervise.machine.policy import MIN_GAP
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.record import DOWN, Record, decode
+from supervise.protocol.state import decode as decode_state
+from supervise.protocol.state import encode
+from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
     DELAY,
@@ -33,6 +32,7 @@ from supervise.states import (
     STOPPING,
     SUCCESSION,
 )
+from supervise.runtime.status_writer import Recorder
 
 ALIVE = (RUNNING, STOPPING, ABORTING)  # there is a main process
 TIMED = (CLEANUP, SUCCESSION, DELAY)  # something is always due

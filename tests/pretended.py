@@ -10,9 +10,9 @@ from typing import Any
 
 from conftest import Box, wait_for
 
-from supervise.record import Record
-from supervise.recorder import boot_id
-from supervise.state import encode
+from supervise.protocol.record import Record
+from supervise.protocol.state import encode
+from supervise.system.procfs import boot_id
 
 PID = 1000001  # of no process
 FIELDS: dict[str, Any] = {

@@ -17,9 +17,9 @@ from boxes import FILES, SERVICE, Gone, copies, destroy, in_vain, lock_holder, m
 from conftest import Box
 from system import children
 
-from supervise.record import DOWN, UP, RecordError, decode
-from supervise.state import StateError
-from supervise.state import decode as decode_state
+from supervise.protocol.record import DOWN, UP, RecordError, decode
+from supervise.protocol.state import StateError
+from supervise.protocol.state import decode as decode_state
 
 FAULT = 1.0  # seconds that a fault lasts that happens more than once
 AFTER = 12.0  # seconds after a fault until everything must be in order; what is tried again, is every five

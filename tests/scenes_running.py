@@ -10,9 +10,9 @@ from boxes import FILES, copies, in_vain, lock_holder, seen, settled, until
 from conftest import Box
 from scenes import AFTER, Scene
 
-from supervise.record import RecordError
-from supervise.state import StateError
-from supervise.state import decode as decode_state
+from supervise.protocol.record import RecordError
+from supervise.protocol.state import StateError
+from supervise.protocol.state import decode as decode_state
 
 
 class Attached(Scene):

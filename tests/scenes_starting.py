@@ -12,8 +12,8 @@ from boxes import copies, in_vain, lock_holder, murder, seen, settled, until
 from conftest import SUPERVISE, Box
 from scenes import AFTER, Scene, Strace
 
-from supervise.handoff import interpreter, told
-from supervise.options import Options
+from supervise.protocol.options import Options
+from supervise.supervisor.handoff import interpreter, told
 
 HELD = 'kill -STOP $$; exec "$@"'  # for sh: a program that can be attached to before its first instruction
 # A script for sh starts Python as this does; what sh itself cannot do is not supervise's.
@@ -206,7 +206,7 @@ class StartDaemon(Start):
         if said == b"\0":  # the caller has been told that it runs
             return None
         if found and not said:
-            # What cli.py says and does then.
+            # What supervise.py says and does then.
             last = "".join(found[1][-1:])
             return 111, [f"supervise: fatal: cannot supervise status/{self.the_box.name}: the daemon ended: {last}"]
         return found

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervise import states
-from supervise.config import Config
-from supervise.exitstatus import SIGNAL_NAMES, ExitStatus
-from supervise.letters import Reader
-from supervise.machine import Machine
-from supervise.policy import MIN_GAP
-from supervise.record import DOWN
-from supervise.vigilance import GRACE
+from supervise.config.config import Config
+from supervise.machine.machine import Machine
+from supervise.machine.on_liveness import GRACE
+from supervise.machine.policy import MIN_GAP
+from supervise.protocol import states
+from supervise.protocol.exitstatus import SIGNAL_NAMES, ExitStatus
+from supervise.protocol.letters import Reader
+from supervise.protocol.record import DOWN
 
 CRASH = ExitStatus(code=1)
 CLEAN = ExitStatus(code=0)

@@ -9,13 +9,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from supervise.config import Config
-from supervise.exitstatus import ExitStatus
-from supervise.log import Log
-from supervise.options import Options
-from supervise.service import ignored_signals
-from supervise.starter import Starter
-from supervise.statusdir import StatusDir
+from supervise.config.config import Config
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.options import Options
+from supervise.runtime.event_log import Log
+from supervise.service.launcher import Starter
+from supervise.system.spawn import ignored_signals
+from supervise.system.statusdir import StatusDir
 
 # What makes a start go the one way and the other: the configuration says nothing that posix_spawn cannot do, or does.
 WAYS: dict[str, dict[str, object]] = {"spawned": {}, "forked": {"umask": 0o022}}

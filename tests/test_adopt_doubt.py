@@ -1,4 +1,4 @@
-"""What must never be taken over or signalled, and what must be although the state does not name it (adopt.py)."""
+"""What must never be taken over or signalled, and what must be although the state does not name it (takeover.py)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from heirs import (
     succeed,
 )
 
-from supervise.state import VERSION
+from supervise.protocol.state import VERSION
 
 
 class Victim:

@@ -18,10 +18,11 @@ from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from heirs import SLEEP, adopted, copies, edit_state, kill_both, kill_supervise, started_refused, stat, state, succeed
 from system import needs
 
-from supervise import adopt, patience
-from supervise.process import Process
-from supervise.recorder import boot_id
-from supervise.statusdir import StatusDir, StatusDirError
+from supervise.supervisor import takeover
+from supervise.system import patience
+from supervise.system.pidfd import Process
+from supervise.system.procfs import boot_id
+from supervise.system.statusdir import StatusDir, StatusDirError
 
 BOOT = "/proc/sys/kernel/random/boot_id"
 
@@ -159,11 +160,11 @@ def test_nothing_stays_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         with monkeypatch.context() as context:
-            context.setattr(adopt, name, fail)
+            context.setattr(takeover, name, fail)
             with pytest.raises(StatusDirError, match="cannot tell whether the service of status/app still runs: "):
-                adopt.look(directory, boot_id(), "")
+                takeover.look(directory, boot_id(), "")
         assert sorted(os.listdir("/proc/self/fd")) == before, name
-    heritage = adopt.look(directory, boot_id(), "")
+    heritage = takeover.look(directory, boot_id(), "")
     assert heritage.process and heritage.process.pid == pid
     heritage.process.close()
     os.close(directory.fd)
@@ -212,7 +213,7 @@ def test_identity_raises_where_nobody_can_look(monkeypatch: pytest.MonkeyPatch) 
 
     for name in ("stat_of", "unique_inode", "proc_is_ours"):
         with monkeypatch.context() as context:
-            context.setattr(f"supervise.process.{name}", fail)
+            context.setattr(f"supervise.system.pidfd.{name}", fail)
             with pytest.raises(OSError, match="Too many open files"):
                 own.identity()
     own.close()
@@ -254,7 +255,7 @@ def test_a_look_that_fails_among_those_that_no_state_names(box: Box) -> None:
 
 
 def test_a_state_that_does_not_tell_its_process_from_others(box: Box) -> None:
-    """Written where nobody could look for long (recorder.py)."""
+    """Written where nobody could look for long (status_writer.py)."""
     pid = box.start(*SLEEP)
     kill_supervise(box)
     before = state(box)["service"]

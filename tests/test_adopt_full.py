@@ -15,7 +15,7 @@ from conftest import SUPERVISE, Box, alive, wait_for
 from heirs import SLEEP, adopted, copies, kill_supervise, start, state, succeed
 from test_adopt_doubt import FORKER, child_of
 
-from supervise import birthmark
+from supervise.system import start_tag
 
 QUICK = "[global]\nrestart_delay : 0\n"
 
@@ -92,14 +92,14 @@ def test_the_marks_go_on_when_it_can_be_written_again(box: Box) -> None:
     nothing_can_be_written(box)
     for _ in range(2):
         pid = restart(box, pid)
-    repeated = birthmark.of(pid)
+    repeated = start_tag.of(pid)
     nothing_can_be_written(box, resource.RLIM_INFINITY)
     wait_for("the state", lambda: (state(box)["service"] or {}).get("pid") == pid)
     box.control("s")
     wait_for("another mark", lambda: state(box)["next_mark"] != repeated)
-    assert birthmark.of(box.supervisor) == state(box)["next_mark"]
+    assert start_tag.of(box.supervisor) == state(box)["next_mark"]
     pid = restart(box, pid)
-    assert birthmark.of(pid) != repeated
+    assert start_tag.of(pid) != repeated
     wait_for("the state", lambda: (state(box)["service"] or {}).get("pid") == pid)
     kill_supervise(box)
     succeed(box, *SLEEP)

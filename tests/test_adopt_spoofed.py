@@ -15,7 +15,7 @@ from conftest import Box, alive, wait_for
 from heirs import SLEEP, adopted, copies, kill_supervise, start, started_refused, stat, state
 from system import NOBODY, needs, needs_root
 
-from supervise import adopt
+from supervise.supervisor import takeover
 
 # A service of root's that starts, in a process group of its own, what another user says: as a web server does with his
 # scripts.  It becomes an orphan, and bears what the next start of the service will bear.
@@ -98,10 +98,10 @@ def test_one_of_the_services_user_is(box: Box) -> None:
 @pytest.mark.parametrize("uid, own", [(0, True), (NOBODY, False)])
 def test_who_can_have_started_it(box: Box, uid: int, own: bool) -> None:
     _, other = spoofed(box, uid)
-    assert adopt.user_of(other) == uid
-    assert adopt.can_be_the_services(other, "") == own
-    assert adopt.can_be_the_services(other, "nobody")
-    assert adopt.can_be_the_services(other, "no-such-user") == own
+    assert takeover.user_of(other) == uid
+    assert takeover.can_be_the_services(other, "") == own
+    assert takeover.can_be_the_services(other, "nobody")
+    assert takeover.can_be_the_services(other, "no-such-user") == own
     os.kill(other, signal.SIGKILL)
 
 
@@ -118,8 +118,8 @@ def test_a_program_that_gives_its_caller_rights(box: Box) -> None:
         finally:
             os._exit(1)
     try:
-        wait_for("the program", lambda: adopt.gained_rights(pid))
-        assert not adopt.gained_rights(os.getpid())
+        wait_for("the program", lambda: takeover.gained_rights(pid))
+        assert not takeover.gained_rights(os.getpid())
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -205,7 +205,7 @@ def test_one_warning_where_nothing_can_send(box: Box) -> None:
 def test_one_warning_where_two_alarms_overlap(box: Box) -> None:
     """The second alarm is raised before the first helper could say that nothing can send."""
     # Helpers are as slow as on a machine that has too much to do.
-    helper = own(box) / "supervise" / "alarm_helper.py"
+    helper = own(box) / "supervise" / "helpers" / "alarm_helper.py"
     first, _, rest = helper.read_text().partition("import time\n")
     helper.write_text(f"{first}import time\ntime.sleep(1.5)\n{rest}")
     box.conf(POLICY + "max_tries : 1\n")

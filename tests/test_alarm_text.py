@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from supervise import alarm
-from supervise.alarm import Text
-from supervise.alarm_helper import message
-from supervise.config import Config
-from supervise.exitstatus import ExitStatus
+from supervise.alarms import alarm
+from supervise.alarms.alarm import Text
+from supervise.config.config import Config
+from supervise.helpers.alarm_helper import message
+from supervise.protocol.exitstatus import ExitStatus
 
 ENV = {b"SUPERVISE_STATUS_DIR": b"/srv/status/app"}
 BAD, CORE = ExitStatus(code=1), ExitStatus(signal=6, core=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, Loop, policy, running
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.record import ONCE, UP
-from supervise.states import DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.record import ONCE, UP
+from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
 
 THREE = ExitStatus(code=3)
 

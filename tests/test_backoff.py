@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from machines import follower, written
 from simulated import Loop, policy, running
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.policy import delay
-from supervise.record import ONCE, UP
-from supervise.states import DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
+from supervise.machine.policy import delay
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.record import ONCE, UP
+from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

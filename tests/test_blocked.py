@@ -17,13 +17,13 @@ import pytest
 from conftest import Box, alive, wait_for
 from heirs import Private, kill_both, kill_supervise, state
 
-from supervise import conffile
-from supervise.charge import Charge
-from supervise.conffile import SIZE_LIMIT, ConfFile
-from supervise.follow import ConfFollower
-from supervise.log import Log
-from supervise.parts import Parts
-from supervise.starter import Starter
+from supervise.config import file
+from supervise.config.file import SIZE_LIMIT, ConfFile
+from supervise.runtime.event_log import Log
+from supervise.runtime.path_follower import ConfFollower
+from supervise.service.launcher import Starter
+from supervise.service.parts import Parts
+from supervise.service.service import Charge
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
 
@@ -219,7 +219,7 @@ def test_where_the_package_was_replaced_it_is_not_started_without_what_restricts
     private = Private(box)
     private.conf("[app]\nmax_tries : 99\n")
     pid = private.start("sleep", "86399")
-    private.restore("installed")  # which makes it another one
+    private.restore("system.installed")  # which makes it another one
     private.conf(GOOD)
     private.wait_warning("another version is installed")
     os.kill(pid, signal.SIGKILL)
@@ -237,7 +237,7 @@ def test_where_it_cannot_even_be_read_any_more_only_what_plainly_does_not_restri
     """A supervise that has never had a configuration has nothing in memory that reads one."""
     private = Private(box)
     pid = private.start("sleep", "86399")
-    private.restore("installed")
+    private.restore("system.installed")
     why = "supervise.conf: cannot be read: another version of supervise is installed: the letter e brings in"
     private.conf("# none\n[app]\nmax_tries : 9\n")
     private.wait_warning(why)
@@ -275,7 +275,7 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
     def refused(*_: object) -> bool:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    config = conffile.Config()
+    config = file.Config()
     with monkeypatch.context() as patch:
         patch.setattr(Parts, "_import_parts", refused)
         for _ in range(2):
@@ -326,7 +326,7 @@ def test_a_file_that_could_not_be_read_is_read_later(tmp_path: Path, monkeypatch
         def refused(_: str) -> object:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        patch.setattr(conffile, "read_file", refused)
+        patch.setattr(file, "read_file", refused)
         assert follower.read() == config
         for _ in range(3):
             assert follower.look_at is not None

@@ -11,8 +11,8 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box
 from test_config_limits import unprivileged
 
-from supervise.config import Config
-from supervise.reading import parse
+from supervise.config.config import Config
+from supervise.config.parser import parse
 
 EXAMPLE = Path(__file__).parent.parent / "conf" / "supervise.conf"
 GOOD = """\

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import alive, wait_for
 
-from supervise.checks import Checks
-from supervise.config import Config
-from supervise.exitstatus import ExitStatus
-from supervise.service import reap
+from supervise.config.config import Config
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.service.health_check import Checks
+from supervise.system.spawn import reap
 
 SERVICE = 4711
 START = 1000.0  # the monotonic time at which the service is up

@@ -13,7 +13,7 @@ from tools import c_supervise
 
 from supervise import client
 from supervise.client import Service, services
-from supervise.record import Record
+from supervise.protocol.record import Record
 
 HEAVY = ("dataclasses", "typing", "enum", "json", "re", "subprocess", "pyinotify", "docopt")
 

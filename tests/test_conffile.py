@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import (
+from supervise.config.config import Config
+from supervise.config.file import (
     DIR,
     FILE,
     LINKS,
@@ -23,7 +24,6 @@ from supervise.conffile import (
     read_file,
     watch_plan,
 )
-from supervise.config import Config
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from supervise.config import Config
-from supervise.reading import governing, parse
-from supervise.sections import BOM, LINE_LIMIT, section_names
+from supervise.config.config import Config
+from supervise.config.parser import governing, parse
+from supervise.config.sections import BOM, LINE_LIMIT, section_names
 
 SHIPPED = Path(__file__).parent.parent / "conf" / "supervise.conf"
 

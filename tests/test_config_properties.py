@@ -8,11 +8,11 @@ from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.config import Config
-from supervise.expand import Names, usable
-from supervise.reading import parse
-from supervise.sections import BOM, Problems, section_names
-from supervise.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
+from supervise.config.config import Config
+from supervise.config.expand import Names, usable
+from supervise.config.parser import parse
+from supervise.config.sections import BOM, Problems, section_names
+from supervise.config.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
 
 STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -77,7 +77,7 @@ def made(fields: dict[str, Any]) -> Config:
 
 
 def expected(sections: list[tuple[str, dict[str, Any]]], name: str) -> Config:
-    """What sections mean, said in another way than reading.py says it."""
+    """What sections mean, said in another way than parser.py says it."""
     named = [title for title, _ in sections]
     alone = name in named and "global" in named and named.index(name) < named.index("global")
     config = Config()

@@ -13,10 +13,10 @@ import pytest
 from conftest import Box, alive, wait_for
 from system import needs
 
-from supervise.doubt import Doubt
-from supervise.log import Log
-from supervise.members import in_group
-from supervise.statusdir import StatusDir
+from supervise.runtime.event_log import Log
+from supervise.service.doubt import Doubt
+from supervise.system.members import in_group
+from supervise.system.statusdir import StatusDir
 
 FAMILY = ("sh", "-c", "sleep 86398 & echo $!; exec sleep 86399")
 

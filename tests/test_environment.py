@@ -15,8 +15,8 @@ import pytest
 from conftest import Box, alive, wait_for
 from starting import WAYS, Stage, configuration, descriptors, finish, set_stage
 
-from supervise.exitstatus import ExitStatus
-from supervise.starter import StartError
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.service.launcher import StartError
 
 ENV = "/usr/bin/env"
 SHOW_DESCRIPTORS = "for fd in /proc/self/fd/*; do if test -e $fd; then echo ${fd##*/}; fi; done"
@@ -56,7 +56,7 @@ def test_environment_cannot_hide_whose_the_service_is(stage: Stage, way: dict[st
 
 @way
 def test_environment_may_hold_any_bytes(stage: Stage, way: dict[str, object]) -> None:
-    text = b"\xff\xe9 \xc3\xa4".decode("utf-8", "surrogateescape")  # as reading.py reads it
+    text = b"\xff\xe9 \xc3\xa4".decode("utf-8", "surrogateescape")  # as parser.py reads it
     stage.say(ENV, environment=(("A", text),), **way)
     assert b"\nA=\xff\xe9 \xc3\xa4\n" in b"\n" + (stage.status / "__stdout").read_bytes()
 

@@ -7,7 +7,15 @@ from conftest import rounds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supervise.expand import BadText, Names, expand, split_environment, unexpanded, usable, written_environment
+from supervise.config.expand import (
+    BadText,
+    Names,
+    expand,
+    split_environment,
+    unexpanded,
+    usable,
+    written_environment,
+)
 
 STEADY = settings(max_examples=rounds(70, 200), deadline=None)
 

@@ -26,7 +26,7 @@ def private(box: Box) -> Private:
 def break_after_the_trial(private: Private, text: str) -> None:
     """Have the new version execute these lines where it carries on, but not in its trial."""
     lines = "".join(f"        {line}\n" for line in text.splitlines())
-    private.change("arrival", CARRY_ON, f"    if kind is StatusDir:\n{lines}{CARRY_ON}")
+    private.change("supervisor.arrival", CARRY_ON, f"    if kind is StatusDir:\n{lines}{CARRY_ON}")
 
 
 def goes_on(box: Box, said: str, count: int = 1) -> int:
@@ -81,17 +81,17 @@ def test_the_old_version_goes_on_where_the_new_one_ends_early(private: Private, 
 
 def test_a_module_that_goes_after_the_trial(private: Private) -> None:
     start(private)
-    gone = str(private.package / "policy.py")
-    private.change("rehearsal", "    if problem:\n", f"    os.unlink({gone!r})\n    if problem:\n")
+    gone = str(private.path("machine.policy"))
+    private.change("supervisor.rehearsal", "    if problem:\n", f"    os.unlink({gone!r})\n    if problem:\n")
     private.control("e")
     private.wait_warning(NOT_REPLACED)
-    private.restore("policy")
-    goes_on(private, "No module named 'supervise.policy'")
+    private.restore("machine.policy")
+    goes_on(private, "No module named 'supervise.machine.policy'")
     works(private)
 
 
 def test_a_new_version_that_hangs(private: Private) -> None:
-    private.change("guardian", "PATIENCE = 30.0", "PATIENCE = 2.0")
+    private.change("supervisor.guardian", "PATIENCE = 30.0", "PATIENCE = 2.0")
     start(private)
     supervisor = private.supervisor
     break_after_the_trial(private, "import signal\nsignal.pause()")
@@ -135,7 +135,7 @@ def test_the_copy_can_be_replaced_killed_and_succeeded_like_any_supervise(privat
     private.control("e")
     second = goes_on(private, "Too many open files", 2)
     assert first != second
-    private.restore("arrival")
+    private.restore("supervisor.arrival")
     private.control("e")
     private.wait_log(REPLACED)
     assert private.lockers() == [second]
@@ -157,7 +157,7 @@ def test_letters_that_came_meanwhile_are_obeyed(private: Private) -> None:
 
 
 def test_a_signal_that_the_hanging_new_version_was_sent_is_obeyed(private: Private) -> None:
-    private.change("guardian", "PATIENCE = 30.0", "PATIENCE = 3.0")
+    private.change("supervisor.guardian", "PATIENCE = 30.0", "PATIENCE = 3.0")
     pid = start(private)
     held_up(private)
     os.kill(private.supervisor, signal.SIGTERM)
@@ -224,7 +224,7 @@ def test_a_restart_script_under_way(private: Private, how: str) -> None:
         assert (private.pid, private.record.want) == (0, "down")
         return
     if how == "replace":
-        private.restore("arrival")
+        private.restore("supervisor.arrival")
         private.control("e")
         private.wait_log(REPLACED)
     assert private.pid == 0
@@ -250,10 +250,10 @@ def test_an_orphan_of_the_service_comes_to_the_copy(private: Private) -> None:
 
 def test_a_new_version_that_does_not_know_of_the_copy(private: Private) -> None:
     """The copy looks at the state before it ends one that has not said that it runs."""
-    private.change("guardian", "PATIENCE = 30.0", "PATIENCE = 3.0")
+    private.change("supervisor.guardian", "PATIENCE = 30.0", "PATIENCE = 3.0")
     pid = start(private)
     supervisor = private.supervisor
-    private.change("arrival", 'fields.get("guardian", 0)', "0")
+    private.change("supervisor.arrival", 'fields.get("guardian", 0)', "0")
     private.control("e")
     wait_for("two", lambda: len(private.lockers()) == 2)
     wait_for("one", lambda: private.lockers() == [supervisor])
@@ -275,7 +275,7 @@ def test_in_the_foreground_the_process_stays_and_stands_in(private: Private) -> 
     """Who has started it sees no end, signals reach the one that supervises, and its exit code is told."""
     code = (
         f"import sys; sys.path.insert(0, {str(private.package.parent)!r});"
-        "sys.argv[0] = 'supervise'; from supervise.cli import main; sys.exit(main())"
+        "sys.argv[0] = 'supervise'; from supervise.programs.supervise import main; sys.exit(main())"
     )
     words = [sys.executable, "-B", "-c", code, "--foreground", "--exit-with-service", "-u", "status/app", *TELL]
     process = subprocess.Popen(words, cwd=private.folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)

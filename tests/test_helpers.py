@@ -11,8 +11,8 @@ from installing import own
 from mailers import POLICY, kill, record, recorded
 from system import children
 
-from supervise import alarm
-from supervise.exitstatus import ExitStatus
+from supervise.alarms import alarm
+from supervise.protocol.exitstatus import ExitStatus
 
 WAYS = {
     "gone": (None, "exited with status 2"),
@@ -34,7 +34,7 @@ def breaks(path: Path, text: str | None) -> None:
 @way
 def test_the_one_that_delivers_alarms(box: Box, text: str | None, how: str) -> None:
     record(box, "mail")
-    breaks(own(box) / "supervise" / "alarm_helper.py", text)
+    breaks(own(box) / "supervise" / "helpers" / "alarm_helper.py", text)
     box.conf(POLICY)
     box.start("sleep", "1000")
     kill(box)
@@ -45,7 +45,7 @@ def test_the_one_that_delivers_alarms(box: Box, text: str | None, how: str) -> N
 
 @way
 def test_the_one_that_sets_watches(box: Box, text: str | None, how: str) -> None:
-    breaks(own(box) / "supervise" / "inotify_helper.py", text)
+    breaks(own(box) / "supervise" / "helpers" / "inotify_helper.py", text)
     box.conf(POLICY)
     box.start("sleep", "1000")
     box.wait_warning(
@@ -59,7 +59,7 @@ def test_the_one_that_sets_watches(box: Box, text: str | None, how: str) -> None
 
 
 def test_the_one_that_watches_the_pidfile(box: Box) -> None:
-    breaks(own(box) / "supervise" / "inotify_helper.py", "raise SystemExit(9)")
+    breaks(own(box) / "supervise" / "helpers" / "inotify_helper.py", "raise SystemExit(9)")
     box.conf("[app]\npidfile : app.pid\n")
     box.start("sleep", "1000")
     said = "may go unnoticed (the helper that sets the watches exited with status 9)"
@@ -91,7 +91,7 @@ def test_helpers_have_nothing_of_pythons_in_their_environment(box: Box) -> None:
     record(box, "mail", f'cat /proc/$$/environ >"{box.folder}/of-mail"\n')
     modules = own(box)
     for name in ("alarm_helper", "inotify_helper"):
-        helper = modules / "supervise" / f"{name}.py"
+        helper = modules / "supervise" / "helpers" / f"{name}.py"
         lines = helper.read_text().replace(
             "import sys\n",
             f"import sys\nopen({str(box.folder / name)!r}, 'wb').write(open('/proc/self/environ', 'rb').read())\n",

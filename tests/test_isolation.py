@@ -168,8 +168,8 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
 def test_no_other_place_starts_python() -> None:
     """What the test above goes through is all that there is."""
     assert PACKAGE.name == "supervise"
-    users = {path.stem for path in PACKAGE.glob("*.py") if "sys.executable" in path.read_text()}
-    assert users == {"__main__", "cli", "handoff", "helper", "upgrade"}
+    users = {path.stem for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()}
+    assert users == {"__main__", "supervise", "handoff", "helper", "upgrade"}
 
 
 @pytest.mark.parametrize("words", [["-S", "-E"], ["-I", "-S"]], ids=" ".join)
@@ -177,8 +177,9 @@ def test_the_daemon_as_an_older_supervise_starts_it(box: Box, words: list[str]) 
     """When that one replaces itself: it is told nothing here, and so has loaded all of itself, and ends."""
     done = run(box, sys.executable, *words, "-v", str(PACKAGE / "daemon.py"))
     assert done.returncode == 0
-    assert "import 'supervise.launch'" in done.stderr
-    assert not re.search(r"^import '(launch|state|errors|log)'", done.stderr, re.MULTILINE)  # from its own folder
+    assert "import 'supervise.supervisor.startup'" in done.stderr
+    from_its_folder = r"^import '(supervisor|protocol|daemon|notify)'"
+    assert not re.search(from_its_folder, done.stderr, re.MULTILINE)
 
 
 def test_the_programs(box: Box) -> None:

@@ -201,7 +201,7 @@ def test_a_service_that_was_taken_over(box: Box) -> None:
 
 def test_where_supervise_is_no_subreaper_that_is_said(box: Box) -> None:
     """Of what stays in the session nobody gets away there, either."""
-    code = "import sys; sys.modules['_ctypes'] = None; from supervise.cli import main; sys.exit(main())"
+    code = "import sys; sys.modules['_ctypes'] = None; from supervise.programs.supervise import main; sys.exit(main())"
     box.conf("[global]\nkillasgroup : all\n")
     script = box.folder / "supervise"
     script.write_text(f"#!{sys.executable}\n{code}\n")

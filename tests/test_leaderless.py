@@ -15,9 +15,9 @@ from heirs import adopted, kill_supervise, stat, state, succeed
 from leaderless import COMMAND, start, wait_leaderless
 from tools import run_tool
 
-from supervise import birthmark
-from supervise.members import belongs, children, group_members
-from supervise.process import Process, read_of, stat_of
+from supervise.system import start_tag
+from supervise.system.members import belongs, children, group_members
+from supervise.system.pidfd import Process, read_of, stat_of
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_what_belongs_to_its_memory_is_read_through_a_thread(leaderless: int) ->
         Path(f"/proc/{leaderless}/environ").read_bytes()
     assert b"PATH=" + os.environb[b"PATH"] in read_of(leaderless, "environ").split(b"\0")
     assert read_of(leaderless, "cmdline").split(b"\0")[-2] == b"word"
-    assert birthmark.of(leaderless) == birthmark.of(os.getpid()) is not None
+    assert start_tag.of(leaderless) == start_tag.of(os.getpid()) is not None
 
 
 def test_a_zombie_is_dead_and_has_nothing_to_read() -> None:
@@ -54,7 +54,7 @@ def test_a_zombie_is_dead_and_has_nothing_to_read() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert not stat_of(process.pid).running
     assert read_of(process.pid, "environ") == b""
-    assert birthmark.of(process.pid) is None
+    assert start_tag.of(process.pid) is None
     process.wait()
     assert read_of(process.pid, "environ") == b""
 

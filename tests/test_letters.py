@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.letters import COMMANDS, SIGNAL, SIGNALS, Reader
+from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS, Reader
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

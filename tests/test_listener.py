@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, wait_for
 
-from supervise.listener import LONGEST_ADDRESS, Listener
-from supervise.sdnotify import LIMIT
-from supervise.statusdir import NOTIFY, StatusDir, StatusDirError
+from supervise.protocol.sdnotify import LIMIT
+from supervise.service.notify_socket import LONGEST_ADDRESS, Listener
+from supervise.system.statusdir import NOTIFY, StatusDir, StatusDirError
 
 # Sends its arguments, one datagram each, without waiting for anything.
 SEND = """

@@ -17,7 +17,7 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from injecting import failing
 
-from supervise.state import decode
+from supervise.protocol.state import decode
 
 FILES = {"lock", "control", "ok", "status", "state", "__stdout", "__stderr", "supervise.log"}
 

@@ -7,12 +7,12 @@ import copy
 import pytest
 from simulated import CRASH, KILLED, NOT_FOUND, Loop, in_state, policy, running
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.letters import COMMANDS, SIGNAL, SIGNALS
-from supervise.machine import EVENTS, TABLE
-from supervise.record import DOWN, ONCE, UP
-from supervise.states import (
+from supervise.machine.machine import EVENTS, TABLE
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS
+from supervise.protocol.record import DOWN, ONCE, UP
+from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
     DELAY,

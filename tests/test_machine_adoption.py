@@ -6,20 +6,10 @@ import pytest
 from machines import follower, found_state, written
 from simulated import CRASH, KILLED, Loop, in_phase, in_state, policy, running
 
-from supervise import states
-from supervise.config import Config
-from supervise.record import DOWN, UP
-from supervise.states import (
-    ABORTING,
-    DELAY,
-    ENDING,
-    IDLE,
-    READY,
-    RUNNING,
-    SCRIPT_RUN,
-    STARTING,
-    STOPPING,
-)
+from supervise.config.config import Config
+from supervise.protocol import states
+from supervise.protocol.record import DOWN, UP
+from supervise.protocol.states import ABORTING, DELAY, ENDING, IDLE, READY, RUNNING, SCRIPT_RUN, STARTING, STOPPING
 
 
 def taken_over(loop: Loop, config: Config | None = None, resume: bool = False) -> Loop:

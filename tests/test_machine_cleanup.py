@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, CORE, CRASH, KILLED, NEVER, Loop, in_state, policy, running
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.letters import SIGNALS
-from supervise.record import DOWN, ONCE, UP
-from supervise.states import CLEANUP, DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.letters import SIGNALS
+from supervise.protocol.record import DOWN, ONCE, UP
+from supervise.protocol.states import CLEANUP, DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
 
 
 def leaving(left: str | None, uptime: float = 5, how: ExitStatus = CRASH, **keys: object) -> Loop:

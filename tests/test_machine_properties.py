@@ -27,13 +27,14 @@ from simulated import (
     policy,
 )
 
-from supervise import states
-from supervise.config import Config
-from supervise.exitstatus import ExitStatus
-from supervise.letters import SIGNAL, SIGNALS
-from supervise.machine import EVENTS, Machine
-from supervise.record import DOWN, ONCE, UP
-from supervise.states import (
+from supervise.config.config import Config
+from supervise.machine.machine import EVENTS, Machine
+from supervise.machine.on_liveness import GRACE
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.letters import SIGNAL, SIGNALS
+from supervise.protocol.record import DOWN, ONCE, UP
+from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
     DELAY,
@@ -50,7 +51,6 @@ from supervise.states import (
     STOPPING,
     SUCCESSION,
 )
-from supervise.vigilance import GRACE
 
 NOISY = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, Loop, in_phase, in_state, policy, running
 
-from supervise import states
-from supervise.config import Config
-from supervise.letters import SIGNALS
-from supervise.states import ABORTING, DELAY, ENDED, ENDING, IDLE, READY, RELOADING, RUNNING, STARTING, STATES, STOPPING
+from supervise.config.config import Config
+from supervise.protocol import states
+from supervise.protocol.letters import SIGNALS
+from supervise.protocol.states import (
+    ABORTING,
+    DELAY,
+    ENDED,
+    ENDING,
+    IDLE,
+    READY,
+    RELOADING,
+    RUNNING,
+    STARTING,
+    STATES,
+    STOPPING,
+)
 
 PHASES = (None, STARTING, READY, RELOADING, ENDING)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, in_state, policy, running
 
-from supervise import states
-from supervise.exitstatus import ExitStatus
-from supervise.states import DELAY, RUNNING, SCRIPT_RUN
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.states import DELAY, RUNNING, SCRIPT_RUN
 
 
 @pytest.mark.parametrize("how", [CLEAN, CRASH, KILLED, CORE, UNKNOWN], ids=str)

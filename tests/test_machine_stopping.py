@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from simulated import KILLED, Loop, in_phase, policy, running
 
-from supervise import states
-from supervise.states import ENDING, READY, RUNNING, SPAWNING, STOPPING
+from supervise.protocol import states
+from supervise.protocol.states import ENDING, READY, RUNNING, SPAWNING, STOPPING
 
 # stopsignal, stopasgroup, stopwaitsecs.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from simulated import CLEAN, CRASH, KILLED, NEVER, Loop, in_phase, in_state, policy, running
 
-from supervise import states
-from supervise.letters import SIGNALS
-from supervise.processes_seen import SUCCESSION_WAIT
-from supervise.record import DOWN, ONCE, UP
-from supervise.states import (
+from supervise.machine.on_process import SUCCESSION_WAIT
+from supervise.protocol import states
+from supervise.protocol.letters import SIGNALS
+from supervise.protocol.record import DOWN, ONCE, UP
+from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
     ENDED,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from simulated import CORE, KILLED, Loop, in_phase, in_state, policy, running
 
-from supervise import states
-from supervise.letters import SIGNALS
-from supervise.record import DOWN, ONCE
-from supervise.states import (
+from supervise.protocol import states
+from supervise.protocol.letters import SIGNALS
+from supervise.protocol.record import DOWN, ONCE
+from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
     ENDED,

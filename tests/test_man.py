@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervise.config import Config
-from supervise.letters import COMMANDS, SIGNALS
+from supervise.config.config import Config
+from supervise.protocol.letters import COMMANDS, SIGNALS
 
 ROOT = Path(__file__).parent.parent
 MAN = ROOT / "docs" / "man"
@@ -115,7 +115,7 @@ def test_every_key_of_the_configuration_is_described() -> None:
 
 
 def test_every_file_of_a_status_directory_is_described() -> None:
-    from supervise import statusdir
+    from supervise.system import statusdir
 
     source = (MAN / "supervise.8").read_text()
     files = source[source.index(".Sh FILES") :]

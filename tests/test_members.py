@@ -15,9 +15,9 @@ from conftest import PATIENCE, alive, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervise import members
-from supervise.members import belongs, children, group_members
-from supervise.process import Stat, stat_of
+from supervise.system import members
+from supervise.system.members import belongs, children, group_members
+from supervise.system.pidfd import Stat, stat_of
 
 # What the families below are made with.  Every process says its name and pid on one pipe, and ends when the other, the
 # lifeline, is closed: by whoever holds it, however that ends.
@@ -64,7 +64,7 @@ def service():
 SUPERVISE = (
     KIT
     + """
-from supervise.members import belongs, children, group_members
+from supervise.system.members import belongs, children, group_members
 
 if os.getpid() != os.getsid(0):
     os.setsid()

@@ -16,7 +16,7 @@ from heirs import stat
 from speaking import Speaker, speaking
 from system import children
 
-from supervise.senders import Senders
+from supervise.service.senders import Senders
 
 # What a helper of a service does: it says something, and ends.
 SEND = """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.options import Options, set_apart
+from supervise.protocol.options import Options, set_apart
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -112,7 +112,8 @@ def test_two_services_do_not_share_their_lists() -> None:
     ],
 )
 def test_the_environment_is_the_callers_and_nothing_but_his(given_env: dict[bytes, bytes]) -> None:
-    code = "import sys; sys.path[:0] = sys.argv[1:]; from supervise.options import environment; print(environment())"
+    imported = "from supervise.protocol import options; print(options.environment())"
+    code = f"import sys; sys.path[:0] = sys.argv[1:]; {imported}"
     where = [entry for entry in sys.path if entry]
     run = subprocess.run([sys.executable, "-c", code, *where], env=given_env, capture_output=True, check=True)
     assert eval(run.stdout) == given_env

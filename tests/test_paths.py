@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervise.paths import BadPath, plain, service_name
+from supervise.protocol.paths import BadPath, plain, service_name
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

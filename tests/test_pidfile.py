@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from system import needs_root
 
-from supervise.conffile import DIR, NAMES, WRITES, watch_plan
-from supervise.pidfile import PidFile, pid_in
+from supervise.config.file import DIR, NAMES, WRITES, watch_plan
+from supervise.service.pidfile import PidFile, pid_in
 
 # What it says.
 

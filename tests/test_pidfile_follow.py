@@ -13,8 +13,8 @@ from typing import Any, Callable
 import pytest
 from conftest import PATIENCE, rounds
 
-from supervise.pidfile import PidFile, PidFollower
-from supervise.watch import Watch
+from supervise.runtime.inotify_lease import Watch
+from supervise.service.pidfile import PidFile, PidFollower
 
 
 class Lines:
@@ -313,8 +313,8 @@ def test_a_helper_that_does_not_answer_is_ended(
     following: Follow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = Following(tmp_path / "pid")
-    monkeypatch.setattr("supervise.follow.PATIENCE", 0.2)
-    monkeypatch.setattr("supervise.helper.script", lambda name: str(tmp_path / "slow.py"))
+    monkeypatch.setattr("supervise.runtime.path_follower.PATIENCE", 0.2)
+    monkeypatch.setattr("supervise.system.helper.script", lambda name: str(tmp_path / "slow.py"))
     (tmp_path / "slow.py").write_text("import signal\nsignal.pause()\n")
     here.follower.rewatch()
     # A look meanwhile, for another reason, does not let it off.

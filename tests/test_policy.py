@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, Loop, policy, running
 
-from supervise import states
-from supervise.config import Config
-from supervise.exitstatus import ExitStatus, from_wait_status, signal_name
-from supervise.policy import Window
-from supervise.states import DELAY, ENDED, IDLE, RUNNING, SPAWNING
+from supervise.config.config import Config
+from supervise.machine.policy import Window
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus, from_wait_status, signal_name
+from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING, SPAWNING
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

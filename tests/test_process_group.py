@@ -15,7 +15,7 @@ from heirs import adopted, kill_supervise, stat, state, succeed
 from serving import new_address
 from system import children
 
-from supervise.members import group_members
+from supervise.system.members import group_members
 
 PYTHON = (sys.executable, "-S", "-E", "-c")
 STAYS = "while True: signal.pause()"

@@ -19,6 +19,10 @@ SOURCES = Path(__file__).parent.parent / "supervise" / "bin"
 SHELLS = [found for found in map(shutil.which, ("dash", "bash", "busybox", "mksh")) if found]
 NOT_FOUND = "svstat: fatal: cannot find a service named 'nope': there are no services in status\n"
 LONG = "x" * 200
+MODULES = {
+    **{name: f"supervise.programs.{name}" for name in PROGRAMS},
+    **{name: f"supervise.programs.{name}.main" for name in ("svc", "svstat")},
+}
 
 shells = pytest.mark.parametrize("shell", SHELLS, ids=[Path(shell).name for shell in SHELLS])
 
@@ -46,9 +50,11 @@ def test_they_are_one_file() -> None:
     texts = {name: (SOURCES / name).read_text() for name in PROGRAMS}
     first = texts["svc"]
     for name in PROGRAMS[2:]:
-        assert texts[name] == first.replace('"svc', f'"{name}').replace("supervise.svc", f"supervise.{name}")
+        assert texts[name] == first.replace('"svc', f'"{name}').replace(MODULES["svc"], MODULES[name])
     python = {name: text.partition("\n'''\n")[2] for name, text in texts.items()}
-    assert python["supervise"] == python["svc"].replace('"svc', '"supervise').replace("supervise.svc", "supervise.cli")
+    assert python["supervise"] == python["svc"].replace('"svc', '"supervise').replace(
+        MODULES["svc"], MODULES["supervise"]
+    )
 
 
 def test_the_installer_said_which_python_it_is() -> None:

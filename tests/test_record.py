@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.record import DOWN, ONCE, SIZE, UP, Record, RecordError, decode
+from supervise.protocol.record import DOWN, ONCE, SIZE, UP, Record, RecordError, decode
 
 STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

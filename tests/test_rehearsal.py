@@ -16,19 +16,19 @@ import pytest
 from conftest import Box, wait_for
 from heirs import Private, start, state
 
-from supervise import shelf
-from supervise.handoff import told
-from supervise.options import Options
+from supervise.protocol.options import Options
+from supervise.supervisor import shelf
+from supervise.supervisor.handoff import told
 
 NOT_REPLACED = "not replaced by the installed version"
 # In a process of their own: this one has loaded what other tests need, too.
 LIST = """
-from supervise import linkage, shelf
-print(*(module.__name__.partition(".")[2] for module in linkage.load_all("supervise.launch", *shelf.NAMES)))
+from supervise.supervisor import linkage, shelf
+print(*(module.__name__.partition(".")[2] for module in linkage.load_all("supervise.supervisor.startup", *shelf.NAMES)))
 """
 LISTED = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True).stdout
 MODULES = sorted(LISTED.split())
-NOT_RESIDENT = ("linkage", "rehearsal")  # they are needed in the trial alone
+NOT_RESIDENT = ("supervisor.linkage", "supervisor.rehearsal")  # they are needed in the trial alone
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def assert_refused(done: subprocess.CompletedProcess[str], said: str) -> None:
 # The list of modules.
 
 
-def imported(path: Path) -> set[str]:
+def imported(package: Path, name: str) -> set[str]:
     """The modules of this package that a file imports anywhere, but for type checkers."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(module(package, name).read_text())
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -72,28 +72,34 @@ def imported(path: Path) -> set[str]:
             for other in node.orelse:
                 visit(other)
             return
-        if isinstance(node, ast.ImportFrom) and node.module == "supervise":
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("supervise."):
-            found.add(node.module.partition(".")[2])
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "supervise":
+            where = node.module.partition(".")[2]
+            found.add(where)
+            found.update(f"{where}.{alias.name}" for alias in node.names)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
     visit(tree)
-    return {name for name in found if (path.parent / f"{name}.py").exists()}
+    return {name for name in found if module(package, name).is_file()}
+
+
+def module(package: Path, name: str) -> Path:
+    """The file of a module."""
+    return package.joinpath(*name.split(".")).with_suffix(".py")
 
 
 def test_every_module_that_the_process_that_stays_can_import_is_loaded() -> None:
-    """By the source: from launch.py on, whatever any function imports."""
-    package = Path(shelf.__file__).parent
-    names = ["launch", *(name.partition(".")[2] for name in shelf.NAMES)]
+    """By the source: from startup.py on, whatever any function imports."""
+    package = Path(shelf.__file__).parent.parent
+    names = ["supervisor.startup", *(name.partition(".")[2] for name in shelf.NAMES)]
     pending, found = list(names), set(names)
     while pending:
-        new = imported(package / f"{pending.pop()}.py") - found
+        new = imported(package, pending.pop()) - found
         found |= new
         pending += new
-    assert found == set(MODULES)
-    assert {"alarm", "follow", "watch", "upgrade", "adopt", "hearing", "succession", "checks", "spawn_as"} <= found
+    assert found == {name for name in MODULES if module(package, name).is_file()}
+    needed = "alarms.alarm runtime.path_follower runtime.inotify_lease supervisor.upgrade supervisor.takeover"
+    assert {*needed.split(), *(f"service.{name}" for name in ("readiness", "successor", "health_check"))} <= found
 
 
 # What is noticed.
@@ -121,42 +127,45 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
 
     def broken(name: str) -> None:
         package = tmp_path / f"without-{name}" / "supervise"
-        package.mkdir(parents=True)
-        for entry in private.package.glob("*.py"):
-            (package / entry.name).symlink_to(entry)
+        for entry in private.package.rglob("*.py"):
+            link = package / entry.relative_to(private.package)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(entry)
         (package / "daemon.py").unlink()
         (package / "daemon.py").write_text((private.package / "daemon.py").read_text())
+        path, last_name = module(package, name), name.rpartition(".")[2]
+        path.unlink()
         if random.Random(name).random() < 0.5:
-            (package / f"{name}.py").unlink()
-            said = f"supervise.{name}" if name not in ("alarm_helper", "inotify_helper") else name
+            said = f"supervise.{name}" if not name.startswith("helpers.") else last_name
         else:
-            (package / f"{name}.py").unlink()
-            (package / f"{name}.py").write_text("def main( -> int:\n")
+            path.write_text("def main( -> int:\n")
             said = "SyntaxError"
         done = trial(private, package)
         assert done.returncode not in (0, -9), name
         last = done.stderr.splitlines()[-1]
-        assert said in last or f"'{name}' from" in last or f"has no {name}," in last, (name, last)
+        assert said in last or f"'{last_name}' from" in last or f"has no {last_name}," in last, (name, last)
 
-    named = ["alarm", "follow", "watch", "upgrade", "checks", "adopt", "alarm_helper", "inotify_helper"]
-    wanted = MODULES if os.environ.get("EVERY_MODULE") else random.Random(9).sample(MODULES, 4)
+    named = ["alarms.alarm", "runtime.path_follower", "runtime.inotify_lease", "service.health_check"]
+    named += ["supervisor.upgrade", "supervisor.takeover", "helpers.alarm_helper", "helpers.inotify_helper"]
+    files = [name for name in MODULES if module(private.package, name).is_file()]
+    wanted = files if os.environ.get("EVERY_MODULE") else random.Random(9).sample(files, 4)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(broken, {*named, *wanted}))
 
 
 RENAMED = {
-    "checks": ("def readable(self)", "supervise.charge"),
-    "alarm": ("def give(", "self.alarms.give"),
-    "spawn_as": ("def spawn_as(", "spawn_as"),
-    "succession": ("def reaped(self", "self.parts.succession.reaped"),
-    "hearing": ("def close_pipe(self", "close_pipe"),
-    "follow": ("def look(self) -> Config", "follower.look"),
-    "supervisor": ("def _children(self", "self._children"),
-    "guardian": ("def taken(", "taken"),
-    "vigilance": ("def overdue(", "overdue"),
-    "machine": ("def rest(self", "machine.rest"),
-    "watch": ("def drain(self", "drain"),
-    "recorder": ("def move(self", "move"),
+    "service.health_check": ("def readable(self)", "supervise.service.service"),
+    "alarms.alarm": ("def give(", "self.alarms.give"),
+    "service.spawn_as": ("def spawn_as(", "spawn_as"),
+    "service.successor": ("def reaped(self", "self.parts.succession.reaped"),
+    "service.readiness": ("def close_pipe(self", "close_pipe"),
+    "runtime.path_follower": ("def look(self) -> Config", "follower.look"),
+    "supervisor.loop": ("def _children(self", "self._children"),
+    "supervisor.guardian": ("def taken(", "taken"),
+    "machine.on_liveness": ("def overdue(", "overdue"),
+    "machine.machine": ("def rest(self", "machine.rest"),
+    "runtime.inotify_lease": ("def drain(self", "drain"),
+    "runtime.status_writer": ("def move(self", "move"),
 }
 
 
@@ -171,7 +180,8 @@ def test_a_renamed_function_is_noticed(private: Private, module: str) -> None:
 def test_most_renamed_functions_are_noticed(private: Private) -> None:
     """A sample of all functions that anything else of the package calls; `e` with a broken one changes nothing."""
     start(private, "sleep", "86399")
-    sources = {name: (private.package / f"{name}.py").read_text() for name in MODULES if name not in NOT_RESIDENT}
+    names = [name for name in MODULES if name not in NOT_RESIDENT and private.path(name).exists()]
+    sources = {name: private.path(name).read_text() for name in names}
     everything = "\n".join(sources.values())
     words, defined = Counter(re.findall(r"\w+", everything)), Counter(re.findall(r"def (\w+)\(", everything))
     found = []
@@ -194,11 +204,11 @@ def test_most_renamed_functions_are_noticed(private: Private) -> None:
 
 def test_what_is_wrong_is_one_line(private: Private) -> None:
     start(private)
-    private.change("alarm", "def send(", "def new_send(")
+    private.change("alarms.alarm", "def send(", "def new_send(")
     private.control("e")
     warned = private.wait_warning(NOT_REPLACED)
     assert len(warned.splitlines()) == 1
-    assert "its trial exited with status 1: supervise.alarm:" in warned
+    assert "its trial exited with status 1: supervise.alarms.alarm:" in warned
     assert "uses send, which is not there" in warned
 
 
@@ -206,8 +216,8 @@ def test_the_configuration_is_read_and_the_state_understood(private: Private) ->
     private.conf("[global]\nalarm_interval : 60\n")
     start(private)
     broken = "def read_file(path):\n    raise ValueError('no such key')\n\n\ndef _read_file("
-    private.change("conffile", "def read_file(", broken)
+    private.change("config.file", "def read_file(", broken)
     assert_refused(trial(private), "ValueError: no such key")
-    private.restore("conffile")
-    private.change("state", "VERSION = 1", "VERSION = 0")
+    private.restore("config.file")
+    private.change("protocol.state", "VERSION = 1", "VERSION = 0")
     assert_refused(trial(private), "version 1, this supervise knows version 0")

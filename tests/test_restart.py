@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Box, alive, wait_for
 
-from supervise.record import decode
+from supervise.protocol.record import decode
 
 TICKS = os.sysconf("SC_CLK_TCK")  # in a second
 # The service says when the kernel made its process: what it measured itself would be later by its own start-up,

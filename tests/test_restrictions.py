@@ -12,16 +12,16 @@ from conftest import THOROUGH, rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervise.conffile import SIZE_LIMIT, ConfFile
-from supervise.config import Config
-from supervise.expand import Names
-from supervise.misspellings import first_word, lost_header, mentioned, misplaced, one_off, restricting
-from supervise.reading import parse
-from supervise.recall import recalled
-from supervise.restrictions import in_force, keep, plainly_harmless, restricts, stays
-from supervise.sections import LINE_LIMIT
-from supervise.state import encode
-from supervise.values import RESTRICTING
+from supervise.config.config import Config
+from supervise.config.expand import Names
+from supervise.config.file import SIZE_LIMIT, ConfFile
+from supervise.config.misspellings import first_word, lost_header, mentioned, misplaced, one_off, restricting
+from supervise.config.parser import parse
+from supervise.config.recall import recalled
+from supervise.config.restrictions import in_force, keep, plainly_harmless, restricts, stays
+from supervise.config.sections import LINE_LIMIT
+from supervise.config.values import RESTRICTING
+from supervise.protocol.state import encode
 
 STEADY = settings(max_examples=rounds(60, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root"})

@@ -16,9 +16,9 @@ import pytest
 from conftest import Box, alive, rounds
 from moving import App, remove
 
-from supervise import rivals
-from supervise.claims import claim_of
-from supervise.statusdir import StatusDir, StatusDirError
+from supervise.protocol.claims import claim_of
+from supervise.supervisor import rivals
+from supervise.system.statusdir import StatusDir, StatusDirError
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from conftest import rounds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from supervise import states
-from supervise.sdnotify import (
+from supervise.protocol import states
+from supervise.protocol.sdnotify import (
     EXTEND,
     KICK,
     LIMIT,

@@ -1,4 +1,4 @@
-"""A service as another user, in another directory, with another umask (supervise/spawn_as.py)."""
+"""A service as another user, in another directory, with another umask (supervise/service/spawn_as.py)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from conftest import rounds
 from starting import Stage, configuration, descriptors, finish, set_stage
 
 import supervise
-from supervise import spawn_as
-from supervise.service import inherit
+from supervise.service import spawn_as
+from supervise.system.spawn import inherit
 
 stage = pytest.fixture(set_stage)
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
@@ -384,7 +384,7 @@ MANY_STARTS = """
 import os, sys
 sys.path[:0] = sys.argv[1:3]
 from starting import children, descriptors, set_stage
-from supervise.exitstatus import ExitStatus
+from supervise.protocol.exitstatus import ExitStatus
 
 for stage in set_stage():
     good, bad = stage.starter("/bin/true", directory="/"), stage.starter("/bin/true", directory="/none")

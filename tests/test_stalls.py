@@ -19,9 +19,9 @@ from heirs import SLEEP, Private, stat, state
 from speaking import Speaker, speaking, wait_until
 from system import children
 
-from supervise import follow
-from supervise.pidfile import PidFile, PidFollower
-from supervise.watch import Watch
+from supervise.runtime import path_follower
+from supervise.runtime.inotify_lease import Watch
+from supervise.service.pidfile import PidFile, PidFollower
 
 
 @pytest.fixture
@@ -161,10 +161,11 @@ def test_a_letter_was_in_time(box: Box) -> None:
 
 def test_the_trial_of_another_version_ended_in_time(box: Box) -> None:
     private = Private(box)
-    private.change("upgrade", "PATIENCE = 30.0", "PATIENCE = 3.0")
+    private.change("supervisor.upgrade", "PATIENCE = 30.0", "PATIENCE = 3.0")
     pid = private.start(*SLEEP)
     # So that it does not end before supervise stands still.
-    private.change("launch", "    if options.trial:\n", "    if options.trial:\n        import time; time.sleep(1)\n")
+    trial = "    if options.trial:\n"
+    private.change("supervisor.startup", trial, trial + "        import time; time.sleep(1)\n")
     before = children(private.supervisor).keys()
     private.control("e")
     wait_for("the trial", lambda: children(private.supervisor).keys() - before)
@@ -193,7 +194,7 @@ def test_the_watches_were_set_in_time(tmp_path: Path, monkeypatch: pytest.Monkey
     poll.register(follower.fd, select.POLLIN)
     assert poll.poll(PATIENCE * 1000)
     now = time.monotonic()
-    monkeypatch.setattr(follow.time, "monotonic", lambda: now + 1000)
+    monkeypatch.setattr(path_follower.time, "monotonic", lambda: now + 1000)
     follower.look()
     monkeypatch.undo()
     assert log.lines == []
@@ -207,7 +208,7 @@ def test_the_watches_were_set_in_time(tmp_path: Path, monkeypatch: pytest.Monkey
 # Waits for a program that is being executed, as supervise does; the test holds the other end of the pipe.
 AWAITS = """
 import os, sys
-from supervise import spawn_as
+from supervise.service import spawn_as
 spawn_as.PATIENCE = 1.0
 os.write(1, b"ready\\n")
 print(repr(spawn_as._outcome(0, os.getpid())))

@@ -16,8 +16,9 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box, wait_for
 from system import children, needs
 
-from supervise import cli, patience
-from supervise.statusdir import LOCK, STATUS, StatusDir, StatusDirError
+from supervise.programs import supervise
+from supervise.system import patience
+from supervise.system.statusdir import LOCK, STATUS, StatusDir, StatusDirError
 
 SLEEP = ["sleep", "86399"]
 PYTHON = [sys.executable, "-I", "-S"]  # as the script for sh starts it
@@ -76,7 +77,7 @@ def test_a_folder_of_modules_that_cannot_be_read_is_one_line(box: Box) -> None:
 
 
 def test_a_package_that_cannot_be_looked_for_is_not_looked_for_elsewhere(box: Box) -> None:
-    module = Path(sysconfig.get_path("purelib"), "supervise", "isolated.py")
+    module = Path(sysconfig.get_path("purelib"), "supervise", "daemon.py")
     line = refused(box, str(module), "?stat,?newfstatat:error=ENOMEM")
     assert line.startswith("supervise: fatal: cannot start: OSError: [Errno 12] Cannot allocate memory: ")
 
@@ -92,7 +93,7 @@ def test_a_child_that_has_ended_before_the_start_is_reaped(box: Box) -> None:
 
 
 def test_a_daemon_that_is_not_wanted_ends_whatever_close_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon = cli.Daemon(["-u", "status/app", "true"], dict(os.environb))
+    daemon = supervise.Daemon(["-u", "status/app", "true"], dict(os.environb))
     pid, fds = daemon._pid, (daemon._tell, daemon._report, daemon._said)
 
     def close(fd: int) -> None:

@@ -10,7 +10,7 @@ from conftest import Box, rounds, wait_for
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from supervise.state import SIZE_LIMIT, VERSION, StateError, decode, encode
+from supervise.protocol.state import SIZE_LIMIT, VERSION, StateError, decode, encode
 
 STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import PATIENCE, Box, alive, wait_for
 from heirs import adopted, kill_supervise, stat, state, succeed, wait_byte
 
-from supervise.exitstatus import SIGNAL_NAMES
+from supervise.protocol.exitstatus import SIGNAL_NAMES
 
 # Says which signals it gets, one a line, and ends with status 3 by those that it is told.
 TELLER = """

@@ -1,4 +1,4 @@
-"""Orphans come to supervise (supervise/subreaper.py)."""
+"""Orphans come to supervise (supervise/system/subreaper.py)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORPHAN = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 {before}
-from supervise import subreaper
+from supervise.system import subreaper
 print(subreaper.become())
 reading, writing = os.pipe()
 if not os.fork():
@@ -66,7 +66,7 @@ def test_an_unknown_python_is_no_obstacle() -> None:
 
 
 def test_an_exec_keeps_it() -> None:
-    # As the replacement by a newer version does it (supervise/upgrade.py).
+    # As the replacement by a newer version does it (supervise/supervisor/upgrade.py).
     again = "import os; os.close({writing}); print(os.waitstatus_to_exitcode(os.wait()[1]), 'after exec')"
     after = f"""
 os.set_inheritable(writing, True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from conftest import PATIENCE, Box, wait_for
 
-from supervise.svlog import Lines, merged
+from supervise.programs.svlog import Lines, merged
 
 pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: no real terminal to test with")
 

@@ -17,10 +17,10 @@ from pretended import PID, pretended, state
 from tools import BIN, c_supervise, closed, run_tool
 
 from supervise.client import Status
-from supervise.record import Record
-from supervise.statusline import beginning
-from supervise.statusline import line as whole_line
-from supervise.svtable import Row, columns, cut, duration, size, state_of, table
+from supervise.programs.svstat.line import beginning
+from supervise.programs.svstat.line import line as whole_line
+from supervise.programs.svstat.table import Row, columns, cut, duration, size, state_of, table
+from supervise.protocol.record import Record
 
 RED, GREEN, YELLOW = "\33[31m", "\33[32m", "\33[33m"
 

@@ -17,7 +17,7 @@ from conftest import PATIENCE, Box, wait_for
 from pretended import pretended
 from tools import BIN, run_tool
 
-from supervise.record import Record
+from supervise.protocol.record import Record
 
 
 class Watched:

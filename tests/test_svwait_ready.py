@@ -13,7 +13,7 @@ from tools import c_supervise, run_tool, started, watching
 
 from supervise import client
 from supervise.client import Service, Status
-from supervise.record import Record
+from supervise.protocol.record import Record
 
 FAULTY = {"code": None, "signal": 6, "fault": "hung: no WATCHDOG=1 for 10 seconds"}
 

@@ -16,10 +16,10 @@ from conftest import PATIENCE, rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervise import logfiles
-from supervise.changes import Changes
-from supervise.logfiles import LogError
-from supervise.tail import Follower, exists, last_blocks, last_lines
+from supervise.client import logfiles
+from supervise.client.inotify import Changes
+from supervise.client.logfiles import LogError
+from supervise.client.tail import Follower, exists, last_blocks, last_lines
 
 LOG = "__stdout"
 STEADY = settings(max_examples=rounds(100, 300), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -16,7 +16,7 @@ from heirs import stat
 from starting import Stage, set_stage
 from test_service_user import child
 
-from supervise import credentials
+from supervise.system import credentials
 
 stage = pytest.fixture(set_stage)
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")

@@ -16,7 +16,7 @@ from conftest import Box, alive, wait_for
 from heirs import SLEEP, copies, edit_state, kill_supervise, service_of, started_refused, state
 from system import NOBODY, as_nobody, needs_root
 
-from supervise.trust import Untrusted, open_directory
+from supervise.system.trust import Untrusted, open_directory
 
 USERS_GROUP = 100  # neither root's nor that of the tests
 ACL_VERSION = (2).to_bytes(4, "little")

@@ -10,8 +10,8 @@ import pytest
 from conftest import Box, alive
 from heirs import kill_both
 
-from supervise.conffile import ConfFile
-from supervise.trust import Untrusted, open_file
+from supervise.config.file import ConfFile
+from supervise.system.trust import Untrusted, open_file
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
 

@@ -46,13 +46,13 @@ def refused(box: Box, said: str) -> None:
 def test_what_is_broken_stays_out_and_what_is_repaired_goes_in(private: Private) -> None:
     start(private)
     supervisor = private.supervisor
-    private.change("launch", "def main() -> int:", "def main( -> int:")
+    private.change("supervisor.startup", "def main() -> int:", "def main( -> int:")
     refused(private, "SyntaxError")
-    private.restore("launch")
-    (private.package / "policy.py").unlink()
-    shutil.rmtree(private.package / "__pycache__", ignore_errors=True)
-    refused(private, "supervise.policy")
-    private.restore("policy")
+    private.restore("supervisor.startup")
+    private.path("machine.policy").unlink()
+    private.forget()
+    refused(private, "supervise.machine.policy")
+    private.restore("machine.policy")
     private.change("__init__", "__version__ = ", "__version__ = '99.9'  # ")
     upgrade(private)
     wait_for("the new version in the state", lambda: state(private)["supervise_version"] == "99.9")
@@ -73,7 +73,7 @@ def test_a_package_that_is_gone(private: Private) -> None:
 
 def test_a_downgrade_is_refused(private: Private) -> None:
     start(private)
-    private.change("state", "VERSION = 1", "VERSION = 0")
+    private.change("protocol.state", "VERSION = 1", "VERSION = 0")
     refused(private, "version 1, this supervise knows version 0")
 
 
@@ -88,10 +88,10 @@ def encode(fields):
 
 
 def test_from_an_older_release(private: Private) -> None:
-    private.append("state", LACKING)
+    private.append("protocol.state", LACKING)
     pid = start(private)
     assert "deadline_at" not in state(private)
-    private.restore("state")
+    private.restore("protocol.state")
     upgrade(private)
     assert private.pid == pid
     wait_for("the newer field", lambda: "deadline_at" in state(private))
@@ -100,9 +100,9 @@ def test_from_an_older_release(private: Private) -> None:
 
 
 def test_from_an_older_release_while_a_restart_waits(private: Private) -> None:
-    private.append("state", LACKING)
+    private.append("protocol.state", LACKING)
     pid = start(private)
-    private.restore("state")
+    private.restore("protocol.state")
     private.write_control(b"ek")
     private.wait_log(REPLACED)
     private.wait_new_pid(pid)
@@ -110,10 +110,11 @@ def test_from_an_older_release_while_a_restart_waits(private: Private) -> None:
 
 def test_to_a_newer_release_and_back(private: Private) -> None:
     """One that writes a field that this one does not know."""
-    private.append("state", "\n_encode = encode\n\n\ndef encode(fields):\n    return _encode({**fields, 'colour': 1})")
+    more = "\n_encode = encode\n\n\ndef encode(fields):\n    return _encode({**fields, 'colour': 1})"
+    private.append("protocol.state", more)
     pid = start(private)
     assert state(private)["colour"] == 1
-    private.restore("state")
+    private.restore("protocol.state")
     upgrade(private)
     assert private.pid == pid
     assert private.warnings == ""
@@ -121,9 +122,10 @@ def test_to_a_newer_release_and_back(private: Private) -> None:
 
 def test_a_trial_that_hangs_holds_nothing_up(private: Private) -> None:
     pid = start(private)
-    private.change("upgrade", "PATIENCE = 30.0", "PATIENCE = 1.0")
+    private.change("supervisor.upgrade", "PATIENCE = 30.0", "PATIENCE = 1.0")
     upgrade(private)
-    private.change("launch", "def main() -> int:", "def main() -> int:\n    import time\n    time.sleep(1000)")
+    main = "def main() -> int:"
+    private.change("supervisor.startup", main, main + "\n    import time\n    time.sleep(1000)")
     private.control("e")
     private.control("h")
     private.wait_stdout("got HUP")
@@ -195,7 +197,7 @@ def test_a_signal_that_comes_together_with_the_end_of_the_trial(private: Private
     start(private)
     go = private.folder / "go"
     wait = f"def main() -> int:\n    while not os.path.exists({str(go)!r}): os.sched_yield()"
-    private.change("launch", "def main() -> int:", wait)
+    private.change("supervisor.startup", "def main() -> int:", wait)
     private.control("e")
     supervisor = private.supervisor
     trial = wait_for("the trial", lambda: trial_of(supervisor))
@@ -217,7 +219,7 @@ def held_up(private: Private, number: int = 0) -> Path:
         while not os.path.exists({str(go)!r}): os.sched_yield()
     rename_process()
     directory = kind.attach("""
-    private.change("arrival", "\n    rename_process()\n    directory = kind.attach(", hold)
+    private.change("supervisor.arrival", "\n    rename_process()\n    directory = kind.attach(", hold)
     private.control("e")
     wait_for("the new version", ready.exists)
     return go
@@ -226,7 +228,7 @@ def held_up(private: Private, number: int = 0) -> Path:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_that_comes_while_the_new_version_starts(private: Private, number: int) -> None:
     # Without the helper that sets watches, whose end would wake the loop in any case.
-    private.change("inotify_helper", "def main(", "import signal\nsignal.pause()\n\n\ndef main(")
+    private.change("helpers.inotify_helper", "def main(", "import signal\nsignal.pause()\n\n\ndef main(")
     start(private)
     go = held_up(private)
     os.kill(private.supervisor, number)
@@ -289,12 +291,12 @@ def test_killed_while_the_trial_runs(private: Private) -> None:
     pid = start(private)
     go = private.folder / "go"
     wait = f"def main() -> int:\n    while not os.path.exists({str(go)!r}): os.sched_yield()"
-    private.change("launch", "def main() -> int:", wait)
+    private.change("supervisor.startup", "def main() -> int:", wait)
     private.control("e")
     private.wait_log("command e:")
     kill_supervise(private)
     go.touch()
-    private.restore("launch")
+    private.restore("supervisor.startup")
     succeed(private)
     adopted(private, pid)
     assert private.stdout() == "ready\n"

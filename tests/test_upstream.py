@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE
 
-from supervise import upstream
-from supervise.cli import parse, read_options
-from supervise.listener import Listener
-from supervise.sdnotify import READY, RELOADING, STOPPING, TEXT
-from supervise.sdnotify import parse as understand
-from supervise.statusdir import StatusDir
-from supervise.upstream import Upstream
+from supervise.programs.supervise import parse, read_options
+from supervise.protocol.sdnotify import READY, RELOADING, STOPPING, TEXT
+from supervise.protocol.sdnotify import parse as understand
+from supervise.service.notify_socket import Listener
+from supervise.supervisor import systemd as upstream
+from supervise.supervisor.systemd import Upstream
+from supervise.system.statusdir import StatusDir
 
 UNIT = Path(__file__).parent.parent / "conf" / "supervise@.service"
 

@@ -1,4 +1,4 @@
-"""Users as people write them: names, numbers, with a group or without, in passwd or not (supervise/credentials.py)."""
+"""Users as people write them: names, numbers, with a group or without, in passwd or not (credentials.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import PATIENCE, SUPERVISE, Box
 from starting import Stage, configuration, finish, set_stage
 from test_spawn_as import identity
 
-from supervise import spawn_as
+from supervise.service import spawn_as
 
 stage = pytest.fixture(set_stage)
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervise.config import Config
-from supervise.exitstatus import signal_name
-from supervise.expand import Names, expand
-from supervise.values import EXPANDED, LISTS, MAX_INT, MAX_SECONDS, SCALARS, BadValue, logged, show, written
+from supervise.config.config import Config
+from supervise.config.expand import Names, expand
+from supervise.config.values import (
+    EXPANDED,
+    LISTS,
+    MAX_INT,
+    MAX_SECONDS,
+    SCALARS,
+    BadValue,
+    logged,
+    show,
+    written,
+)
+from supervise.protocol.exitstatus import signal_name
 
 SECONDS = (
     *("restart_delay_max", "startsecs", "stopwaitsecs", "starttimeoutsecs", "watchdog_secs", "check_delay"),

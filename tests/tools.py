@@ -66,7 +66,7 @@ def watching(pid: int) -> bool:
 _C_SUPERVISE = """
 import fcntl, os, sys, time
 sys.path.insert(0, sys.argv[2])
-from supervise.record import Record
+from supervise.protocol.record import Record
 os.makedirs(sys.argv[1], exist_ok=True)
 os.chdir(sys.argv[1])
 lock = open("lock", "w")

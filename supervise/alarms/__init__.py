@@ -1,0 +1,1 @@
+"""What is said when a service fails, and how it gets there."""

@@ -1,0 +1,86 @@
+"""What can go wrong between a program and a service: the exceptions of supervise.client.
+
+Each message is one whole sentence part, such as `cannot read status/app: Permission denied`, to stand after
+`svc: fatal: `.  Each class has the `exit_code` of a program that ends because of it: 100 for what the caller got
+wrong, 111 for what the system refuses, 99 for a time limit.
+"""
+
+from __future__ import annotations
+
+import errno
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.client.status import Status
+
+USAGE, SYSTEM, TIME_LIMIT = 100, 111, 99
+
+
+class ClientError(Exception):
+    """Any of these."""
+
+    exit_code = SYSTEM
+
+
+class UnknownService(ClientError):
+    """There is no directory by that name or path; `names` are those of the services that exist instead."""
+
+    exit_code = USAGE
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
+class NotAStatusDir(ClientError):
+    """Not a directory, or one in which no supervise has ever run."""
+
+    exit_code = USAGE
+
+
+class DamagedRecord(ClientError):
+    """`status` is not what a supervise writes; `missing`: there is none (yet, if a supervise is just starting)."""
+
+    def __init__(self, message: str, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+class DamagedState(ClientError):
+    """`state` is not what a supervise writes; `status` is what the record alone says."""
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NoPermission(ClientError):
+    """The directory, or a file in it, is somebody else's."""
+
+
+class NotRunning(ClientError):
+    """There is no supervise that could obey."""
+
+
+class SystemRefused(ClientError):
+    """Any other answer of the system, such as too many open files, or no inotify watch left."""
+
+
+class TimeLimit(ClientError):
+    """What was waited for was not so in time; `status` is how it is instead, if it could be read."""
+
+    exit_code = TIME_LIMIT
+
+    def __init__(self, message: str, status: Status | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CannotComeTrue(ClientError):
+    """What is waited for needs a supervise, and that has given up or ended."""
+
+
+def refused(what: str, why: OSError) -> ClientError:
+    """The exception for an answer of the system; `what` could not be done."""
+    kind = NoPermission if why.errno in (errno.EACCES, errno.EPERM) else SystemRefused
+    return kind(f"cannot {what}: {why.strerror}")

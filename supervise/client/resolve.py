@@ -1,0 +1,97 @@
+"""From what is typed for a service to its status directory.
+
+A path (anything with a slash, and `.` and `..`) is taken as it is.  A bare NAME is looked for in this order:
+`status/NAME`, `$SUPERVISE_ROOT/status/NAME`, `$SUPERVISE_ROOT/NAME`, and last NAME in the current directory, so that
+`svstat *` works within `status`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from supervise.client.errors import NotAStatusDir, UnknownService, refused
+from supervise.protocol.paths import plain
+from supervise.system.statusdir import OK, STATUS
+
+ROOT_VARIABLE = "SUPERVISE_ROOT"
+_FOLDER = "status"
+_NAMES_SHOWN = 20
+
+
+def resolve(argument: str) -> str:
+    """The path of a status directory.  Raises UnknownService, NotAStatusDir, NoPermission, SystemRefused."""
+    if "/" in argument or argument in (".", ".."):
+        path = plain(argument) or ("/" if argument.startswith("/") else ".")
+        if _is_dir(path):
+            return path
+        folder = os.path.dirname(path)
+        raise _unknown(f"cannot find {path}: no such directory", names(folder), folder)
+    if argument:
+        for folder in folders():
+            path = os.path.join(folder, argument)
+            if _is_dir(path):
+                return path
+        if _is_dir(argument):
+            return argument
+    for folder in folders():
+        found = names(folder)
+        if found:
+            raise _unknown(f"cannot find a service named {argument!r}", found, folder)
+    raise _unknown(f"cannot find a service named {argument!r}: there are no services in {_FOLDER}", [], "")
+
+
+def folders() -> list[str]:
+    """Where services are looked for by name: the first that has it counts."""
+    root = os.environ.get(ROOT_VARIABLE)
+    return [_FOLDER, os.path.join(root, _FOLDER), root] if root else [_FOLDER]
+
+
+def first_folder() -> str:
+    """Where all services are meant when none is named.  Raises UnknownService if there is no such directory."""
+    for folder in folders():
+        if _is_dir(folder):
+            return folder
+    raise UnknownService(f"cannot list services: there is no directory {_FOLDER}", [])
+
+
+def names(folder: str) -> list[str]:
+    """The names of the services below a directory, sorted; none where it cannot be read."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            found = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in found if _is_status_dir(os.path.join(folder, name)))
+
+
+def _is_status_dir(path: str) -> bool:
+    """Whether a supervise has been here.  Where that may not be known: yes, so that looking at it says why."""
+    for name in (STATUS, OK):
+        try:
+            os.lstat(f"{path}/{name}")
+        except FileNotFoundError:
+            continue
+        except OSError:
+            pass
+        return True
+    return False
+
+
+def _is_dir(path: str) -> bool:
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as why:
+        raise refused(f"look at {path}", why) from None
+    raise NotAStatusDir(f"cannot use {path}: it is not a directory")
+
+
+def _unknown(message: str, found: list[str], folder: str) -> UnknownService:
+    if found:
+        more = len(found) - _NAMES_SHOWN
+        shown = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        message += f"; the services in {folder or '.'} are: {shown}"
+    return UnknownService(message, found)

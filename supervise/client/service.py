@@ -1,0 +1,190 @@
+"""One service: finding its directory, looking at it, commanding it, waiting for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from supervise.client.errors import (
+    DamagedRecord,
+    DamagedState,
+    NotAStatusDir,
+    NotRunning,
+    SystemRefused,
+    refused,
+)
+from supervise.client.resolve import first_folder, names, resolve
+from supervise.client.status import Status
+from supervise.protocol.letters import COMMANDS, SIGNALS
+from supervise.protocol.record import SIZE, Record, RecordError
+from supervise.protocol.record import decode as decode_record
+from supervise.system.statusdir import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.client.conditions import Condition
+
+LETTERS = COMMANDS + "".join(SIGNALS) + "+="  # all that `control` is documented to take
+LOGS = {"stdout": STDOUT, "stderr": STDERR, "supervise": LOG, "warnings": LOG_WF}
+
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_FIFO = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class Service:
+    """One service, by its status directory.  `path` is that directory, `name` the service's name."""
+
+    __slots__ = ("path", "name")
+
+    def __init__(self, status_dir: str | os.PathLike[str]) -> None:
+        """A path, or a bare name, which is looked for as supervise/client/resolve.py says.
+
+        Raises UnknownService, NotAStatusDir, NoPermission.
+        """
+        self.path = resolve(os.fspath(status_dir))
+        name = os.path.basename(self.path)
+        self.name = os.path.basename(os.path.realpath(self.path)) if name in ("", ".", "..") else name
+
+    def __repr__(self) -> str:
+        return f"Service({self.path!r})"
+
+    def supervised(self) -> bool:
+        """Whether a supervise runs here.  Raises NotAStatusDir, NoPermission, SystemRefused."""
+        fd = self.open_fifo(OK)
+        if fd is None:
+            return False
+        os.close(fd)
+        return True
+
+    def open_fifo(self, name: str) -> int | None:
+        """Open `ok` or `control` to write, if a supervise reads it; never waits, never makes it.
+
+        Raises NotAStatusDir, NoPermission, SystemRefused.
+        """
+        path = f"{self.path}/{name}"
+        try:
+            fd = os.open(path, _FIFO)
+        except OSError as why:
+            if why.errno in (errno.ENXIO, errno.ENOENT):
+                return None
+            if why.errno in (errno.ELOOP, errno.EISDIR, errno.ENOTDIR):
+                raise NotAStatusDir(f"cannot use {path}: it is not a FIFO") from None
+            raise refused(f"open {path}", why) from None
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise NotAStatusDir(f"cannot use {path}: it is not a FIFO")
+        return fd
+
+    def status(self) -> Status:
+        """How the service is now.
+
+        Raises NotAStatusDir, DamagedRecord, DamagedState (which holds what the record says), NoPermission,
+        SystemRefused.
+        """
+        # First, so that of a supervise that has ended by now the last record is read.
+        supervised = self.supervised()
+        record = self._record(supervised)
+        path = f"{self.path}/{STATE}"
+        damaged = ""
+        state = None
+        try:
+            from supervise.protocol.state import SIZE_LIMIT, StateError, decode
+
+            state = decode(_read(path, SIZE_LIMIT))
+        except FileNotFoundError:
+            pass  # a supervise of the C implementation
+        except StateError as why:
+            damaged = f"cannot read {path}: damaged: {why}"
+        except OSError as why:
+            damaged = f"cannot read {path}: {why.strerror}"
+        status = Status(supervised, record, state)
+        if damaged:
+            raise DamagedState(damaged, status)
+        return status
+
+    def _record(self, supervised: bool) -> Record:
+        path = f"{self.path}/{STATUS}"
+        try:
+            return decode_record(_read(path, SIZE))
+        except RecordError as why:
+            raise DamagedRecord(f"cannot read {path}: damaged: {why}") from None
+        except FileNotFoundError as why:
+            if not supervised and not os.path.lexists(f"{self.path}/{OK}"):
+                raise NotAStatusDir(f"cannot read {self.path}: not a status directory") from None
+            raise DamagedRecord(f"cannot read {path}: {why.strerror}", missing=True) from None
+        except OSError as why:
+            if why.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+                raise DamagedRecord(f"cannot read {path}: damaged: not a regular file") from None
+            raise refused(f"read {path}", why) from None
+
+    def command(self, letters: str) -> None:
+        """Have supervise obey letters (supervise/protocol/letters.py), in their order, in one write; never waits.
+
+        Raises ValueError for a letter that means nothing, NotRunning, NotAStatusDir, NoPermission, SystemRefused.
+        """
+        for letter in letters:
+            if letter not in LETTERS:
+                raise ValueError(f"no command has the letter {letter!r}")
+        fd = self.open_fifo(CONTROL)
+        if fd is None:
+            if not os.path.lexists(f"{self.path}/{CONTROL}") and not os.path.lexists(f"{self.path}/{STATUS}"):
+                raise NotAStatusDir(f"cannot command {self.path}: not a status directory")
+            raise NotRunning(f"cannot command {self.path}: supervise not running")
+        try:
+            # The newline ends what `+` began: a FIFO does not keep the boundaries of writes.
+            os.write(fd, letters.encode("ascii") + b"\n")
+        except BrokenPipeError:
+            raise NotRunning(f"cannot command {self.path}: supervise not running") from None
+        except BlockingIOError:
+            raise SystemRefused(f"cannot command {self.path}: {CONTROL} is full, supervise does not read it") from None
+        finally:
+            os.close(fd)
+
+    def wait(self, condition: str | Condition, seconds: float | None = None) -> Status:
+        """Wait until something is so, and return how the service is then; `seconds` None: without a limit.
+
+        The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
+        (no supervise runs), or a function of the status before and now.  Raises ValueError for another word, TimeLimit,
+        CannotComeTrue, and what `status` raises.
+        """
+        from supervise.client.wait import wait
+
+        return wait(self, condition, seconds)
+
+    def log(self, which: str = "stdout", lines: int = 10) -> list[bytes]:
+        """The last lines of what was printed, rotated files included.
+
+        `which`: "stdout" or "stderr" of the service, "supervise" or "warnings" for supervise's own two logs.
+        Raises ValueError for another word, SystemRefused where a file cannot be read.
+        """
+        if which not in LOGS:
+            raise ValueError(f"no log is called {which!r}: {', '.join(LOGS)}")
+        from supervise.client.logfiles import LogError
+        from supervise.client.tail import last_lines
+
+        try:
+            return last_lines(self.path, LOGS[which], lines)
+        except LogError as why:
+            raise SystemRefused(f"cannot {why}") from None
+
+
+def services() -> list[Service]:
+    """Every service below `status` in the current directory, or where that is not there below $SUPERVISE_ROOT.
+
+    Raises UnknownService if there is no such directory.
+    """
+    folder = first_folder()
+    return [Service(os.path.join(folder, name)) for name in names(folder)]
+
+
+def _read(path: str, limit: int) -> bytes:
+    """A regular file, or its first limit + 1 bytes.  Raises OSError."""
+    fd = os.open(path, _READ)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.read(fd, min(found.st_size, limit) + 1)
+    finally:
+        os.close(fd)

@@ -1,0 +1,196 @@
+"""What is known of a service: its record and its state, put together."""
+
+from __future__ import annotations
+
+import time
+
+from supervise.client.errors import refused
+from supervise.protocol.record import UP, Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class LastExit:
+    """How the service last ended, or could not be started.
+
+    `code` (0-255) or `signal` (a number) or `failure` (why it could not be started) is set, or none of them when
+    nobody knows; `core`: it dumped core; `planned`: it was asked for; `fault`: why supervise ended it, if it did, such
+    as `hung: no WATCHDOG=1 for 10 seconds`; `uptime` in seconds; `time` in Unix seconds.
+    """
+
+    __slots__ = ("code", "signal", "core", "failure", "planned", "fault", "uptime", "time")
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, fields[name])
+
+    if TYPE_CHECKING:
+        code: int | None
+        signal: int | None
+        core: bool
+        failure: str | None
+        planned: bool
+        fault: str | None
+        uptime: float
+        time: float
+
+    def __str__(self) -> str:
+        """In words: `exited with status 1`, `was killed by signal 15 (TERM), as asked`."""
+        from supervise.protocol.exitstatus import ExitStatus
+
+        how = ExitStatus(self.code, self.signal, self.core, self.failure, self.fault)
+        return f"{how}, as asked" if self.planned else str(how)
+
+
+class Status:
+    """How a service is at one moment.
+
+    From the FIFO `ok`: `supervised`, whether a supervise runs.  From the record: `pid` of the service as last
+    written (0: none), `changed` (when that changed, Unix seconds), `paused`, `want` ("up", "down" or "once"),
+    `alarms`.  From the state, None where there is none: `state`, all of its fields, as protocol/state.py has them, and
+    what the properties below make of them.  `seconds`: how long ago `changed` was, by the wall clock, never negative.
+    """
+
+    __slots__ = ("supervised", "pid", "changed", "seconds", "paused", "want", "alarms", "state")
+
+    def __init__(self, supervised: bool, record: Record, state: dict[str, Any] | None) -> None:
+        self.supervised = supervised
+        self.pid = record.pid
+        self.changed = record.changed_ns / 1e9
+        self.seconds = max(time.time() - self.changed, 0.0)
+        self.paused = record.paused
+        self.want = record.want
+        self.alarms = record.alarms
+        self.state = state
+
+    def __repr__(self) -> str:
+        """The fields but for the state, which is long."""
+        return f"Status({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__[:7])})"
+
+    @property
+    def running(self) -> bool:
+        """Whether the service runs; without a supervise, whether it has outlived it."""
+        return self.pid != 0 and (self.supervised or self.outlived)
+
+    @property
+    def outlived(self) -> bool:
+        """Whether the process of the record runs although its supervise does not; only known with a state.
+
+        Raises NoPermission, SystemRefused where the system does not let it be known.
+        """
+        service = self.state["service"] if self.state else None
+        if self.supervised or not self.state or not service or service["pid"] != self.pid:
+            return False
+        from supervise.system.pidfd import stat_of
+        from supervise.system.procfs import boot_id
+
+        try:
+            found = stat_of(self.pid)
+            same = bool(service["start_ticks"] == found.start_ticks and self.state["boot_id"] == boot_id())
+        except OSError as why:
+            raise refused(f"look at process {self.pid}", why) from None
+        return found.running and same
+
+    @property
+    def supervise_pid(self) -> int | None:
+        """The pid of the running supervise."""
+        return self.state["supervise_pid"] if self.state and self.supervised else None
+
+    @property
+    def restarts(self) -> int | None:
+        """How many starts came after the first, since the service was first supervised here."""
+        return max(self.state["totals"]["starts"] - 1, 0) if self.state else None
+
+    @property
+    def last_exit(self) -> LastExit | None:
+        """How the service last ended; None as well if it never has."""
+        found = self.state["last_exit"] if self.state else None
+        return LastExit(found) if found else None
+
+    @property
+    def gave_up(self) -> bool | None:
+        """Whether supervise has ended because the service failed too often."""
+        return bool(self.state["gave_up"]) if self.state else None
+
+    @property
+    def current(self) -> bool:
+        """Whether the state tells of the process of the record.
+
+        supervise replaces the record first, then the state: in between the state is that of the process before.
+        """
+        service = self.state["service"] if self.state else None
+        return self.state is not None and (service["pid"] if service else 0) == self.pid
+
+    @property
+    def machine(self) -> str | None:
+        """What the running supervise is about: a state of its machine (supervise/protocol/states.py)."""
+        return self.state["machine"] if self.state and self.supervised and self.current else None
+
+    @property
+    def phase(self) -> str | None:
+        """How far the service says that it is: "starting", "ready", "reloading" or "stopping"; None: it does not say.
+
+        A service says so by the protocol that its supervise.conf names (notify, notification_fd).
+        """
+        return self.state["phase"] if self.state and self.pid and self.machine else None
+
+    @property
+    def phase_seconds(self) -> float | None:
+        """How long ago that phase began."""
+        began = self.state["phase_time"] if self.state and self.phase else None
+        return None if began is None else max(time.time() - began, 0.0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the service runs, and is ready as far as it says; one that is reloading is.
+
+        Of a service that does not say, or a supervise that does not know (the C implementation), running is all there
+        is to know.  One that is being ended is not ready.
+        """
+        if self.pid == 0 or not self.supervised:
+            return False
+        return self.state is None or (self.machine == "running" and self.phase in (None, "ready", "reloading"))
+
+    @property
+    def status_text(self) -> str | None:
+        """What the service last said of itself (STATUS=), as it came: not to be printed as it is."""
+        return self.state["status_text"] if self.state and self.pid and self.machine else None
+
+    @property
+    def fault(self) -> str | None:
+        """Why supervise is ending the service at the moment, such as `not ready within 30 seconds`."""
+        return self.state["fault"] if self.state and self.machine == "aborting" else None
+
+    @property
+    def next_start_seconds(self) -> float | None:
+        """In how many seconds from now the next start is due; None: none is being waited for."""
+        if not self.state or self.machine != "delay" or self.state["deadline_at"] is None:
+            return None
+        from supervise.system.procfs import boot_id
+
+        left: float = self.state["deadline_at"] - time.monotonic()
+        try:
+            same = self.state["boot_id"] == boot_id()
+        except OSError as why:
+            raise refused("read this system's boot id", why) from None
+        return max(left, 0.0) if same else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the service has ended by itself and is not restarted, as its `autorestart` has it."""
+        state = self.state
+        if not state or self.machine != "idle" or not self.want == state["wanted"] == UP:
+            return False
+        return state["last_exit"] is not None
+
+    @property
+    def hangs(self) -> int | None:
+        """How often supervise has ended the service because it hung, since it was first supervised here."""
+        return self.state["totals"]["hangs"] if self.state else None
+
+    @property
+    def quick_exits(self) -> int | None:
+        """How many times in a row the service has ended before it had been up for `startsecs`."""
+        return self.state["quick_exits"] if self.state else None

@@ -1,0 +1,269 @@
+"""Waiting until services are as somebody wants them: look, watch, look, and look again at each change.
+
+Rule 1.  Each directory is looked at after it is watched, so that no change is missed; before that only to see whether
+         there is anything to wait for.
+Rule 2.  The end of a supervise, however it came, shows in the FIFO `ok`: as long as it is held open for writing, the
+         kernel reports an error on it as soon as nobody reads it any more.  (When a killed process lets go of its lock
+         file, it may still hold its FIFOs for a moment: a look at that time would find it alive.)
+Rule 3.  Nothing is looked at because time has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from supervise.client.conditions import CONDITIONS, ready, unsupervised
+from supervise.client.errors import (
+    CannotComeTrue,
+    ClientError,
+    DamagedRecord,
+    DamagedState,
+    NotAStatusDir,
+    SystemRefused,
+    TimeLimit,
+    refused,
+)
+from supervise.client.status import Status
+from supervise.protocol.record import UP, Record
+from supervise.system.statusdir import OK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Callable
+
+    from supervise.client.conditions import Condition
+    from supervise.client.service import Service
+
+    Progress = Callable[[list[Service], float | None], None]
+
+_TICK = 1.0  # seconds between two reports of progress
+
+
+class Watcher:
+    """Tells which services may have changed.  Other descriptors may be waited for as well: `also`."""
+
+    def __init__(self) -> None:
+        """Raises SystemRefused: no inotify instance is left."""
+        from supervise.client.inotify import Changes, NoWatches  # pyinotify takes longer to load than all else
+
+        self._no_watches = NoWatches
+        try:
+            self._changes = Changes()
+        except NoWatches as why:
+            raise SystemRefused(f"cannot watch status directories: {why}") from None
+        self._poll = select.poll()
+        self._poll.register(self._changes.fileno(), select.POLLIN)
+        self._paths: dict[tuple[int, int], str] = {}  # device and inode -> the path that is watched
+        self._services: dict[str, list[Service]] = {}  # path that is watched -> the services it stands for
+        self._held: dict[int, Service] = {}  # open `ok` -> whose it is
+
+    def add(self, service: Service) -> None:
+        """Watch a service.  Raises NotAStatusDir, NoPermission, SystemRefused."""
+        path = self.watch(service.path)
+        self._services.setdefault(path, []).append(service)
+        self._hold(service)
+
+    def watch(self, path: str) -> str:
+        """Watch a directory; the path that `wait` is going to report, another if it is watched already.
+
+        Raises NoPermission, SystemRefused.
+        """
+        try:
+            found = os.stat(path)
+            known = self._paths.get((found.st_dev, found.st_ino))
+            if known is not None:
+                return known
+            self._changes.add(path)
+        except OSError as why:
+            raise refused(f"watch {path}", why) from None
+        except self._no_watches as why:
+            raise SystemRefused(str(why)) from None
+        self._paths[found.st_dev, found.st_ino] = path
+        return path
+
+    def _hold(self, service: Service) -> None:
+        """Keep `ok` open for as long as a supervise reads it."""
+        if service in self._held.values():
+            return
+        try:
+            fd = service.open_fifo(OK)
+        except SystemRefused:
+            if not _more_descriptors():
+                raise
+            fd = service.open_fifo(OK)
+        if fd is not None:
+            self._held[fd] = service
+            self._poll.register(fd, 0)  # an error is always reported
+
+    def remove(self, service: Service) -> None:
+        """Forget a service whose directory has gone: its inode may be given to another."""
+        for path, watched in self._services.items():
+            if service in watched:
+                watched.remove(service)
+                self._paths = {ident: known for ident, known in self._paths.items() if known != path}
+        for fd in [fd for fd, whose in self._held.items() if whose is service]:
+            self._let_go(fd)
+
+    def also(self, fd: int) -> None:
+        """End `wait` as well when this descriptor becomes readable."""
+        self._poll.register(fd, select.POLLIN)
+
+    def wait(self, seconds: float | None) -> tuple[set[Service], set[str], set[int]]:
+        """Wait, None for ever, until there may be something new: services, other watched paths, descriptors.
+
+        All are empty when the time is over.  Raises SystemRefused.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        services: set[Service] = set()
+        paths: set[str] = set()
+        readable: set[int] = set()
+        while not (services or paths or readable):
+            # At most a day, which poll can count in milliseconds.
+            left = None if end is None else min(max(end - time.monotonic(), 0), 86400.0)
+            ready = self._poll.poll(None if left is None else left * 1000)
+            for fd, _ in ready:
+                if fd in self._held:
+                    services.add(self._let_go(fd))
+                elif fd == self._changes.fileno():
+                    self._changes.drain()
+                    paths |= self._changes.wait(0)
+                else:
+                    readable.add(fd)
+            for path in paths & self._services.keys():
+                services.update(self._services[path])
+            if not ready and end is not None and time.monotonic() >= end:
+                break
+        for service in services:
+            try:
+                self._hold(service)
+            except ClientError:
+                pass  # looking at it will say the same
+        return services, paths, readable
+
+    def _let_go(self, fd: int) -> Service:
+        self._poll.unregister(fd)
+        os.close(fd)
+        return self._held.pop(fd)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for fd in list(self._held):
+            self._let_go(fd)
+        self._changes.close()
+
+    def __enter__(self) -> Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _more_descriptors() -> bool:
+    """Raise the limit of open files, for as many services as the system allows; whether there are more now."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return True
+
+
+def wait(service: Service, condition: str | Condition, seconds: float | None) -> Status:
+    """What Service.wait says."""
+    if isinstance(condition, str):
+        if condition not in CONDITIONS:
+            raise ValueError(f"cannot wait for {condition!r}, only for {', '.join(CONDITIONS)}")
+        condition = CONDITIONS[condition]
+    for _, outcome in outcomes({service: (look(service, condition), condition)}, seconds):
+        if isinstance(outcome, ClientError):
+            raise outcome
+        return outcome
+    raise AssertionError("one service has one outcome")
+
+
+def look(service: Service, condition: Condition) -> Status:
+    """How a service is, as far as a condition needs to know.  Raises what Service.status does.
+
+    Where the state is damaged, by the record alone, which cannot tell whether a service is ready; where there is no
+    record yet, as if it said that nothing runs.
+    """
+    try:
+        return service.status()
+    except DamagedState as why:
+        if condition is ready:
+            raise
+        return why.status
+    except DamagedRecord as why:
+        if why.missing or condition is unsupervised:
+            return Status(service.supervised(), Record(0, False, UP, True, 0), None)
+        raise
+
+
+def outcomes(
+    pending: dict[Service, tuple[Status, Condition]], seconds: float | None, progress: Progress | None = None
+) -> Iterator[tuple[Service, Status | ClientError]]:
+    """Each service as soon as its condition is true or can't be any more; the rest when the time is over.
+
+    `pending` holds for each service its status before, and its condition.  `progress` is told every second what is
+    still waited for, and how many seconds are left.  Raises SystemRefused: nothing can be watched.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    pending = dict(pending)
+    last: dict[Service, Status] = {}
+    # What is so already needs no watches, and not the time that it takes to load what they need.
+    yield from _settled(pending, set(pending), last)
+    if not pending:
+        return
+    with Watcher() as watcher:
+        for service in list(pending):
+            try:
+                watcher.add(service)
+            except NotAStatusDir as why:
+                del pending[service]
+                yield service, why
+        changed = set(pending)
+        while True:
+            yield from _settled(pending, changed, last)
+            left = None if end is None else end - time.monotonic()
+            if not pending or (left is not None and left <= 0):
+                break
+            if progress:
+                progress(list(pending), left)
+                left = _TICK if left is None else min(left, _TICK)
+            changed = watcher.wait(left)[0]
+    for service in pending:
+        message = f"cannot wait longer for {service.path}: not so within {seconds:g} seconds"
+        yield service, TimeLimit(message, last.get(service))
+
+
+def _settled(
+    pending: dict[Service, tuple[Status, Condition]], changed: set[Service], last: dict[Service, Status]
+) -> Iterator[tuple[Service, Status | ClientError]]:
+    """Look at those that have changed; take what is settled out of `pending`."""
+    for service in [service for service in pending if service in changed]:
+        outcome = _judge(service, *pending[service], last)
+        if outcome is not None:
+            del pending[service]
+            yield service, outcome
+
+
+def _judge(
+    service: Service, before: Status, condition: Condition, last: dict[Service, Status]
+) -> Status | ClientError | None:
+    """How the service is, if the condition is true now; an exception if it can't be any more; else None."""
+    try:
+        now = last[service] = look(service, condition)
+    except NotAStatusDir as why:
+        return before if condition is unsupervised else why  # it was removed
+    except ClientError as why:
+        return why
+    if condition(before, now):
+        return now
+    if now.supervised or condition is unsupervised:
+        return None
+    why_not = "supervise has given up" if now.gave_up else "supervise not running"
+    return CannotComeTrue(f"cannot wait for {service.path}: {why_not}")

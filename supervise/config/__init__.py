@@ -1,0 +1,1 @@
+"""supervise.conf: from its text to what governs one service."""

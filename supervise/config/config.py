@@ -1,0 +1,92 @@
+"""What governs one service.
+
+What lives here: the keys, with their defaults.  What does not: how they are read from a file (parser.py).
+"""
+
+from __future__ import annotations
+
+from supervise.config.values import logged, written
+
+POLICY_KEYS = ("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped")
+
+
+class _Standing:
+    """What is no key: `blocked` says why nothing can be started under a configuration; empty if it can."""
+
+    __slots__ = ("blocked",)
+
+
+class Config(_Standing):
+    """What governs one service.  Times are whole seconds; 0 stands for "no limit" or "off".
+
+    Text is what was bytes in the file, decoded as UTF-8 with surrogateescape; to the system it goes the same way.
+    """
+
+    __slots__ = (
+        *("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped"),
+        *("autorestart", "exitcodes", "restart_delay", "restart_delay_max", "startsecs"),
+        *("stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup"),
+        *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
+        *("notify", "notification_fd", "starttimeoutsecs"),
+        *("watchdog_secs", "watchdog_signal"),
+        *("check_command", "check_interval", "check_timeout", "check_failures", "check_delay"),
+        "pidfile",
+    )
+
+    def __init__(self) -> None:
+        self.alarm_interval = 0
+        self.alarm_mail: tuple[str, ...] = ()
+        self.alarm_gsm: tuple[str, ...] = ()
+        self.max_tries = 0
+        self.max_tries_if_coredumped = 0
+        self.autorestart = "always"  # or "unexpected", "never"
+        self.exitcodes: tuple[int, ...] = (0,)
+        self.restart_delay = 1
+        self.restart_delay_max = 0  # 0, or less than restart_delay: as restart_delay
+        self.startsecs = 1
+        self.stopsignal = "TERM"
+        self.stopwaitsecs = 0
+        self.stopasgroup = False
+        self.killasgroup: bool | str = False  # or "all"
+        self.directory = ""
+        self.user = ""  # USER or USER:GROUP
+        self.group = ""
+        self.umask: int | None = None  # None: inherited
+        self.environment: tuple[tuple[str, str], ...] = ()
+        self.redirect_stderr = False
+        self.notify = False
+        self.notification_fd = 0
+        self.starttimeoutsecs = 0
+        self.watchdog_secs = 0
+        self.watchdog_signal = "ABRT"
+        self.check_command: tuple[str, ...] = ()
+        self.check_interval = 30
+        self.check_timeout = 10
+        self.check_failures = 3
+        self.check_delay = 0
+        self.pidfile = ""
+        self.blocked = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and all(getattr(self, key) == getattr(other, key) for key in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, key) for key in self.__slots__))
+
+    def items(self) -> list[tuple[str, str]]:
+        """Every key with its value as a person would write it."""
+        return [(key, written(key, getattr(self, key))) for key in self.__slots__]
+
+    def __str__(self) -> str:
+        """For the log: the policy, and what else is not at its default."""
+        said = ", ".join(f"{key} {written(key, getattr(self, key)) or '(empty)'}" for key in POLICY_KEYS)
+        if not self.alarm_interval:
+            said = "no policy: alarm_interval is 0, restarts are not limited"
+        for key in self.__slots__[len(POLICY_KEYS) :]:
+            value = getattr(self, key)
+            if value != getattr(_DEFAULTS, key):
+                said += f", {key} {logged(key, value) or '(empty)'}"
+        return said
+
+
+_DEFAULTS = Config()

@@ -1,0 +1,269 @@
+"""The configuration as a file: reading it, noticing that it changed, and what to watch for that.
+
+The path may lead through symlinks, any part of it may be missing, and any part of it may be replaced; so what
+is watched is not one file but a plan: every directory on the way, and the file at its end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+
+from supervise.config.config import Config
+from supervise.config.expand import Names
+from supervise.config.restrictions import copy, keep, plainly_harmless, restricts
+from supervise.protocol.paths import plain
+from supervise.system.installed import replaced
+from supervise.system.trust import Untrusted, open_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from supervise.config.sections import Problems
+
+    Watched = tuple[str, str, int, int]  # path, kind, device, inode
+
+# What a watch is for.
+DIR = "dir"  # a directory on the way: is it moved or deleted?
+NAMES = "names"  # the same, and names in it matter: a symlink, the file itself, something missing
+WRITES = "writes"  # the same, and so do writes to files in it
+FILE = "file"  # the file: is it written, is its mode changed?
+LINKS = "links"  # a file that is open here: does it lose its name?
+_STRENGTH = (LINKS, DIR, FILE, NAMES, WRITES)  # each also tells what those before it do, of the same file or directory
+
+SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
+_MAX_LINKS = 40  # as the kernel's own limit
+# Why a file cannot be read that will not pass by itself; for other reasons it is tried again.
+_LASTING = (
+    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.ENXIO, errno.ENODEV),
+)
+
+
+class ConfFile:
+    """The configuration of one service: `path`, and whether the user `named` it."""
+
+    def __init__(self, path: str, name: str, named: bool) -> None:
+        self.path = path
+        self._name = name
+        self.named = named
+        self.present = False
+        self.silent = False  # there is none, or it is empty
+        self.held = False  # what restricts the service is not what the file says, but what was in force
+        self.failing = False  # it could not be read, and that may pass
+        self._seen: tuple[object, ...] | None = None
+
+    def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
+        """The configuration and every problem as `FILE:LINE: what is wrong`.  Never raises.
+
+        A file that is absent means no policy.  One that cannot be read, or is not believed, leaves `previous` in force,
+        and where there is none, blocks.  What restricts the service stays as it was where the file is absent, empty, or
+        blocks.
+        """
+        self.held = self.failing = self.silent = False
+        try:
+            data, cut, found = read_file(self.path)
+            parse = parser()
+        except FileNotFoundError:
+            self.present, self.silent, self._seen = False, True, None
+            return self._keep(Config(), previous), []
+        except Replaced as why:
+            self.present, self._seen = True, signature(found)
+            problem = f"{self.path}: cannot be read: {why}"
+            config = copy(previous or Config())
+            if previous is None or cut or not plainly_harmless(data):
+                config.blocked = problem
+            return self._keep(config, config), [problem]
+        except (Untrusted, OSError, ImportError, MemoryError) as why:
+            self.present, self._seen = True, self._look()
+            self.failing = not isinstance(why, OSError) or why.errno not in _LASTING
+            said = "not believed" if isinstance(why, Untrusted) else "cannot be read"
+            problem = f"{self.path}: {said}: {why.strerror if isinstance(why, OSError) else why}"
+            if previous is None:
+                previous = Config()
+                previous.blocked = problem
+            return self._keep(previous, previous), [problem]
+        self.present, self._seen = True, signature(found)
+        names = names_for(self.path, self._name)
+        harmless = False
+        if cut and previous is None:  # a start: later, nothing is imported, and what is in force stays
+            from supervise.config.remainder import harmless as looked_through
+
+            harmless = looked_through(self.path, data, found)
+        config, problems = parse(data, self._name, previous, cut, names=names, harmless=harmless)
+        if problems.blocking:
+            self.held = previous is not None
+            if previous is None or previous.blocked:
+                config.blocked = problems.blocking[0].at(self.path)
+        elif not data and stat.S_ISREG(found.st_mode):
+            self.silent = True
+            config = self._keep(config, previous)
+        return config, problems.lines(self.path)
+
+    def _keep(self, config: Config, previous: Config | None) -> Config:
+        if previous is None:
+            return config
+        self.held = bool(previous.blocked or restricts(previous))
+        return keep(config, previous)
+
+    def changed(self) -> bool:
+        """Whether the file is another one, or was written, since it was read."""
+        return self._look() != self._seen
+
+    def forget(self) -> None:
+        """Have it changed: it is to be read again."""
+        self._seen = ()
+
+    def _look(self) -> tuple[object, ...] | None:
+        try:
+            return signature(os.stat(self.path))
+        except OSError:
+            return None
+
+    def plan(self) -> tuple[Watched, ...]:
+        """What must be watched, as the path leads now.  Two equal plans need the same watches."""
+        return watch_plan(self.path)
+
+
+class Replaced(Exception):
+    """What reads a configuration is not in memory, and what is installed is another version's."""
+
+
+def parser() -> Callable[..., tuple[Config, Problems]]:
+    """reading.parse, which is in memory only where there has been something to read.
+
+    Raises OSError, ImportError or Replaced.
+    """
+    if "supervise.config.parser" not in sys.modules and replaced():
+        raise Replaced("another version of supervise is installed: the letter e brings in what reads it")
+    from supervise.config.parser import parse
+
+    return parse
+
+
+def names_for(path: str, service: str) -> Names:
+    """What can be expanded in the configuration at that path, as it governs that service."""
+    try:
+        here = os.path.dirname(plain(os.path.join(os.getcwd(), path)))
+    except OSError:
+        here = os.path.dirname(plain(path)) if path.startswith("/") else ""
+    # As the file itself is decoded, whatever the locale says.
+    here = os.fsencode(here).decode("utf-8", "surrogateescape")
+    return Names(here, service, os.uname().nodename, os.environb)
+
+
+def open_configuration(path: str) -> int:
+    """A descriptor of a configuration that is believed; nothing that is not a file is waited for.
+
+    Raises Untrusted, OSError.
+    """
+    return open_file(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
+    """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises Untrusted, OSError."""
+    return read_from(open_configuration(path))
+
+
+def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
+    """The same, from a descriptor, which is closed.  Raises OSError.
+
+    A FIFO is not read: what was in it would be gone the next time.
+    """
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if stat.S_ISFIFO(found.st_mode):
+            raise OSError(errno.EINVAL, "Is a FIFO")
+        chunks, size = [], 0
+        while size <= SIZE_LIMIT:
+            chunk = os.read(fd, SIZE_LIMIT + 1 - size)
+            if not chunk:
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        data = b"".join(chunks)
+        return data[:SIZE_LIMIT], len(data) > SIZE_LIMIT, found
+    finally:
+        os.close(fd)
+
+
+def signature(found: os.stat_result) -> tuple[object, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def joined(*plans: tuple[Watched, ...]) -> tuple[Watched, ...]:
+    """One plan that tells all that these do."""
+    plan: dict[str, Watched] = {}
+    for step in (step for steps in plans for step in steps):
+        known = plan.get(step[0])
+        if known is None or _STRENGTH.index(known[1]) < _STRENGTH.index(step[1]):
+            plan[step[0]] = step
+    return tuple(sorted(plan.values()))
+
+
+def watch_plan(path: str, through_directory: bool = False, directory: bool = False) -> tuple[Watched, ...]:
+    """Follow a path as the kernel does, noting what to watch at each step.
+
+    `directory`: it leads to a directory, of which only matters where it is.
+
+    `through_directory`: the file is seen through the directory that it is in.  So the plan stays the same while the
+    file is made, written, replaced and removed, and what happens to it is never missed while watches are being set.
+    """
+    plan: dict[str, tuple[str, int, int]] = {}
+
+    def note(where: str, kind: str, found: os.stat_result | None = None) -> None:
+        known = plan.get(where)
+        if known and (kind == DIR or known[0] == WRITES):
+            return
+        try:
+            found = found or os.lstat(where)
+            plan[where] = (kind, found.st_dev, found.st_ino)
+        except OSError:
+            pass
+
+    try:
+        base = os.getcwd()
+    except OSError:
+        base = "/"
+    current, links = "/", 0
+    pending = os.path.join(base, path).split("/")
+    while pending:
+        part = pending.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            current = os.path.dirname(current)
+            continue
+        step = os.path.join(current, part)
+        last = all(rest in ("", ".") for rest in pending)
+        names = WRITES if last and through_directory else NAMES
+        try:
+            found = os.lstat(step)
+        except OSError:
+            note(current, names)
+            break
+        if stat.S_ISLNK(found.st_mode):
+            note(current, names)
+            links += 1
+            try:
+                target = os.readlink(step)
+            except OSError:
+                break
+            if links > _MAX_LINKS:
+                break
+            pending = target.split("/") + pending
+            current = "/" if target.startswith("/") else current
+        elif directory or not last:
+            note(step, DIR, found)
+            current = step
+        else:
+            note(current, names)
+            if not through_directory:
+                note(step, FILE, found)
+            break
+    return tuple((where, kind, dev, ino) for where, (kind, dev, ino) in sorted(plan.items()))

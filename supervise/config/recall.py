@@ -1,0 +1,34 @@
+"""From the state to what restricts the service, for a supervise that replaces another or takes over its service."""
+
+from __future__ import annotations
+
+from supervise.config.config import Config
+from supervise.config.expand import BadText, Names, expand
+from supervise.config.restrictions import BLOCKED
+from supervise.config.values import EXPANDED, RESTRICTING, SCALARS, BadValue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def recalled(fields: dict[str, Any]) -> Config | None:
+    """A configuration with the values of the state, at its defaults otherwise; None if the state has none.
+
+    What this version does not understand is not known: nothing can be started with it.
+    """
+    recorded = fields["restrictions"]
+    if recorded is None:
+        return None
+    config = Config()
+    for key, text in recorded.items():
+        if key == BLOCKED:
+            config.blocked = str(text)
+            continue
+        try:
+            if key not in RESTRICTING:
+                raise BadValue("not a key that this version knows")
+            setattr(config, key, SCALARS[key](expand(text, Names()) if key in EXPANDED else text))
+        except (BadText, BadValue, TypeError, AttributeError) as why:
+            config.blocked = f"what the state says is in force cannot be understood: {key}: {why}"
+    return config

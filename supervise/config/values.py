@@ -1,0 +1,259 @@
+"""The values of supervise.conf: from the text behind a key to what it means, and back.
+
+What lives here: each kind of value, its limits and its wording.  What does not: which key stands where (parser.py).
+"""
+
+from __future__ import annotations
+
+from supervise.config.expand import unexpanded, written_environment
+from supervise.config.shellwords import Unbalanced, split
+from supervise.protocol.exitstatus import signal_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+MAX_INT = 2**31 - 1
+MAX_SECONDS = MAX_INT // 1000  # what poll(2) can wait for, in milliseconds: nearly 25 days
+SHORTEST_INTERVAL = 60  # seconds
+GSM_LIMIT = 10
+FIRST_FD, LAST_FD = 3, 1023  # what a service can be told to write to
+_LAST_ID = 2**32 - 2  # of users and groups
+_SIGNALS = tuple(signal_name(number) for number in range(1, 32))
+_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+
+# Set by supervise itself for every service.
+RESERVED = ("SUPERVISE_SERVICE", "SUPERVISE_STATUS_DIR", "NOTIFY_SOCKET")
+
+
+class BadValue(Exception):
+    """A value that cannot be used; the message says why."""
+
+
+def show(text: str) -> str:
+    """Text from a file, quoted and short, without anything that could disturb a log or a terminal."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+# Numbers.
+
+
+def _integer(text: str, most: int = MAX_INT) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise BadValue(f"{show(text)} is not a whole number")
+    if len(text) > 10 or int(text) > most:
+        raise BadValue(f"{show(text)} is out of range (0 to {most})")
+    return int(text)
+
+
+def _interval(text: str) -> int:
+    seconds = _integer(text)
+    return max(seconds, SHORTEST_INTERVAL) if seconds else 0
+
+
+def _seconds(text: str) -> int:
+    return _integer(text, MAX_SECONDS)
+
+
+def _some_seconds(text: str) -> int:
+    return max(_seconds(text), 1)
+
+
+def _some(text: str) -> int:
+    return max(_integer(text), 1)
+
+
+def _descriptor(text: str) -> int:
+    number = _integer(text)
+    if number and not FIRST_FD <= number <= LAST_FD:
+        raise BadValue(f"{show(text)} is neither 0 nor a descriptor from {FIRST_FD} to {LAST_FD}")
+    return number
+
+
+def _exit_codes(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_integer(word, 255) for word in text.replace(",", " ").split()))
+
+
+def _mode(text: str) -> int:
+    if not text.isascii() or text.strip("01234567"):
+        raise BadValue(f"{show(text)} is not an octal number")
+    if len(text) > 10 or int(text, 8) > 0o777:
+        raise BadValue(f"{show(text)} is out of range (000 to 777)")
+    return int(text, 8)
+
+
+# Words.
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _YES + _NO:
+        raise BadValue(f"{show(text)} is neither yes nor no")
+    return text.lower() in _YES
+
+
+def _kill_group(text: str) -> bool | str:
+    if text.lower() == "all":
+        return "all"
+    if text.lower() not in _YES + _NO:
+        raise BadValue(f"{show(text)} is neither yes nor no nor all")
+    return text.lower() in _YES
+
+
+def _autorestart(text: str) -> str:
+    word = text.lower()
+    if word in _YES:
+        return "always"
+    if word in _NO:
+        return "never"
+    if word not in ("always", "unexpected", "never"):
+        raise BadValue(f"{show(text)} is neither always nor unexpected nor never")
+    return word
+
+
+def _signal(text: str) -> str:
+    name = text.upper()
+    if text.isascii() and text.isdigit() and len(text) < 3 and 1 <= int(text) <= len(_SIGNALS):
+        return _SIGNALS[int(text) - 1]
+    name = name[3:] if name.startswith("SIG") else name
+    if name not in _SIGNALS:
+        raise BadValue(f"{show(text)} is not a signal")
+    return name
+
+
+def _id(text: str, what: str) -> str:
+    """A name or a number.  Whether there is such a user or group is asked at each start."""
+    if text.isascii() and text.isdigit():
+        if len(text) > 10 or int(text) > _LAST_ID:
+            raise BadValue(f"{show(text)} is out of range (0 to {_LAST_ID})")
+    elif not text or not all((char.isprintable() and char not in " :=,/%()'\"#;") for char in text) or text[0] in "-+~":
+        raise BadValue(f"{show(text)} is neither the name nor the number of a {what}")
+    return text
+
+
+def _user(text: str) -> str:
+    """USER or USER:GROUP."""
+    user, colon, group = text.partition(":")
+    _id(user, "user")
+    if colon:
+        _id(group, "group")
+    return text
+
+
+def _group(text: str) -> str:
+    return _id(text, "group")
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        words = split(text)
+    except Unbalanced as why:
+        raise BadValue(str(why)) from None
+    if words and not words[0]:
+        raise BadValue("the program has no name")
+    return tuple(words)
+
+
+# Lists of words, each of which may be good or bad.
+
+# Recipients become arguments of `mail` and `sendmail`, which take some words for options, files or commands.
+_ADDRESS_MARKS = "._+-=%&#~@:[]'"
+_NUMBER_MARKS = "._+-@:"
+
+
+def _words(text: str, what: str, marks: str) -> tuple[list[str], list[str]]:
+    good, complaints = [], []
+    for word in text.split():
+        plain = word.isascii() and all(char.isalnum() or char in marks for char in word)
+        if plain and (word[0].isalnum() or word[0] in "_" or (what == "number" and word[0] == "+")):
+            good.append(word)
+        else:
+            complaints.append(f"{show(word)} is not a usable {what}: skipped")
+    return good, complaints
+
+
+def _addresses(text: str) -> tuple[list[str], list[str]]:
+    return _words(text, "address", _ADDRESS_MARKS)
+
+
+def _numbers(text: str) -> tuple[list[str], list[str]]:
+    return _words(text, "number", _NUMBER_MARKS)
+
+
+# Which key has which kind of value.  Each raises BadValue; none is asked about an empty text but those of LISTS.
+SCALARS: dict[str, Callable[[str], Any]] = {
+    "alarm_interval": _interval,
+    "max_tries": _integer,
+    "max_tries_if_coredumped": _integer,
+    "autorestart": _autorestart,
+    "exitcodes": _exit_codes,
+    "restart_delay": _some_seconds,
+    "restart_delay_max": _seconds,
+    "startsecs": _seconds,
+    "stopsignal": _signal,
+    "stopwaitsecs": _seconds,
+    "stopasgroup": _flag,
+    "killasgroup": _kill_group,
+    "directory": _text,
+    "user": _user,
+    "group": _group,
+    "umask": _mode,
+    "redirect_stderr": _flag,
+    "notify": _flag,
+    "notification_fd": _descriptor,
+    "starttimeoutsecs": _seconds,
+    "watchdog_secs": _seconds,
+    "watchdog_signal": _signal,
+    "check_command": _command,
+    "check_interval": _some_seconds,
+    "check_timeout": _some_seconds,
+    "check_failures": _some,
+    "check_delay": _seconds,
+    "pidfile": _text,
+}
+# These are %-expanded before they are read; so are the values in `environment`.
+EXPANDED = ("directory", "check_command", "pidfile")
+# Of these, the words that are of use and the complaints about the others.
+LISTS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
+    "alarm_mail": _addresses,
+    "alarm_gsm": _numbers,
+}
+KEYS = frozenset((*SCALARS, *LISTS, "environment"))
+# What these say is never passed over: see restrictions.py.
+RESTRICTING = ("user", "group", "umask", "directory")
+
+
+def written(key: str, value: Any) -> str:
+    """The value as a person would write it: read again, it means the same."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "umask":
+        return "" if value is None else f"{value:03o}"
+    if key == "environment":
+        return written_environment(value)
+    if key == "exitcodes":
+        return ",".join(map(str, value))
+    if key == "check_command":
+        return unexpanded(" ".join(map(_quoted, value)))
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return unexpanded(value) if key in EXPANDED else str(value)
+
+
+def logged(key: str, value: Any) -> str:
+    """The value for the log, which more people may read than the file: no values of variables, no arguments."""
+    if key == "environment":
+        return " ".join(name for name, _ in value)
+    if key == "check_command":
+        return written(key, value[:1]) + (" ..." if len(value) > 1 else "")
+    return written(key, value)
+
+
+def _quoted(word: str) -> str:
+    """The word as shellwords.py splits it from others."""
+    if word and all(char.isalnum() or char in "%+,-./:=@_" for char in word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"

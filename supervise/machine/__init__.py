@@ -1,0 +1,1 @@
+"""The state machine: events in, actions out; no clock and no I/O."""

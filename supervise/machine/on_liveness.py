@@ -1,0 +1,156 @@
+"""Is it ready, does it hang, does it end: answers of the state machine (machine.py) about a service that runs.
+
+Rule 1.  A service that is to say when it is ready has `starttimeoutsecs` for it.
+Rule 2.  One with a watchdog gives a sign of life at least every `watchdog` seconds from then on, unless it is paused.
+Rule 3.  One that does neither is ended: its fault is said, it is sent a signal, and KILL when that does not help.
+Rule 4.  Of one that was starting when it was taken over nobody knows whether it has said that it is ready meanwhile.
+         If it says nothing for as long as a start may take, it is taken to have done so.
+Rule 5.  One that was told to end has `stopwaitsecs`, then it is sent KILL; 0 is for ever.
+"""
+
+from __future__ import annotations
+
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.states import ABORTING, ENDING, READY, RELOADING, RUNNING, STARTING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.machine.machine import Machine
+
+UNHEARD_WAIT = 30.0  # seconds, where a start may take for ever
+GRACE = 5.0  # seconds from a signal that ought to end a process to KILL
+
+
+def watch(machine: Machine, now: float) -> None:
+    """Set the deadline of a service that runs, from now on."""
+    if machine.state != RUNNING:
+        return
+    config = machine.config
+    seconds = 0.0
+    if machine.paused:
+        pass
+    elif machine.phase == STARTING:
+        seconds = config.starttimeoutsecs or (UNHEARD_WAIT if machine.unheard else 0)
+    elif machine.phase == ENDING:
+        seconds = config.stopwaitsecs
+    else:
+        seconds = machine.watchdog
+    machine.deadline = now + seconds if seconds else None
+
+
+# What it says.
+
+
+def is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.phase == READY:
+        return
+    after = now - machine.started_at if machine.started_at is not None else 0.0
+    if machine.phase == RELOADING:
+        machine.do(NOTICE, "service has reloaded (pid %d)", machine.pid)
+    else:
+        machine.do(NOTICE, "service is ready (pid %d, after %.1f seconds)", machine.pid, after)
+    machine.phase = READY
+    watch(machine, now)
+
+
+def got_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+    """Said by the one that is to be the next main process."""
+    if machine.phase != READY:
+        machine.phase = READY
+        machine.do(NOTICE, "service is ready")
+
+
+def reloading(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.phase in (None, READY):
+        machine.phase = RELOADING
+        machine.do(NOTICE, "service is reloading (pid %d)", machine.pid)
+
+
+def is_ending(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.phase != ENDING:
+        machine.phase = ENDING
+        machine.do(NOTICE, "service says that it is stopping (pid %d)", machine.pid)
+        watch(machine, now)
+
+
+def says(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.status_text = value or None
+
+
+def kicked(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.phase not in (STARTING, ENDING):
+        watch(machine, now)
+
+
+def interval(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.watchdog = value
+    kicked(machine, event, now, value)
+
+
+def extended(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.deadline is not None:
+        machine.deadline = max(machine.deadline, now + value)
+
+
+# What is wrong with it.
+
+
+def triggered(machine: Machine, event: str, now: float, value: Any) -> None:
+    _hangs(machine, now, "hung: it sent WATCHDOG=trigger")
+
+
+def unhealthy(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.healthy:  # else the check began before it was paused, or said that it is stopping
+        _hangs(machine, now, value)
+
+
+def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
+    if not _late(machine, now):
+        return
+    config = machine.config
+    if machine.phase == STARTING and machine.unheard:
+        machine.phase, machine.unheard = READY, False
+        machine.do(WARNING, "service (pid %d) is taken to be ready: it may have said so unheard", machine.pid)
+        watch(machine, now)
+    elif machine.phase == STARTING:
+        wait = config.stopwaitsecs or GRACE
+        fault = f"not ready within {config.starttimeoutsecs} seconds"
+        _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
+    elif machine.phase == ENDING:
+        _kill(machine, "did not end in time after it said that it was stopping")
+    else:
+        _hangs(machine, now, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds")
+
+
+def stop_late(machine: Machine, event: str, now: float, value: Any) -> None:
+    if _late(machine, now):
+        _kill(machine, "did not end in time after it was told to")
+
+
+def abort_late(machine: Machine, event: str, now: float, value: Any) -> None:
+    if _late(machine, now):
+        _kill(machine, "does not end")
+
+
+def _late(machine: Machine, now: float) -> bool:
+    return machine.deadline is not None and now >= machine.deadline
+
+
+def _hangs(machine: Machine, now: float, fault: str) -> None:
+    machine.totals["hangs"] += 1
+    _abort(machine, now, fault, machine.config.watchdog_signal, False, GRACE)
+
+
+def _abort(machine: Machine, now: float, fault: str, signal: str, group: bool, wait: float) -> None:
+    machine.state, machine.fault, machine.deadline, machine.paused = ABORTING, fault, now + wait, False
+    machine.signal(signal, group)
+    machine.signal("CONT", group)
+    machine.do(WARNING, "service (pid %d) %s: sending %s", machine.pid, fault, signal)
+
+
+def _kill(machine: Machine, why: str) -> None:
+    machine.kill()
+    machine.fault = machine.fault or why
+    machine.do(WARNING, "service (pid %d) %s: sending KILL", machine.pid, why)

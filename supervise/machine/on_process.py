@@ -1,0 +1,279 @@
+"""What follows when processes start, end and change places: answers of the state machine (machine.py)."""
+
+from __future__ import annotations
+
+from supervise.machine.on_liveness import GRACE, watch
+from supervise.machine.policy import MIN_GAP
+from supervise.protocol.record import DOWN, UP
+from supervise.protocol.severities import FATAL, NOTICE, WARNING
+from supervise.protocol.states import (
+    ABORTING,
+    ALARM,
+    CLEANUP,
+    CLEAR,
+    DESERTED,
+    GONE,
+    LEFT,
+    READY,
+    RUNNING,
+    STARTING,
+    STOPPING,
+    SUCCESSION,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.config.config import Config
+    from supervise.machine.machine import Machine
+    from supervise.protocol.exitstatus import ExitStatus
+
+SUCCESSION_WAIT = 5.0  # seconds in which the pidfile has to name another main process
+
+
+def take_down(machine: Machine, now: float, group: bool) -> None:
+    """Tell the service to end, as it is configured to be told."""
+    config = machine.config
+    group = group or config.stopasgroup
+    machine.signal(config.stopsignal, group)
+    machine.signal("CONT", group)
+    # One that hangs is not given more time by this.
+    if machine.state not in (STOPPING, ABORTING) or machine.deadline is None:
+        machine.deadline = now + config.stopwaitsecs if config.stopwaitsecs else None
+    machine.state, machine.paused, machine.fault = STOPPING, False, None
+
+
+# Beginnings.
+
+
+def begin(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.want == UP and not machine.again:
+        machine.rest()
+    elif machine.want == UP and value and machine.config.killasgroup:
+        clear_up(machine, now)
+    elif machine.want == UP:
+        machine.start_when_due(now)
+
+
+def started(machine: Machine, event: str, now: float, value: Any) -> None:
+    config = machine.config
+    machine.pid, machine.started_at, machine.state = value, now, RUNNING
+    machine.totals["starts"] += 1
+    machine.phase = STARTING if config.notify or config.notification_fd else None
+    machine.status_text, machine.fault, machine.unheard = None, None, False
+    machine.watchdog = float(config.watchdog_secs)
+    watch(machine, now)
+    machine.do(NOTICE, "service started (pid %d)", value)
+    if machine.want == DOWN:  # `d` came while it was being started
+        take_down(machine, now, False)
+
+
+def failed(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.started_at, machine.fault, machine.phase = now, None, None
+    gone(machine, value, now, planned=machine.leaving or machine.want == DOWN, uptime=0.0)
+
+
+def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.pid, fields = value
+    machine.do(NOTICE, "service taken over (pid %d)", machine.pid)
+    same = fields["service"] and fields["service"]["pid"] == machine.pid
+    # One that the state does not name was started just before its supervise was killed.
+    machine.started_at = fields["started_at"] if same else now
+    machine.paused = bool(same and fields["paused"])
+    machine.state = RUNNING
+    if same:
+        machine.phase, machine.status_text = fields["phase"], fields["status_text"]
+        machine.watchdog = fields["watchdog"] or 0.0
+        if fields["machine"] in (STOPPING, ABORTING):
+            machine.state, machine.deadline, machine.fault = fields["machine"], fields["deadline_at"], fields["fault"]
+    else:
+        machine.phase = STARTING if machine.config.notify else None
+        machine.watchdog = float(machine.config.watchdog_secs)
+    if machine.phase == STARTING and machine.config.notification_fd and not machine.config.notify:
+        machine.phase = READY  # what it has or would have said of that, nobody heard
+    machine.unheard = machine.phase == STARTING
+    if machine.state == RUNNING:
+        watch(machine, now)
+    if machine.paused:
+        # When its supervise is killed, the kernel has a stopped process go on (and sends it HUP).
+        machine.signal("STOP", False)
+    if machine.want == DOWN and machine.state == RUNNING:
+        take_down(machine, now, False)
+
+
+# Ends.
+
+
+def exited(machine: Machine, event: str, now: float, value: Any) -> None:
+    planned = machine.leaving or machine.state == STOPPING
+    gone(machine, value, now, planned, uptime(machine, now))
+
+
+def uptime(machine: Machine, now: float) -> float:
+    """Seconds since the last start."""
+    return now - machine.started_at if machine.started_at is not None else 0.0
+
+
+def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: float, clear: bool = False) -> None:
+    """The service has ended, or could not be started.  `clear`: what is left is to end, even without `killasgroup`."""
+    config, pid = machine.config, machine.pid
+    clear = bool(clear or config.killasgroup) and pid != 0
+    how.fault, machine.fault = machine.fault, None
+    expected = not planned and how.code in config.exitcodes and config.autorestart != "always" and not how.fault
+    kind = "failures" if how.failure else "planned" if planned else "expected" if expected else "crashes"
+    for total in ("exits", kind, "cores") if how.core else ("exits", kind):
+        machine.totals[total] += 1
+    _count(machine, how, now, planned, uptime)
+    verdict = None
+    if machine.alarms and not planned and not expected:
+        verdict = machine.window.count(now, how.core, config)
+        machine.gave_up = verdict.give_up
+    machine.counted = verdict is not None
+    machine.again = machine.want == UP and (planned or _policy_restarts(config, expected))
+    machine.gap = MIN_GAP if planned else machine.delay()
+    machine.pid, machine.paused, machine.phase, machine.status_text = 0, False, None, None
+    machine.departed, machine.watchdog = None, 0.0
+    if clear:
+        clear_up(machine, now)
+    else:
+        machine.proceed(now)
+    machine.do(GONE, how, uptime, planned)
+    if pid:
+        asked = ", as asked" if planned else ""
+        machine.do(NOTICE, "service %s (pid %d, up %.1f seconds%s)", how, pid, uptime, asked)
+        if not clear:
+            machine.do(LEFT)
+    else:
+        machine.do(WARNING, "service %s", how)
+    if not machine.again and machine.want == UP and not machine.leaving and not machine.gave_up:
+        machine.do(NOTICE, "service is not restarted: autorestart is %s", config.autorestart)
+    if verdict and verdict.alarm:
+        machine.do(ALARM, how, uptime, verdict.restarts, verdict.give_up)
+    if verdict and verdict.give_up:
+        machine.do(FATAL, "giving up after %d restarts within %d seconds", verdict.restarts, config.alarm_interval)
+
+
+def _count(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: float) -> None:
+    """For the restart script, and for the delay before the next start."""
+    again = machine.script_reset is not None and machine.exited_at is not None
+    if again and now - machine.exited_at >= machine.script_reset:  # type: ignore[operator]
+        machine.exits = 0
+    machine.exits += 1
+    machine.exited_at = now
+    if planned:
+        machine.quick_exits = 0
+    elif how.failure or machine.phase == STARTING or uptime < machine.config.startsecs:
+        machine.quick_exits += 1
+    else:
+        machine.quick_exits = 0
+
+
+def _policy_restarts(config: Config, expected: bool) -> bool:
+    return config.autorestart == "always" or (config.autorestart == "unexpected" and not expected)
+
+
+def amended(machine: Machine, event: str, now: float, value: Any) -> None:
+    how, pid = value
+    machine.do(NOTICE, "service (pid %d, taken over) %s", pid, how)
+    if how.core:
+        machine.totals["cores"] += 1
+        machine.window.cores += machine.counted
+
+
+# Main processes that change.
+
+
+def new_main(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.do(NOTICE, "main process of the service is pid %d now, was pid %d", value, machine.pid)
+    machine.pid = value
+
+
+def main_stops(machine: Machine, event: str, now: float, value: Any) -> None:
+    new_main(machine, event, now, value)
+    take_down(machine, now, False)  # it has not been told yet
+
+
+def main_ends(machine: Machine, event: str, now: float, value: Any) -> None:
+    new_main(machine, event, now, value)
+    machine.signal(machine.config.stopsignal, machine.config.stopasgroup)
+    machine.deadline = now + GRACE
+
+
+def spared(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.state, machine.deadline = RUNNING, None
+    watch(machine, now)
+
+
+def orphaned(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.departed = value, machine.pid, uptime(machine, now)
+    machine.do(NOTICE, "main process (pid %d) %s; waiting for the pidfile to name another", machine.pid, value)
+    machine.state, machine.pid, machine.paused = SUCCESSION, 0, False
+    machine.deadline = now + SUCCESSION_WAIT
+
+
+def succeeded(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.do(NOTICE, "main process of the service is pid %d now", value)
+    machine.pid, machine.state, machine.departed = value, RUNNING, None
+    watch(machine, now)
+
+
+def forsaken(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.departed and (event != "timer" or _past(machine, now)):
+        how, machine.pid, uptime = machine.departed
+        how = value if event == DESERTED and value else how
+        gone(machine, how, now, planned=machine.leaving, uptime=uptime)
+
+
+# What is left, and what is due.
+
+
+def clear_up(machine: Machine, now: float) -> None:
+    """End what is left of the process group, or of all that has come from the service, before anything else."""
+    config = machine.config
+    machine.state, machine.killed, machine.deadline = CLEANUP, False, now + (config.stopwaitsecs or GRACE)
+    machine.do(CLEAR, config.stopsignal)
+
+
+def cleared(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.proceed(now)
+    machine.do(LEFT)  # what has left the process group
+
+
+def left_over(machine: Machine, event: str, now: float, value: Any) -> None:
+    if not _past(machine, now):
+        return
+    if machine.killed:  # in the kernel for good, and not to be waited for
+        machine.do(LEFT)
+        machine.proceed(now)
+        return
+    machine.killed, machine.deadline = True, now + GRACE
+    machine.do(CLEAR, "KILL")
+
+
+def due(machine: Machine, event: str, now: float, value: Any) -> None:
+    if _past(machine, now):
+        machine.start()
+
+
+def _past(machine: Machine, now: float) -> bool:
+    return machine.deadline is not None and now >= machine.deadline
+
+
+def over(machine: Machine, event: str, now: float, value: Any) -> None:
+    """The restart script has ended."""
+    if value is not None:
+        machine.do(WARNING, "%s", value)
+    if machine.want == DOWN:
+        machine.rest()
+    else:
+        machine.start_when_due(now)
+
+
+def configure(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.config = value
+
+
+def stray(machine: Machine, event: str, now: float, value: Any) -> None:
+    """The loop reports a result that was not asked for: nothing follows, but it is said."""
+    machine.do(WARNING, "unexpected in state %s: %s", machine.state, event)

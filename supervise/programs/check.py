@@ -1,0 +1,98 @@
+"""`supervise --check`: what a configuration means, and what is wrong with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from supervise.config.config import Config
+from supervise.config.file import names_for, open_configuration, read_from
+from supervise.config.parser import parse
+from supervise.config.remainder import harmless as looked_through
+from supervise.config.sections import Problem, Problems, section_names, split
+from supervise.protocol.text import one_line
+from supervise.system.trust import Untrusted
+
+OK, PROBLEMS = 0, 100
+_BLOCKS = " (the service is not started)"
+
+_DEFAULTS = Config()
+_CHECKS = ("check_interval", "check_timeout", "check_failures", "check_delay")
+
+
+def check(path: str, name: str | None) -> int:
+    """Print what `path` means for the service `name`, or for every section, and every problem as `FILE:LINE: ...`.
+
+    Whoever may read the file may see what it says, so the variables of `environment` are shown with their values.
+    Returns 0, or 100 if there is a problem.
+    """
+    disbelieved = ""
+    try:
+        try:
+            fd = open_configuration(path)
+        except Untrusted as why:  # by supervise, if this user starts it; what it says is looked at all the same
+            disbelieved = f"{one_line(path)}: not believed: {one_line(str(why))}"
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        data, cut, status = read_from(fd)
+    except OSError as why:
+        print(f"{one_line(path)}: cannot be read: {why.strerror}{_BLOCKS if why.errno != errno.ENOENT else ''}")
+        return PROBLEMS
+    harmless = cut and looked_through(path, data, status)
+    sections = section_names(data)
+    names = [name] if name is not None else [section for section in sections if section != "global"]
+    names = names or [""]
+    found: dict[str, None] = {disbelieved: None} if disbelieved else {}
+    blocking = {disbelieved}
+    # Every problem of the file, whichever service was asked for.
+    for service in [*sections, *(one for one in names if one not in sections)]:
+        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service), harmless=harmless)
+        found.update(dict.fromkeys(problems.lines(one_line(path))))
+        if service in sections:
+            found.update(dict.fromkeys(problem.at(one_line(path)) for problem in without_effect(data, service, config)))
+        if service in names:
+            blocking.update(problem.at(one_line(path)) for problem in problems.blocking)
+    for service in names:
+        config, _ = parse(data, service, cut=cut, names=names_for(path, service))
+        _describe(service, service in sections)
+        for key, value in config.items():
+            print(f"  {key} : {one_line(value)}".rstrip())
+        if not config.alarm_interval:
+            print("  (alarm_interval is 0: no alarms, no limit of restarts)")
+    for line in sorted(found, key=_line_number):
+        print(line + (_BLOCKS if line in blocking else ""))
+    return PROBLEMS if found else OK
+
+
+def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
+    """What a section says that cannot have an effect, for something else is missing.
+
+    What [global] says may be meant for some services only.
+    """
+    found = []
+    for key, (line, text) in split(data, Problems(), set()).keys.get(service, {}).items():
+        if not text or getattr(config, key) == getattr(_DEFAULTS, key):
+            continue
+        if key == "restart_delay_max" and config.restart_delay_max < config.restart_delay:
+            found.append(Problem(line, f"{key}: less than restart_delay, {config.restart_delay}: counts as that"))
+        elif service == "global":
+            continue
+        elif key in _CHECKS and not config.check_command:
+            found.append(Problem(line, f"{key}: of no effect without check_command"))
+        elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd):
+            found.append(Problem(line, f"{key}: of no effect without notify or notification_fd"))
+    return found
+
+
+def _describe(service: str, has_section: bool) -> None:
+    if not service:
+        print("any service:")
+    elif has_section:
+        print(f"service {one_line(service)}:")
+    else:
+        print(f"service {one_line(service)}, which has no section of its own:")
+
+
+def _line_number(problem: str) -> float:
+    """What to sort by: problems of the whole file first, the count of those not listed last."""
+    number = problem.partition(": ")[0].rpartition(":")[2]
+    return int(number) if number.isdigit() else float("inf") if problem.endswith("more problems") else 0

@@ -1,0 +1,152 @@
+"""svc: command services.
+
+Usage:
+  svc [options] (start|stop|restart|once|exit|pause|resume|reload|upgrade|kill) DIR...
+  svc [options] signal SIGNAL DIR...
+  svc [options] alarm (on|off) DIR...
+  svc [options] DIR (start|stop|restart|status|exit|reconf)
+  svc [options] DIR alarm (on|off)
+  svc --help | --version
+
+Options:
+  --wait SECONDS  wait at most so long until it is so [default: 30]
+  --no-wait       only send the command
+  --help          this text
+  --version       the version
+
+Or letters, as daemontools has them, `svc -d DIR...` or `svc -dx DIR...`: sent in this order, in one write, without
+waiting for what comes of them.
+  u up    d down    o once    x exit when down    R planned restart    p pause    c continue
+  t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
+  + what follows goes to the process group    = to the service alone
+  s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
+
+DIR is a status directory, or the name of a service.  All are commanded first, and waited for together.
+`start` and `restart` wait until the service is up, and ready where it tells that; `exit` takes it down and ends its
+supervise.
+Exit codes: 0 it is so; 99 not so within the time; 100 wrong usage, or there is no such service; 111 it can't be, or
+the system refused.
+"""
+
+from __future__ import annotations
+
+from supervise.client import LETTERS, ClientError, Service
+from supervise.programs.program import UsageError, complain, parse, run, seconds
+from supervise.protocol.text import one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.programs.svc.verbs import Verb
+
+_VERBS = ("start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill")
+_VERBS_LAST = ("start", "stop", "restart", "status", "exit", "reconf")
+_SWITCH = ("on", "off")
+
+# What docopt is to match: the whole of the usage takes it half as long as an interpreter takes to start.
+_GRAMMAR = """Usage: svc [options] WORD...
+
+Options:
+  --wait SECONDS  [default: 30]
+  --no-wait
+"""
+
+
+def main() -> int:
+    """The console script; the exit code."""
+    return run("svc", _main)
+
+
+def _main(argv: list[str]) -> int:
+    if argv and argv[0].startswith("-") and not argv[0].startswith("--"):
+        return _send_letters(argv)
+    args = parse("svc", str(__doc__), argv, _GRAMMAR)
+    if args is None:
+        return 0
+    limit = seconds("--wait", args["--wait"])
+    name, detail, directories = _sort(args["WORD"])
+    if name == "status":
+        from supervise.programs.svstat.main import short
+
+        return short(directories, "svc")
+    return command(_verb(name, detail), directories, None if args["--no-wait"] else limit)
+
+
+def _sort(words: list[str]) -> tuple[str, str, list[str]]:
+    """The verb, the signal or `on` or `off` that belongs to it, and the services.  Raises UsageError.
+
+    A verb is one where it stands first; so `svc stop start` stops the service `start`.
+    """
+    first, rest = words[0], words[1:]
+    if rest and first in _VERBS:
+        return first, "", rest
+    if len(rest) > 1 and (first == "signal" or (first == "alarm" and rest[0] in _SWITCH)):
+        return first, rest[0], rest[1:]
+    if len(rest) == 1 and rest[0] in _VERBS_LAST:
+        return rest[0], "", [first]
+    if len(rest) == 2 and rest[0] == "alarm" and rest[1] in _SWITCH:
+        return "alarm", rest[1], [first]
+    raise UsageError("wrong usage; see svc --help")
+
+
+def _send_letters(argv: list[str]) -> int:
+    letters = ""
+    while argv and argv[0].startswith("-") and argv[0] not in ("-", "--"):
+        letters += argv.pop(0)[1:]
+    if argv[:1] == ["--"]:
+        argv.pop(0)
+    wrong = [letter for letter in letters if letter not in LETTERS]
+    if wrong:
+        raise UsageError(f"wrong usage: no command has the letter {wrong[0]!r}; see svc --help")
+    if not letters or not argv:
+        raise UsageError(f"wrong usage: no {'service' if letters else 'letters'}; see svc --help")
+    code = 0
+    for directory in argv:
+        try:
+            Service(directory).command(letters)
+        except ClientError as why:
+            complain("svc", why)
+            code = max(code, why.exit_code)
+    return code
+
+
+def _verb(name: str, detail: str) -> Verb:
+    from supervise.programs.svc.verbs import ALARM, SIGNAL, VERBS
+
+    if name == "alarm":
+        return ALARM[detail]
+    if name == "signal":
+        wanted = detail.upper()
+        wanted = wanted[3:] if wanted.startswith("SIG") else wanted
+        if wanted not in SIGNAL:
+            raise UsageError(f"cannot send the signal {detail!r}, only {', '.join(SIGNAL)}")
+        return SIGNAL[wanted]
+    return VERBS[name]
+
+
+def command(verb: Verb, directories: list[str], limit: float | None) -> int:
+    """Command services, and wait for what comes of it for `limit` seconds (None: do not); the exit code."""
+    services = []
+    code = 0
+    for directory in directories:
+        try:
+            services.append(Service(directory))
+        except ClientError as why:
+            complain("svc", why)
+            code = max(code, why.exit_code)
+    if limit is None:
+        return max(code, _only_send(verb, services))
+    from supervise.programs.svc.run import Commanding
+
+    return max(code, Commanding(verb, limit).run(services))
+
+
+def _only_send(verb: Verb, services: list[Service]) -> int:
+    code = 0
+    for service in services:
+        try:
+            service.command(verb.letters)
+            print(f"{one_line(service.path)}: {verb.name}: sent")
+        except ClientError as why:
+            complain("svc", why)
+            code = max(code, why.exit_code)
+    return code

@@ -1,0 +1,108 @@
+"""Commanding several services and waiting for all of them together, for the verbs of svc.
+
+Rule 1.  Each service is looked at before it is commanded: whether it was restarted shows in the difference.
+Rule 2.  All are commanded before the first is waited for.
+Rule 3.  A service that cannot be commanded is said to be so, and the others are not kept waiting by it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.client import CannotComeTrue, ClientError, NotRunning, Service, Status, SystemRefused, TimeLimit
+from supervise.client.wait import look, outcomes
+from supervise.programs.program import complain
+from supervise.programs.svc.verbs import Confirmed
+from supervise.protocol.text import one_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.client.conditions import Condition
+    from supervise.programs.svc.verbs import Verb
+
+_CLEAR = "\r\033[K"
+
+
+class Commanding:
+    """One verb on its way: `run` sends it, waits for at most `limit` seconds, and says what happened."""
+
+    def __init__(self, verb: Verb, limit: float) -> None:
+        self._verb = verb
+        self._limit = limit
+        self._code = 0
+        self._progress = sys.stderr is not None and sys.stderr.isatty()
+
+    def run(self, services: list[Service]) -> int:
+        """The exit code: the gravest of all."""
+        pending: dict[Service, tuple[Status, Condition]] = {}
+        for service in services:
+            try:
+                pending[service] = self._send(service)
+            except ClientError as why:
+                self._failed(why)
+        try:
+            for service, outcome in outcomes(pending, self._limit, self._show if self._progress else None):
+                self._say(service, *pending[service], outcome)
+        finally:
+            self._clear()
+        return self._code
+
+    def _send(self, service: Service) -> tuple[Status, Condition]:
+        if not service.supervised():
+            raise NotRunning(f"cannot {self._verb.name} {service.path}: supervise not running")
+        condition = self._verb.condition or Confirmed(service, self._verb.letters)
+        before = look(service, condition)
+        if self._verb.name == "pause" and not before.pid:
+            raise NotRunning(f"cannot pause {service.path}: the service is not running")
+        service.command(self._verb.letters)
+        return before, condition
+
+    def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
+        self._clear()
+        name = self._verb.name
+        if isinstance(outcome, TimeLimit):
+            how = "it is unknown how it is"
+            if outcome.status:
+                from supervise.programs.svstat.line import beginning
+
+                how = f"it is {beginning(outcome.status)}"
+            self._failed(TimeLimit(f"cannot {name} {service.path} within {self._limit:g} seconds: {how}"))
+        elif isinstance(outcome, CannotComeTrue):
+            self._failed(CannotComeTrue(f"cannot {name} {service.path}: {str(outcome).rpartition(': ')[2]}"))
+        elif isinstance(outcome, ClientError):
+            self._failed(outcome)
+        elif isinstance(condition, Confirmed):
+            print(f"{one_line(service.path)}: {one_line(condition.said) or 'sent'}", flush=True)
+        else:
+            assert self._verb.words
+            try:
+                words = self._verb.words(before, outcome)
+            except SystemRefused as why:
+                self._failed(SystemRefused(f"cannot {name} {service.path}: {why}"))
+            else:
+                print(f"{one_line(service.path)}: {words}", flush=True)
+
+    def _failed(self, why: ClientError) -> None:
+        self._clear()
+        complain("svc", why)
+        self._code = max(self._code, why.exit_code)
+
+    def _show(self, waiting: list[Service], left: float | None) -> None:
+        """The line of progress, on a terminal only."""
+        names = ", ".join(service.name for service in waiting)
+        text = one_line(f"{self._verb.name}: waiting for {names}")
+        end = f" ({left:.0f} s left)"
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - len(end) - 1
+        self._write(f"{_CLEAR}{text[: max(width, 0)]}{end}")
+
+    def _clear(self) -> None:
+        if self._progress:
+            self._write(_CLEAR)
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError:
+            self._progress = False

@@ -1,0 +1,284 @@
+"""svlog: the last lines of what services printed.
+
+Usage:
+  svlog [-f] [-n LINES] [-e | -s] [--] [DIR ...]
+  svlog -h | --help | --version
+
+Options:
+  -f          go on with what is added, through restarts and rotations, until Ctrl-C
+  -n LINES    so many lines of each service [default: 10]
+  -e          what the service printed to stderr, not to stdout
+  -s          what supervise itself logged: supervise.log and supervise.log.wf, by time
+  -h, --help  this text
+  --version   the version
+
+DIR is a status directory, or the name of a service; without any, all services below ./status are meant.  Unless it is
+one that was named, each line begins with the name of its service.
+Exit codes: 0 all could be read, or the reader of a pipe has left; 100 wrong usage, or there is no such service; 111 a
+log could not be read; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import select
+
+from supervise.client import Service, services
+from supervise.client.errors import SYSTEM, ClientError
+from supervise.client.logfiles import LogError
+from supervise.client.tail import Follower, exists, last_blocks, last_lines
+from supervise.programs.program import UsageError, complain, parse, run
+from supervise.protocol.text import one_line
+from supervise.system.statusdir import LOG, LOG_WF, STDERR, STDOUT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from supervise.client.inotify import Changes
+
+_LONGEST = 1 << 16  # bytes of a line that are waited for before its beginning is shown
+_COLOURS = (36, 33, 32, 35, 34, 31, 96, 93, 92, 95, 94, 91)  # SGR; the first services get those easiest to tell apart
+_STAMP = re.compile(rb"\[[A-Z]+\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
+
+
+def main() -> int:
+    """The console script; the exit code."""
+    return run("svlog", _main)
+
+
+def _main(argv: list[str]) -> int:
+    args = parse("svlog", str(__doc__), argv)
+    if args is None:
+        return 0
+    lines = count(args["-n"])
+    names = [LOG, LOG_WF] if args["-s"] else [STDERR if args["-e"] else STDOUT]
+    found, code = find(args["DIR"])
+    sources = [Source(service.path, names, lines) for service in found]
+    labels = label(found, coloured()) if len(args["DIR"]) != 1 else {}
+    printer = Printer(labels, sources)
+    failed = follow(sources, printer) if args["-f"] else show(sources, printer)
+    return SYSTEM if failed else code
+
+
+def find(arguments: list[str]) -> tuple[list[Service], int]:
+    """The services that are meant, each once, and the exit code for those that were not found."""
+    found: dict[str, Service] = {}
+    code = 0
+    try:
+        for service in [] if arguments else services():
+            found[service.path] = service
+    except ClientError as why:
+        complain("svlog", why)
+        code = why.exit_code
+    for argument in arguments:
+        try:
+            service = Service(argument)
+            found.setdefault(service.path, service)
+        except ClientError as why:
+            complain("svlog", why)
+            code = max(code, why.exit_code)
+    return list(found.values()), code
+
+
+def label(found: list[Service], colour: bool) -> dict[str, bytes]:
+    """What stands before the lines of each service, by its directory: its name, unless two have the same."""
+    names = [service.name for service in found]
+    if len(set(names)) < len(names):
+        names = [service.path for service in found]
+    names = [one_line(name) for name in names]
+    width = max(map(len, names), default=0)
+    labels = {}
+    for number, (service, name) in enumerate(zip(found, names)):
+        text = f"{name:<{width}} | "
+        if colour:
+            text = f"\033[0;{_COLOURS[number % len(_COLOURS)]}m{text}\033[0m"
+        labels[service.path] = text.encode("utf-8", "backslashreplace")
+    return labels
+
+
+def count(text: str) -> int:
+    """The value of -n.  Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise UsageError(f"-n takes a number of lines, not {text!r}")
+    return int(text)
+
+
+def coloured() -> bool:
+    """Whether colours help: on a terminal that has them, for people who did not decline (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and os.isatty(1)
+
+
+class Source:
+    """What there is to show of one service: one log, or several merged by time."""
+
+    def __init__(self, directory: str, names: list[str], lines: int) -> None:
+        self.directory = directory
+        self._names = names
+        self._lines = lines
+        self._followers: list[Follower] = []
+        self._partial: dict[str, Lines] = {name: Lines() for name in names}
+        self._begun = False
+
+    def last(self) -> Iterator[bytes]:
+        """The last lines, in pieces.  Raises LogError."""
+        if not any(exists(self.directory, name) for name in self._names):
+            raise LogError(f"read {one_line(self.directory)}/{self._names[0]}: there is no such log")
+        if len(self._names) == 1:
+            yield from last_blocks(self.directory, self._names[0], self._lines)
+        else:
+            yield b"".join(self._newest(merged(last_lines(self.directory, name, self._lines) for name in self._names)))
+
+    def _newest(self, lines: list[bytes]) -> list[bytes]:
+        return lines[max(len(lines) - self._lines, 0) :]
+
+    def watch(self, changes: Changes) -> None:
+        """Be ready for `new`.  Raises LogError, and NoWatches of inotify.py."""
+        self._followers = [Follower(self.directory, name, self._lines, changes) for name in self._names]
+
+    @property
+    def watched(self) -> set[str]:
+        """The directories whose changes matter."""
+        return {path for follower in self._followers for path in follower.watched}
+
+    def new(self) -> Iterator[bytes]:
+        """First the last lines, then whatever is new, in pieces.  Raises LogError, and NoWatches of inotify.py."""
+        if len(self._names) == 1:
+            yield from self._followers[0].read()
+            return
+        found = merged([line for data in f.read() for line in self._partial[f.name].add(data)] for f in self._followers)
+        yield b"".join(found if self._begun else self._newest(found))
+        self._begun = True
+
+
+class Lines:
+    """Puts whole lines together from pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def add(self, data: bytes) -> list[bytes]:
+        """The lines that are complete now, each with its newline; a very long one is cut."""
+        parts = (self._rest + data).split(b"\n")
+        self._rest = parts.pop()
+        if len(self._rest) > _LONGEST:
+            parts.append(self._rest)
+            self._rest = b""
+        return [part + b"\n" for part in parts]
+
+    def end(self) -> list[bytes]:
+        """What is left of a line that never ended, as a line."""
+        rest, self._rest = self._rest, b""
+        return [rest + b"\n"] if rest else []
+
+
+def merged(logs: Iterable[list[bytes]]) -> list[bytes]:
+    """Lines of several logs by time; within a second in the order of the logs.  Never reorders the lines of one."""
+    return [line for _, line in heapq.merge(*map(stamped, logs), key=lambda pair: pair[0])]
+
+
+def stamped(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """Each line with the time at its beginning; one that has none belongs to the one before it."""
+    pairs, stamp = [], b""
+    for line in lines:
+        found = _STAMP.match(line)
+        stamp = found[1] if found else stamp
+        pairs.append((stamp, line))
+    return pairs
+
+
+class Printer:
+    """Writes to standard output: bytes as they are, or, of several services, lines with names before them.
+
+    So that lines are whole, one of several services is shown when its newline has come.
+    """
+
+    def __init__(self, labels: dict[str, bytes], sources: list[Source]) -> None:
+        """Without labels: bytes as they are, of the only service."""
+        self._labels = labels
+        self._lines = {source.directory: Lines() for source in sources}
+
+    def show(self, directory: str, data: bytes) -> None:
+        """Show a piece of what this service printed.  Raises OSError."""
+        label = self._labels.get(directory)
+        if label is not None:
+            data = b"".join([label + line for line in self._lines[directory].add(data)])
+        write(data)
+
+    def end(self, directory: str) -> None:
+        """There is no more of it: show a line that never ended."""
+        label = self._labels.get(directory, b"")
+        write(b"".join([label + line for line in self._lines[directory].end()]))
+
+
+def write(data: bytes) -> None:
+    """Write to standard output, without a buffer: who follows wants to see it now.  Raises OSError."""
+    while data:
+        try:
+            data = data[os.write(1, data) :]
+        except BlockingIOError:  # somebody who shares it has made it non-blocking
+            select.select([], [1], [])
+
+
+def show(sources: list[Source], printer: Printer) -> int:
+    """Show the last lines of each service; how many could not be read."""
+    failed = 0
+    for source in sources:
+        try:
+            for data in source.last():
+                printer.show(source.directory, data)
+        except LogError as why:
+            complain("svlog", f"cannot {why}")
+            failed += 1
+        printer.end(source.directory)
+    return failed
+
+
+def follow(sources: list[Source], printer: Printer) -> int:
+    """Show what the services print until nobody reads it; how many could not be read."""
+    from supervise.client.inotify import Changes, NoWatches
+
+    begun = len(sources)
+    try:
+        changes = Changes()
+        sources = [source for source in sources if watching(source, changes)]
+        poll = select.poll()
+        poll.register(changes, select.POLLIN)
+        poll.register(1, 0)  # told only when the reader is gone
+        changed = {directory for source in sources for directory in source.watched}
+        while sources:
+            sources = [source for source in sources if not source.watched & changed or shown(source, printer)]
+            if not sources:
+                break
+            if any(fd == 1 for fd, _ in poll.poll()):
+                return begun - len(sources)
+            changes.drain()
+            changed = changes.wait(0)
+    except NoWatches as why:
+        complain("svlog", f"cannot follow: {why}")
+        return begun
+    return begun
+
+
+def watching(source: Source, changes: Changes) -> bool:
+    """Set the watches; False, with a complaint, if that cannot be."""
+    try:
+        source.watch(changes)
+    except LogError as why:
+        complain("svlog", f"cannot {why}")
+        return False
+    return True
+
+
+def shown(source: Source, printer: Printer) -> bool:
+    """Show what is new; False, with a complaint, if it cannot be read any more."""
+    try:
+        for data in source.new():
+            printer.show(source.directory, data)
+    except LogError as why:
+        printer.end(source.directory)
+        complain("svlog", f"cannot {why}")
+        return False
+    return True

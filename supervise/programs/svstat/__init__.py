@@ -1,0 +1,1 @@
+"""svstat: say how services are."""

@@ -1,0 +1,137 @@
+"""The document that svstat --json prints: one object.
+
+version     1; counts up when a field is renamed or means something else, not when one is added
+time        when it was made, Unix seconds
+services    a list, in the order of the command line, of objects with all of these fields; a field is null where
+            what it says is not known, as most are when `error` is not null or supervise is the C implementation
+
+name              the service's name
+path              its status directory, as it was found
+error             why it, or its state, could not be read; null when it could
+supervised        whether a supervise runs
+supervise_pid     its pid
+supervise_version its version
+gave_up           whether supervise has ended because the service failed too often
+machine           what supervise is about, null when none runs: "idle", "spawning", "running", "stopping",
+                  "aborting" (a service that hangs or did not get ready is being ended), "cleanup" (so is what is
+                  left of its process group), "succession" (its main process has ended, the next is awaited),
+                  "delay", "script" (the restart script runs), "ended"
+up                whether the service runs
+ready             whether it runs and is ready; of one that does not say so: whether it runs
+phase             "starting", "ready", "reloading" or "stopping", as it says; null when it does not say, or is down
+phase_seconds     how long ago that began
+status_text       what it last said of itself (STATUS=), as it came; null if nothing
+fault             why supervise is ending it at the moment, such as "not ready within 30 seconds"; else null
+pid               its pid, null when it does not run
+changed           when that pid last changed, Unix seconds
+seconds           how long ago that was: the uptime, or how long it is down
+want              "up", "down" or "once"
+paused            whether it is paused
+alarms            whether alarms are on
+command           its program and arguments, a list
+finished          whether it has ended and is not restarted, as its autorestart has it
+next_start_seconds  when the next start is due, where one is waited for: so many seconds from now
+quick_exits       how many times in a row it has ended before it had been up for startsecs
+hangs             how often it was ended because it hung, since it was first supervised here
+restarts          starts after the first, since it was first supervised here
+last_exit         null if it has never ended, else an object:
+    time          Unix seconds
+    text          in words
+    code          exit status 0-255, or null
+    signal        number of the signal that killed it, or null
+    core          whether it dumped core
+    failure       why it could not be started, or null
+    planned       whether it was asked for
+    fault         why supervise ended it, or null if it did not
+    uptime        seconds that it had run
+processes         how many processes its process group has
+memory            bytes, resident, of the whole group
+cpu               seconds of processor time of the whole group
+cpu_percent       of one processor, since the oldest process of the group was started
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from supervise.client import LastExit
+from supervise.client.usage import usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.client import Status
+    from supervise.client.usage import Usage
+    from supervise.programs.svstat.main import Found
+
+VERSION = 1
+
+_STATUS_FIELDS = (
+    *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up", "ready", "phase"),
+    *("phase_seconds", "status_text", "fault", "pid", "changed", "seconds", "want", "paused", "alarms"),
+    *("command", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts", "last_exit"),
+)
+_USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
+
+
+def document(found: list[Found]) -> str:
+    """The document, as text."""
+    used = usage({status.pid for _, _, status, _ in found if status and status.running})
+    services = []
+    for path, service, status, problem in found:
+        fields: dict[str, Any] = {
+            "name": service.name if service else path,
+            "path": path,
+            "error": str(problem) if problem else None,
+        }
+        fields.update(_status(status) if status else dict.fromkeys(_STATUS_FIELDS))
+        use = used.get(status.pid) if status and status.running else None
+        fields.update(_usage(use) if use else dict.fromkeys(_USAGE_FIELDS))
+        services.append(fields)
+    return json.dumps({"version": VERSION, "time": round(time.time(), 3), "services": services}, indent=2)
+
+
+def _status(status: Status) -> dict[str, Any]:
+    last = status.last_exit
+    values = (
+        status.supervised,
+        status.supervise_pid,
+        status.state["supervise_version"] if status.state else None,
+        status.gave_up,
+        status.machine,
+        status.running,
+        status.ready if status.state and status.supervised else None,
+        status.phase,
+        _rounded(status.phase_seconds),
+        status.status_text,
+        status.fault,
+        status.pid if status.running else None,
+        round(status.changed, 3),
+        round(status.seconds, 3),
+        status.want,
+        status.paused,
+        status.alarms,
+        status.state["command"] if status.state else None,
+        status.finished if status.state else None,
+        _rounded(status.next_start_seconds),
+        status.quick_exits,
+        status.hangs,
+        status.restarts,
+        _last_exit(last) if last else None,
+    )
+    return dict(zip(_STATUS_FIELDS, values))
+
+
+def _last_exit(last: LastExit) -> dict[str, Any]:
+    names = ("time", "code", "signal", "core", "failure", "planned", "fault", "uptime")
+    return {"text": str(last), **{name: getattr(last, name) for name in names}}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _usage(use: Usage) -> dict[str, Any]:
+    return dict(zip(_USAGE_FIELDS, (use.processes, use.memory, round(use.cpu, 2), round(use.percent, 2))))

@@ -1,0 +1,63 @@
+"""svwait: wait until services are up, ready, down, restarted, or without a supervise.
+
+Usage:
+  svwait (-u | -U | -d | -r | -x) [-t SECONDS] [-o] DIR...
+  svwait -h | --help | --version
+
+Options:
+  -u          until they run
+  -U          until they run and are ready; of one that does not say so (notify, notification_fd): until it runs
+  -d          until they do not run
+  -r          until they have been started after svwait was
+  -x          until no supervise runs there
+  -t SECONDS  at most so long (default: for ever)
+  -o          until one of them is so, not all
+  -h, --help  this text
+  --version   the version
+
+DIR is a status directory, or the name of a service.
+Exit codes: 0 it is so; 99 the time is over; 100 wrong usage, or there is no such service; 111 it can't come true any
+more, because supervise has given up or ended, or the system refused.
+"""
+
+from __future__ import annotations
+
+from supervise.client import ClientError, Service, TimeLimit
+from supervise.client.conditions import CONDITIONS
+from supervise.client.wait import look, outcomes
+from supervise.programs.program import complain, parse, run, seconds
+
+_CONDITION = {"-u": "up", "-U": "ready", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
+
+
+def main() -> int:
+    """The console script; the exit code."""
+    return run("svwait", _main)
+
+
+def _main(argv: list[str]) -> int:
+    args = parse("svwait", str(__doc__), argv)
+    if args is None:
+        return 0
+    limit = seconds("-t", args["-t"]) if args["-t"] is not None else None
+    condition = CONDITIONS[next(name for option, name in _CONDITION.items() if args[option])]
+    failures: list[ClientError] = []
+    pending = {}
+    for directory in args["DIR"]:
+        try:
+            service = Service(directory)
+            pending[service] = (look(service, condition), condition)
+        except ClientError as why:
+            if not args["-o"]:
+                raise
+            failures.append(why)
+    for _, outcome in outcomes(pending, limit):
+        if isinstance(outcome, ClientError):
+            failures.append(outcome)
+            if not args["-o"] and not isinstance(outcome, TimeLimit):
+                break  # all of them can't be any more
+        elif args["-o"]:
+            return 0
+    for failure in failures:
+        complain("svwait", failure)
+    return max((failure.exit_code for failure in failures), default=0)

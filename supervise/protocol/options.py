@@ -1,0 +1,133 @@
+"""What the command line says, as the daemon is told it: words that end in NUL.
+
+What lives here: the two directions of that.  What does not: what users type (supervise.py).
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+SYSTEM = 111  # the exit code for "the system refused"
+
+_FLAGS = ("foreground", "resume", "exit_with_service", "trial")
+_LAUNCHER = b"__PYVENV_LAUNCHER__"
+
+
+class Options:
+    """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words.
+
+    `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
+    `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
+    """
+
+    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover", "variables")
+
+    def __init__(
+        self,
+        path: str,
+        command: list[str],
+        conf: str = "supervise.conf",
+        conf_named: bool = False,
+        script: list[str] | None = None,
+        reset: int | None = None,
+        foreground: bool = False,
+        resume: bool = False,
+        exit_with_service: bool = False,
+        trial: bool = False,
+        handover: str = "",
+        variables: dict[bytes, bytes] | None = None,
+    ) -> None:
+        self.path = path
+        self.command = command
+        self.conf = conf
+        self.conf_named = conf_named
+        self.script = script or []
+        self.reset = reset
+        self.foreground = foreground
+        self.resume = resume
+        self.exit_with_service = exit_with_service
+        self.trial = trial
+        self.handover = handover
+        self.variables = variables or {}
+
+    def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
+        """The same, for the supervise that is to replace this one; `fields`: what this one knows."""
+        from supervise.protocol import state  # which reading a command line can do without
+
+        return self._with(trial, state.encode(fields).decode("ascii"))
+
+    def without_handover(self) -> Options:
+        """The same, without what the supervise knew that was replaced."""
+        return self._with(False, "")
+
+    def _with(self, trial: bool, handover: str) -> Options:
+        copy = Options(self.path, self.command)
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.trial, copy.handover = trial, handover
+        return copy
+
+    def encode(self) -> bytes:
+        """The bytes that `decode` reads."""
+        words = [self.path, f"{'conf' if self.conf_named else 'default-conf'}={self.conf}"]
+        words += [f"script={word}" for word in self.script]
+        if self.reset is not None:
+            words.append(f"reset={self.reset}")
+        words += [flag for flag in _FLAGS if getattr(self, flag)]
+        words += [f"variable={os.fsdecode(name)}={os.fsdecode(value)}" for name, value in self.variables.items()]
+        if self.handover:
+            words.append(f"handover={self.handover}")
+        return b"".join(os.fsencode(word) + b"\0" for word in [*words, "--", *self.command])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Options:
+        """Read what `encode` made."""
+        words = [os.fsdecode(word) for word in data.split(b"\0")[:-1]]
+        end = words.index("--", 1)
+        options = cls(words[0], words[end + 1 :])
+        for word in words[1:end]:
+            key, _, value = word.partition("=")
+            if key in ("conf", "default-conf"):
+                options.conf, options.conf_named = value, key == "conf"
+            elif key == "script":
+                options.script.append(value)
+            elif key == "reset":
+                options.reset = int(value)
+            elif key == "variable":
+                name, _, its = os.fsencode(value).partition(b"=")
+                options.variables[name] = its
+            elif key == "handover":
+                options.handover = value
+            elif key in _FLAGS:
+                setattr(options, key, True)
+        return options
+
+
+def environment() -> dict[bytes, bytes]:
+    """The environment exactly as the caller gave it.
+
+    os.environ is not that: in the C locale Python sets LC_CTYPE in it (PEP 538), and programs started from here
+    would behave other than those the caller starts himself.
+    """
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as block:
+            data = block.readall()
+    except OSError:
+        return dict(os.environb)
+    pairs = (entry.partition(b"=") for entry in (data or b"").split(b"\0"))
+    return {name: value for name, equals, value in pairs if name and equals}
+
+
+def set_apart(env: Mapping[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """An environment without what is for Python, and that.
+
+    Isolated as it may be (-I), Python 3.11 to 3.13 take the place of their standard library from a pyvenv.cfg beside
+    what PYTHONEXECUTABLE or __PYVENV_LAUNCHER__ names.
+    """
+    apart = {name: value for name, value in env.items() if name.startswith(b"PYTHON") or name == _LAUNCHER}
+    return {name: value for name, value in env.items() if name not in apart}, apart

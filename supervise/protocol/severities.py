@@ -1,0 +1,3 @@
+"""How bad it is: the severities of lines in supervise.log (notices) and supervise.log.wf (the others)."""
+
+NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"

@@ -1,0 +1,32 @@
+"""What is said to the caller of a program: one line, whatever is in it.
+
+supervise: fatal: cannot lock status/app/lock: held by pid 4711
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def one_line(text: str) -> str:
+    """The text without anything that could end a line or disturb a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def say(program: str, severity: str, text: str) -> None:
+    """Write a line to standard error; where there is none, nobody is told."""
+    try:
+        os.write(2, f"{program}: {severity}: {one_line(text)}\n".encode("utf-8", "backslashreplace"))
+    except OSError:
+        pass
+
+
+def origin(why: BaseException) -> str:
+    """An exception and the line it came from, in one line."""
+    trace = why.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    return f"{type(why).__name__}: {why}{place}"

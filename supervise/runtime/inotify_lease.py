@@ -1,0 +1,130 @@
+"""Noticing changes of a file through inotify, without carrying what that takes.
+
+pyinotify, with all that it imports, would nearly double the memory of every supervise (measured: 5.4 MB become
+10.6), and importing it would hold the loop up for 20 ms.  So it is used by a helper (inotify_helper.py) that sets
+the watches, sends the inotify descriptor back over a socket, and ends.  Here the descriptor is only waited for:
+any event means "look again".  Where the path then leads elsewhere, a new helper sets new watches.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.system import helper
+from supervise.system.spawn import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from supervise.config.file import Watched
+    from supervise.protocol.exitstatus import ExitStatus
+
+PATIENCE = 30.0  # seconds for a helper to answer
+SETTLE = 0.05  # seconds from an event to looking: an editor makes several at once
+_BIGGEST = 65536
+
+
+class Watch:
+    """The watches on one plan (see file.py).  `fd` is what to wait for, -1 when there is nothing."""
+
+    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int]) -> None:
+        self._env = env
+        self._ignored = ignored
+        self.plan: tuple[Watched, ...] | None = None
+        self.fd = -1
+        self._answer: object | None = None  # the socket, while a helper is at work
+        self._helper = 0  # its pid
+        self._silent = False  # it ended without a word, and how it ended is not known yet
+        self._how: ExitStatus | None = None  # how it ended, where that is known before its answer was taken
+
+    @property
+    def arming(self) -> bool:
+        """A helper is at work: `fd` is its socket."""
+        return self._answer is not None
+
+    def arm(self, plan: tuple[Watched, ...]) -> None:
+        """Set the watches of a plan in place of those there are.  Raises OSError.
+
+        The descriptor there was is closed first: at the kernel's limit of inotify instances, 128 a user, the
+        new one could not be had beside it.
+        """
+        import _socket  # not `socket`, for the memory; and only where something is watched
+
+        self.close()
+        self._silent, self._how = False, None
+        ours, its = _socket.socketpair()
+        try:
+            words = [f"{kind}:{path}" for path, kind, _, _ in plan]
+            self._helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            its.close()
+        self._answer, self.plan = ours, plan
+        self.fd = ours.fileno()
+
+    def answer(self) -> str | None:
+        """Take the helper's answer, when `fd` is readable while arming.  What went wrong, or None.
+
+        Nothing, where only its end can tell: `ended` does then.
+        """
+        import _socket
+
+        socket = self._answer
+        assert isinstance(socket, _socket.socket)
+        size = 4  # a descriptor is an int
+        try:
+            data, ancillary, _, _ = socket.recvmsg(_BIGGEST, _socket.CMSG_SPACE(size), _socket.MSG_CMSG_CLOEXEC)
+        except OSError as why:
+            data, ancillary = str(why.strerror).encode(), []
+        socket.close()
+        self._answer, self.fd = None, -1
+        for level, kind, content in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.fd = int.from_bytes(content[:size], sys.byteorder)
+                os.set_blocking(self.fd, False)
+        if data == b"ok" and self.fd >= 0:
+            return None
+        if data and data != b"ok":
+            return data.decode("utf-8", "replace")
+        self._silent = self._how is None
+        return _came_to_grief(self._how) if self._how else ""
+
+    def ended(self, pid: int, how: ExitStatus) -> str | None:
+        """A child has ended.  What went wrong, if it is the helper, and has not answered; else None."""
+        if pid != self._helper:
+            return None
+        self._helper = 0
+        if self._silent:
+            self._silent = False
+            return _came_to_grief(how)
+        self._how = how
+        return None
+
+    def give_up(self) -> None:
+        """End a helper that does not answer."""
+        if self._helper:
+            send(self._helper, "KILL", True)
+        self.close()
+
+    def drain(self) -> None:
+        """Read the events away, when `fd` is readable and not arming."""
+        try:
+            os.read(self.fd, _BIGGEST)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Watch nothing."""
+        if self._answer is not None:
+            self._answer.close()  # type: ignore[attr-defined]
+        elif self.fd >= 0:
+            os.close(self.fd)
+        self._answer, self.fd, self.plan = None, -1, None
+
+
+def _came_to_grief(how: ExitStatus) -> str:
+    return f"the helper that sets the watches {how}"

@@ -1,0 +1,92 @@
+"""The one poll of the loop, and how it waits where the kernel refuses that.
+
+poll(2) fails with ENOMEM, and with EINVAL when there are more descriptors than RLIMIT_NOFILE allows, which somebody
+may have lowered after they were opened (`prlimit --nofile=3:3 --pid PID`).  select(2) knows no such limit, but no
+descriptor beyond 1,023 either, and may want memory as well.  Where it fails, too, there is a pause, and after that
+everything is looked at that could have happened.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from supervise.protocol.severities import NOTICE, WARNING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.runtime.event_log import Log
+
+_PAUSE = 0.05  # seconds
+_LONGEST = 5.0  # seconds until poll(2) is tried again; and what select(2) cannot tell is looked at by then
+
+
+class Poll:
+    """What select.poll() gives, but `poll` never raises, and registering or unregistering twice is no mistake."""
+
+    __slots__ = ("_poll", "_masks", "_log", "_failing")
+
+    def __init__(self, log: Log) -> None:
+        self._poll = select.poll()
+        self._masks: dict[int, int] = {}
+        self._log = log
+        self._failing = False
+
+    def register(self, fd: int, mask: int) -> None:
+        """Wait for this descriptor, too."""
+        self._masks[fd] = mask
+        self._poll.register(fd, mask)
+
+    modify = register
+
+    def unregister(self, fd: int) -> None:
+        """Do not wait for it any more."""
+        if self._masks.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """What is ready, after `timeout` milliseconds at most.
+
+        A descriptor with no events is one of which nothing is known: reading it must not wait.
+        """
+        if self._failing and (timeout is None or timeout > _LONGEST * 1000):
+            timeout = _LONGEST * 1000  # it may be over, which is to be said
+        try:
+            ready = self._poll.poll(timeout)
+        except OSError as why:
+            if not self._failing:
+                self._failing = True
+                self._log.add(WARNING, "cannot wait by poll: %s; waiting otherwise", why.strerror)
+            return self._otherwise(_LONGEST if timeout is None else min(timeout / 1000, _LONGEST))
+        if self._failing:
+            self._failing = False
+            self._log.add(NOTICE, "waiting by poll again")
+        return ready
+
+    def _otherwise(self, seconds: float) -> list[tuple[int, int]]:
+        wanted = [fd for fd, mask in self._masks.items() if mask & select.POLLIN]
+        try:
+            return [(fd, select.POLLIN) for fd in select.select(wanted, (), (), seconds)[0]]
+        except (OSError, ValueError):
+            pause(min(seconds, _PAUSE))
+            return [(fd, 0) for fd in wanted]
+
+    def mend(self) -> None:
+        """Wait no more for what is not open any more: poll(2) would return at once, for ever."""
+        for fd in list(self._masks):
+            try:
+                os.fstat(fd)
+            except OSError as why:
+                if why.errno == 9:  # EBADF
+                    self.unregister(fd)
+
+
+def pause(seconds: float) -> None:
+    """Let time pass, for a fault to pass: the loop has nothing better to do."""
+    try:
+        select.poll().poll(seconds * 1000)
+    except OSError:
+        try:
+            select.select((), (), (), seconds)
+        except OSError:
+            pass

@@ -1,0 +1,274 @@
+"""Keeping `status` and `state` as the machine is, also through times when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from supervise import __version__
+from supervise.config.restrictions import in_force
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.record import Record, RecordError, decode
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.state import VERSION, encode
+from supervise.protocol.states import CLEANUP, RUNNING
+from supervise.system import start_tag
+from supervise.system.procfs import pid_namespace
+from supervise.system.statusdir import STATE, STATUS, StatusDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from supervise.machine.machine import Machine
+    from supervise.runtime.event_log import Log
+    from supervise.system.pidfd import Process
+    from supervise.system.statusdir import StatusDir
+
+RETRY = 5.0  # seconds at most between tries to write what could not be written
+_FIRST_RETRY = 0.02  # seconds; doubled from one try to the next
+_GIVE_UP = 20  # tries to find out what tells a process from others: it seems to be forbidden
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Recorder:
+    """Writes the record and the state of one service, each when it has changed."""
+
+    def __init__(self, directory: StatusDir, machine: Machine, command: list[str], boot: str, log: Log) -> None:
+        self._directory = directory
+        self._machine = machine
+        self._command = command
+        self._log = log
+        self._boot_id = boot
+        self._where = directory.identity()
+        self._self = os.getpid(), os.getsid(0)
+        self._pid_namespace = pid_namespace()
+        self._pid = 0
+        self._changed_ns = time.time_ns()
+        self._service: dict[str, Any] | None = None
+        self._last_exit: dict[str, Any] | None = None
+        self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
+        self._state: bytes | None = None
+        self._failing: set[str] = set()
+        self._next_mark: int | None = None  # start_tag.py
+        self._foretold: int | None = None  # the same in the state that is on the disk
+        self._marked = -1  # starts that there had been when the mark was given
+        self.upgrades = 0  # how often this process was replaced by another version of supervise
+        self.upgrades_refused = 0
+        self.remains: dict[str, int] | None = None  # the process group of which something is left
+        self.notify_address: str | None = None  # where the service's notifications come to
+        self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
+        self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
+        self.retry_at: float | None = None  # monotonic
+        self._unidentified = 0  # tries in a row
+        self._pause = 0.0  # from the last try to that
+        self.problem = ""  # what could not be written last, and why
+        self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
+        self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
+
+    def inherit(self, fields: dict[str, Any], pid: int) -> None:
+        """Carry on where the supervise that wrote this state was; `pid` is the service's now, 0 for none.
+
+        The record tells when the pid last changed, and that is not now if it is the same.
+        """
+        self._last_exit, self._foretold = fields["last_exit"], fields["next_mark"]
+        self._phase = fields["phase"], fields["phase_time"]
+        self.notify_address = fields["notify_address"]
+        try:
+            record = decode(self._directory.read(STATUS) or b"")
+        except (OSError, StatusDirError, RecordError):
+            return
+        if record.pid == pid:
+            self._pid, self._changed_ns = pid, record.changed_ns
+            service = fields["service"]
+            self._service = service if service and service["pid"] == pid else None
+
+    def move(self) -> None:
+        """This is another process now, which goes on with what it has inherited as a copy (guardian.py)."""
+        self._self = os.getpid(), os.getsid(0)
+
+    def superseded(self) -> bool:
+        """Whether the state is one that the next version has written in the same process."""
+        try:
+            return b'"upgrades": %d,' % (self.upgrades + 1) in (self._directory.read(STATE) or b"")
+        except (OSError, StatusDirError):
+            return False
+
+    def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
+        """The service has ended: for people who ask later how."""
+        self._phase = None, None  # the next one has its own
+        self._last_exit = {
+            "code": how.code,
+            "signal": how.signal,
+            "core": how.core,
+            "failure": how.failure,
+            "planned": planned,
+            "uptime": round(uptime, 3),
+            "time": round(time.time(), 3),
+            "fault": how.fault,
+        }
+
+    def amended(self, how: ExitStatus) -> None:
+        """It has turned out how the service had ended."""
+        if self._last_exit:
+            self._last_exit.update(code=how.code, signal=how.signal, core=how.core)
+
+    @property
+    def exit_code(self) -> int | None:
+        """That of the last exit, as a shell has it, whoever saw it; None: there has been none."""
+        last = self._last_exit
+        return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
+
+    def settle(self, process: Process | None) -> None:
+        """Write what has changed, and what could not be written and is due again.  Never raises."""
+        due = self.retry_at is not None and time.monotonic() >= self.retry_at
+        if due:
+            self.retry_at = None
+        visible = self._machine.visible
+        if visible != self._record or (due and STATUS in self._failing):
+            if visible[3] != self._pid:
+                self._pid, self._changed_ns = visible[3], time.time_ns()
+                self._service = None
+            self._record = visible
+            paused, want, alarms, pid = visible
+            self._write(STATUS, Record(self._changed_ns, paused, want, alarms, pid).encode)
+        if self._service is None and process and self._pid == process.pid and not self._identify(process):
+            # The state that is there foretells this process, and a later supervise finds it by that.
+            self._keep_to_foretold()
+            return
+        self.write_state(due)
+        if STATE in self._failing:
+            self._keep_to_foretold()
+
+    def _identify(self, process: Process) -> bool:
+        """Have what tells the process from others; whether the state can be written."""
+        try:
+            self._service = {**process.identity(), "start_time": self._changed_ns // 1000000 / 1000}
+        except Exception as why:
+            self._failed(STATE, why)
+            self._unidentified += 1
+            if self._unidentified < _GIVE_UP:
+                return False
+            self._service = {**process.unknown_identity(), "start_time": self._changed_ns // 1000000 / 1000}
+        self._unidentified = 0
+        return True
+
+    def foretell(self) -> None:
+        """Have the next start marked, and the mark in the state (takeover.py, rule 3)."""
+        starts = self._machine.totals["starts"]
+        if starts != self._marked and STATE not in self._failing:
+            try:
+                self._next_mark = start_tag.give(starts)
+            except OSError:
+                return  # the mark of the last start stays, in the state and in what is started, until it can be given
+            self._marked = starts
+
+    def _keep_to_foretold(self) -> None:
+        """The state could not be written: what is started bears the mark that the one on the disk foretells."""
+        if self._foretold is None or self._next_mark in (None, self._foretold):
+            return
+        self._marked = -1
+        try:
+            self._next_mark = start_tag.give_again(self._foretold)
+        except OSError:
+            pass  # tried again when the record is settled
+
+    def write_state(self, again: bool = False) -> None:
+        """Write the state if it has changed; if it could not be written, `again`.  Never raises."""
+        self._write(STATE, self._encode, again)
+
+    def _encode(self) -> bytes:
+        return encode(self.fields())
+
+    def last(self) -> Record:
+        """The record as it was written last."""
+        return Record(self._changed_ns, *(self._record or self._machine.visible))
+
+    def moved(self) -> None:
+        """The directory is another one now: what is in there may be older than what was written last."""
+        self._where = self._directory.identity()
+        self._failing.clear()
+        self._pause, self.retry_at, self.failed_by = 0.0, None, 0
+        self.doubt()
+
+    def doubt(self) -> None:
+        """After an error, nobody knows what is in the files: write them."""
+        self._record = self._state = None
+
+    def _write(self, name: str, content: Callable[[], bytes], again: bool = False) -> None:
+        try:
+            data = content()
+            if name == STATE:
+                if data == self._state and not (again and name in self._failing):
+                    return
+                self._state = data
+            self._directory.replace(name, data)
+        except Exception as why:  # also what is no answer of the disk: it is written when that has passed
+            self._failed(name, why)
+            return
+        if name == STATE:
+            self._foretold = self._next_mark
+        if name in self._failing:
+            self._failing.discard(name)
+            if not self._failing:
+                self._pause, self.retry_at, self.failed_by = 0.0, None, 0
+                self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
+
+    def _failed(self, name: str, why: Exception) -> None:
+        text = why.strerror if isinstance(why, OSError) and why.strerror else f"{type(why).__name__}: {why}"
+        self.problem = f"cannot write {self._directory.path}/{name}: {text}"
+        self.failed_by = (why.errno if isinstance(why, OSError) else None) or -1
+        if not self._failing:
+            self._log.add(WARNING, "%s; trying again", self.problem)
+        self._failing.add(name)
+        if self.retry_at is None:
+            self._pause = min(self._pause * 2, RETRY) or _FIRST_RETRY
+            self.retry_at = time.monotonic() + self._pause
+
+    def fields(self) -> dict[str, Any]:
+        """The state, as state.py describes it."""
+        machine = self._machine
+        window = machine.window
+        if machine.phase != self._phase[0]:
+            self._phase = machine.phase, round(time.time(), 3) if machine.phase else None
+        return {
+            "version": VERSION,
+            "supervise_version": __version__,
+            "supervise_pid": self._self[0],
+            "session": self._self[1],
+            "boot_id": self._boot_id,
+            "command": self._command,
+            "machine": machine.state,
+            "wanted": machine.want,
+            "paused": machine.paused,
+            "alarms": machine.alarms,
+            "leaving": machine.leaving,
+            "service": self._service,
+            "remains": self.remains if machine.state == CLEANUP else None,
+            "started_at": machine.started_at,
+            "exited_at": machine.exited_at,
+            "script_exits": machine.exits,
+            "window": {"opened_at": window.opened, "exits": window.exits, "cores": window.cores},
+            "totals": machine.totals,
+            "last_exit": self._last_exit,
+            "gave_up": machine.gave_up,
+            # Of a service that runs it moves with every sign of life, and starts anew in another supervise.
+            "deadline_at": None if machine.state == RUNNING else machine.deadline,
+            "directory": self._where,
+            "next_mark": self._next_mark,
+            "pid_namespace": self._pid_namespace,
+            "upgrades": self.upgrades,
+            "upgrades_refused": self.upgrades_refused,
+            "phase": machine.phase,
+            "phase_time": self._phase[1],
+            "status_text": machine.status_text,
+            "quick_exits": machine.quick_exits,
+            "watchdog": machine.watchdog or None,
+            "fault": machine.fault,
+            "unheard": machine.unheard,
+            "notify_address": self.notify_address,
+            "formers": self.formers,
+            "unsent": self.unsent,
+            "restrictions": in_force(machine.config),
+        }

@@ -1,0 +1,72 @@
+"""Internal errors: a bug, no memory, or an answer of the kernel that nobody has thought of.
+
+Theory of operation
+-------------------
+
+Rule 1.  No such error ends supervise: the service is worth more than our pride.
+Rule 2.  What was going on may be half done.  So after an error the loop puts everything in order from what is true:
+         which processes there are, which descriptors are open, what the two files say (`Supervisor._recover`).
+Rule 3.  An error that comes again must neither take the processor nor fill the log: from one to the next there is a
+         pause, which doubles while they follow each other.  The log bounds itself (event_log.py).
+Rule 4.  An action that failed is tried again after that, TRIES times; more than a fault that passes would need.
+"""
+
+from __future__ import annotations
+
+import time
+
+from supervise.protocol.severities import FATAL
+from supervise.protocol.text import origin
+from supervise.runtime.polling import pause
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.machine.machine import Action
+    from supervise.runtime.event_log import Log
+
+TRIES = 12
+_SHORTEST, _LONGEST = 0.01, 1.0  # seconds
+_CALM = 2.0  # seconds without an error, after which the next is not one of a row
+
+
+class Trouble:
+    """`fresh`: there was an error, and things have not been put in order since."""
+
+    __slots__ = ("fresh", "_log", "_pause", "_last", "_undone", "_tries")
+
+    def __init__(self, log: Log) -> None:
+        self.fresh = False
+        self._log = log
+        self._pause = 0.0
+        self._last = 0.0  # monotonic
+        self._undone: list[Action] = []
+        self._tries = 0
+
+    def note(self, why: BaseException) -> None:
+        """There was an error.  Never raises."""
+        self.fresh = True
+        try:
+            self._log.add(FATAL, "internal error, going on: %s", origin(why))
+        except Exception:
+            pass  # no memory for a line: rule 1
+
+    def redo(self, action: Action) -> None:
+        """An action failed."""
+        self._undone.append(action)
+
+    def rest(self) -> None:
+        """Rule 3."""
+        self.fresh = False
+        now = time.monotonic()
+        row = now - self._last < _CALM
+        self._pause = min(self._pause * 2, _LONGEST) if row else _SHORTEST
+        if not row:
+            self._tries = 0
+        pause(self._pause)
+        self._last = time.monotonic()
+
+    def undone(self) -> list[Action]:
+        """What is to be tried again now (rule 4)."""
+        actions, self._undone = self._undone, []
+        self._tries += 1
+        return actions if self._tries <= TRIES else []

@@ -1,0 +1,49 @@
+"""What the loop could not look at: said, and looked at again until it can be.
+
+A process that could not be looked at (no descriptor left, no memory) is not a process that is gone.  Whoever acts on
+whether it is leaves here what is to be asked again, and does nothing until then.
+"""
+
+from __future__ import annotations
+
+import time
+
+from supervise.protocol.severities import WARNING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Callable
+
+    from supervise.runtime.event_log import Log
+
+_FIRST, _LONGEST = 0.25, 32.0  # seconds to the next look: doubled each time
+
+
+class Doubt:
+    """`due`: when to look again, monotonic; None while nothing is in doubt."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._questions: dict[tuple[str, str], tuple[Callable[..., Iterable[tuple[str, Any]]], tuple[Any, ...]]] = {}
+        self._said: set[str] = set()
+        self._pause = _FIRST
+        self.due: float | None = None
+
+    def about(self, what: str, why: OSError, ask: Callable[..., Iterable[tuple[str, Any]]], *args: Any) -> None:
+        """`what` could not be looked at; `ask(*args)` looks, and gives the events that come of it."""
+        if what not in self._said:
+            self._said.add(what)
+            self._log.add(WARNING, "cannot look at %s: %s; looking again", what, why.strerror)
+        self._questions[what, ask.__name__] = ask, args
+        self.due = time.monotonic() + self._pause
+
+    def ask_again(self) -> list[tuple[str, Any]]:
+        """What comes of it now."""
+        questions, self._questions, self.due = self._questions, {}, None
+        self._pause = min(self._pause * 2, _LONGEST)
+        events = [event for ask, args in questions.values() for event in ask(*args)]
+        self._said &= {what for what, _ in self._questions}
+        if not self._questions:
+            self._pause = _FIRST
+        return events

@@ -1,0 +1,237 @@
+"""Checks of a running service that cannot say itself that it hangs: `check_command`, run again and again.
+
+What lives here: when a check is due, what its end means, what it printed.  What does not: how it is started
+(launcher.py), and waiting: the loop says when `due` is past, `fd` is readable, or the process `pid` was reaped.
+
+Theory of operation
+-------------------
+
+Rule 1.  The first check is due `check_delay` after `begin`, each other `check_interval` after the start of the one
+         before it.  There is one at a time: where one takes longer, the next is due as soon as it has ended.
+Rule 2.  A check that runs for `check_timeout` has failed there and then; it is killed with its process group, and
+         nothing is made of its end.  While it cannot end (a disk or a server that does not answer), no other is
+         started, and each interval is one more failure.
+Rule 3.  `check_failures` in a row are a fault.  A success ends the row, and so does `begin`.  A check that cannot be
+         started is no failure: that is said, once.
+Rule 4.  What a check prints is read as it comes, so that it never waits for us, and little of it is kept.  Its end
+         is the end of its process, not of its output: what it left in the background may hold that open.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.system.descriptors import close
+from supervise.system.spawn import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from supervise.config.config import Config
+    from supervise.protocol.exitstatus import ExitStatus
+    from supervise.runtime.event_log import Log
+
+    class CheckStarter(Protocol):
+        """Starts checks."""
+
+        def check_command(self, argv: tuple[str, ...], pid: int, output: int) -> int | str:
+            """Start one, in a session of its own: its pid, or what went wrong."""
+
+
+_READ = 65536  # bytes at once
+_READS = 16  # at most, when a check has ended: somebody else may still be printing
+_HEAD, _TAIL = 3500, 500  # bytes that are kept of what a check prints: its first and its last
+_SHOWN = 200  # characters of it in the log
+
+
+class Checks:
+    """The checks of a service whose main process is `service`.  `output`: what the last one that failed had printed."""
+
+    def __init__(self, starter: CheckStarter, poll: select.poll, log: Log) -> None:
+        self._starter = starter
+        self._poll = poll
+        self._log = log
+        self._config: Config | None = None  # None: nothing is to be checked now
+        self.service = 0
+        self._begun_at = 0.0
+        self._started_at: float | None = None  # the last check since `begin`
+        self.killed = False  # the one that runs is to end, and its result is of no interest
+        self._again_at = 0.0  # when one that was killed should have ended
+        self._failed = 0  # in a row
+        self._refused = ""  # why the last one could not be started
+        self._head = self._tail = b""
+        self._cut = False
+        self.pid = 0  # of the check that runs; 0: none
+        self.fd = -1  # what it prints is read from here; registered with the poll
+        self.output = ""
+
+    def begin(self, config: Config, pid: int, now: float) -> None:
+        """The service, whose main process is `pid`, is up and ready.  `now` is monotonic, here and below."""
+        self.end()
+        self._config, self.service = config, pid
+        self._begun_at, self._started_at, self._failed = now, None, 0
+        # One of the time before is about to end; it is no failure of this one.
+        self._again_at = now + self._timeout
+
+    def end(self) -> None:
+        """The service is not to be checked: it is down, is being stopped, or paused."""
+        self._config = None
+        self._kill()
+
+    def forget(self) -> None:
+        """The one that was to end is another process's child: nobody will say that it has."""
+        self.pid, self.killed = 0, False
+
+    def configure(self, config: Config, now: float) -> None:
+        """The configuration has changed."""
+        if self._config is None:
+            return
+        if config.check_command != self._config.check_command:
+            # Another question: what the last one's answers were says nothing.
+            self._kill()
+            self._started_at, self._failed = None, 0
+            self._again_at = now + max(config.check_timeout, 1)
+        self._config = config
+
+    @property
+    def due(self) -> float | None:
+        """Monotonic: when `on_time` has something to do."""
+        config = self._config
+        if config is None or not config.check_command:
+            return None
+        if self.pid and self.killed:
+            return self._again_at
+        if self._started_at is None:
+            return self._begun_at + config.check_delay
+        return self._started_at + (self._timeout if self.pid else max(config.check_interval, 1))
+
+    def on_time(self, now: float) -> str | None:
+        """`due` may be past: start the next check, or kill one that takes too long.  The fault, if that is one."""
+        due, config = self.due, self._config
+        if due is None or config is None or now < due:
+            return None
+        if not self.pid:
+            self._start(now)
+            return None
+        self._read_rest()
+        self._kill()
+        self._again_at = now + max(config.check_interval, 1)
+        return self._failure(config, f"did not end within {self._timeout} seconds")
+
+    def readable(self) -> None:
+        """`fd` is readable: read once."""
+        if self.fd < 0:
+            return
+        try:
+            data = os.read(self.fd, _READ)
+        except BlockingIOError:
+            return
+        if data:
+            self._keep(data)
+        else:
+            self._close()
+
+    def ended(self, how: ExitStatus, now: float) -> str | None:
+        """The check that ran was reaped.  The fault, if that is one."""
+        self._read_rest()
+        self._close()
+        self.pid = 0
+        killed, self.killed = self.killed, False
+        config = self._config
+        if config is None or killed:
+            return None
+        if how.code != 0:
+            return self._failure(config, str(how))
+        if self._failed:
+            self._log.add(NOTICE, "check_command succeeded, after %d that did not", self._failed)
+            self._failed = 0
+        return None
+
+    @property
+    def _timeout(self) -> int:
+        return max(self._config.check_timeout, 1) if self._config else 1
+
+    def _start(self, now: float) -> None:
+        """Start the next check.  Where that fails nothing is known of the service: a typo never ends one."""
+        assert self._config is not None
+        self._started_at = now
+        self._head = self._tail = b""
+        self._cut = False
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as why:
+            self._refuse(str(why.strerror))
+            return
+        try:
+            # Of ours alone: the check need not know what to do when a pipe is full.
+            os.set_blocking(reading, False)
+            result = self._starter.check_command(self._config.check_command, self.service, writing)
+        except BaseException:
+            close(reading)
+            raise
+        finally:
+            close(writing)
+        if isinstance(result, str):
+            close(reading)
+            self._refuse(result)
+            return
+        self._refused = ""
+        self.pid, self.fd = result, reading
+        self._poll.register(reading, select.POLLIN)
+
+    def _refuse(self, why: str) -> None:
+        if why != self._refused:
+            self._refused = why
+            self._log.add(WARNING, "cannot start check_command, so the service is not checked: %s", why)
+
+    def _failure(self, config: Config, what: str) -> str | None:
+        self._failed += 1
+        self.output = self._printed()
+        needed = max(config.check_failures, 1)
+        line = self.output.strip().partition("\n")[0][:_SHOWN].rstrip()
+        more = f": {line}" if line else ""
+        self._log.add(NOTICE, "check_command %s (%d of %d)%s", what, self._failed, needed, more)
+        return f"unhealthy: check_command {what}" if self._failed >= needed else None
+
+    def _kill(self) -> None:
+        """Have the one that runs end, if one does."""
+        if self.pid:
+            # All of its group; as long as it has not been reaped, that has its number.
+            send(self.pid, "KILL", True)
+            self.killed = True
+        self._close()
+
+    # What it prints.
+
+    def _keep(self, data: bytes) -> None:
+        room = _HEAD - len(self._head)
+        self._head += data[:room]
+        rest = self._tail + data[room:]
+        self._cut |= len(rest) > _TAIL
+        self._tail = rest[-_TAIL:]
+
+    def _printed(self) -> str:
+        gap = b"\n...\n" if self._cut else b""
+        return (self._head + gap + self._tail).decode("utf-8", "replace")
+
+    def _read_rest(self) -> None:
+        """Read what is there, and no more: somebody may never stop printing."""
+        for _ in range(_READS):
+            if self.fd < 0:
+                return
+            try:
+                data = os.read(self.fd, _READ)
+            except OSError:
+                return  # no more now; and what it printed matters less than that it has ended
+            if not data:
+                return
+            self._keep(data)
+
+    def _close(self) -> None:
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            self._poll.unregister(fd)
+            close(fd)

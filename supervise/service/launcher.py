@@ -1,0 +1,251 @@
+"""Starting the service, its restart script and its health check, with their output where it belongs.
+
+What a configuration means for a start is worked out when it comes, not on the way to a restart.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+
+from supervise.config.config import Config
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.system.descriptors import close
+from supervise.system.spawn import HELPER, append_to, inherit, spawn, why_not
+from supervise.system.statusdir import STDERR, STDOUT, StatusDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from supervise.protocol.options import Options
+    from supervise.runtime.event_log import Log
+    from supervise.system.spawn import Descriptor
+    from supervise.system.statusdir import StatusDir
+
+_OURS = (b"SUPERVISE_SERVICE", b"SUPERVISE_STATUS_DIR")  # takeover.py finds the service by them
+_NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"
+
+_NOT_LOADED = "another version of supervise is installed: the letter e brings in what this configuration takes"
+
+
+class StartError(Exception):
+    """The service cannot be started; the message says why."""
+
+
+class Starter:
+    """Starts the processes of one service.
+
+    `config` is what governs the next start.  So are these, for a service that tells when it is ready: `notify_socket`,
+    the address that it gets as NOTIFY_SOCKET, empty for none; `watchdog_usec`, then its WATCHDOG_USEC, 0 for none;
+    `notification`, the end of a pipe that it gets as the descriptor `notification_fd` of the configuration, or -1.
+    `blocked` says why nothing of the service is to be started; empty if it is.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        directory: StatusDir,
+        env: dict[bytes, bytes],
+        ignored: list[int],
+        log: Log,
+        config: Config | None = None,
+    ) -> None:
+        """`env` is the service's but for what the configuration changes in it; `ignored` as spawn.py says."""
+        self._options = options
+        self._directory = directory
+        self._env = env
+        self._ignored = ignored
+        self._log = log
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._warned: set[str] = set()
+        self.notify_socket = ""
+        self.watchdog_usec = 0
+        self.notification = -1
+        self.blocked = ""
+        self.config = config or Config()
+
+    @property
+    def config(self) -> Config:
+        """The configuration that governs the next start."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        self._config = config
+        # Back to the bytes that parser.py has read.
+        pairs = (tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in config.environment)
+        said = {name: value for name, value in pairs if name not in _OURS}
+        self._service_env = {**self._env, **said} if said else self._env
+        first = append_to(*self._directory.output(STDOUT), 1)
+        second = inherit(1, 2) if config.redirect_stderr else append_to(*self._directory.output(STDERR), 2)
+        self._outputs = [first, second]
+        # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
+        self._by_fork = self.needs_fork(config)
+
+    def govern(self, config: Config) -> None:
+        """Have this govern the next start; there is none if the configuration blocks, or what it takes is not there."""
+        self.config = config
+        self.blocked = config.blocked or (_NOT_LOADED if self._by_fork and not self.can_fork else "")
+
+    @staticmethod
+    def needs_fork(config: Config) -> bool:
+        """Whether a start under this configuration takes more than posix_spawn can do."""
+        own_path = any(name == "PATH" for name, _ in config.environment)
+        return bool(config.user or config.group or config.directory or config.umask is not None or own_path)
+
+    @property
+    def can_fork(self) -> bool:
+        """Whether what such a start takes is imported."""
+        return "supervise.service.spawn_as" in sys.modules
+
+    def complete(self) -> None:
+        """Import that: later the files of this package may be another version's."""
+        from supervise.service import spawn_as  # noqa: F401
+
+    def check(self) -> None:
+        """See that what the service will print can be written.  Raises StartError; later that is a warning only."""
+        for name in (STDOUT,) if self._config.redirect_stderr else (STDOUT, STDERR):
+            try:
+                close(self._directory.open_output(name))
+            except StatusDirError as why:
+                raise StartError(str(why)) from None
+
+    # The service.
+
+    def service(self) -> int | ExitStatus:
+        """Start the service: its pid, or why not."""
+        if self.blocked:
+            return ExitStatus(failure=self.blocked)
+        env = self._with_notification() if self.notify_socket else self._service_env
+        if self.notification < 0:
+            result = self._start_service(env, [])
+        else:
+            result = self._start_notifying(env, self.notification, self._config.notification_fd)
+        if isinstance(result, str):
+            return ExitStatus(failure=result)
+        # Both of us are runnable now, perhaps on one processor: what is left to do here can wait.
+        try:
+            os.sched_yield()
+        except OSError:
+            pass  # there is a process now, whatever else fails
+        return result
+
+    def _start_notifying(self, env: Mapping[bytes, bytes], ours: int, its: int) -> int | str:
+        # A descriptor that is made a duplicate of itself would be closed by the exec, but for newer C libraries.
+        copy = -1
+        try:
+            if ours == its:
+                ours = copy = os.dup(ours)
+            return self._start_service(env, [inherit(ours, its)])
+        except OSError as why:
+            return f"cannot give it descriptor {its}: {why.strerror}"
+        finally:
+            if copy >= 0:
+                close(copy)
+
+    def _start_service(self, env: Mapping[bytes, bytes], more: list[Descriptor]) -> int | str:
+        """`more` comes last: it may take the number of a descriptor that is needed on the way, the directory's too."""
+        # In a directory of another user's, what it would be appended to is looked at first.
+        if not self._by_fork and not self._directory.foreign:
+            try:
+                return spawn(self._options.command, env, self._ignored, self._outputs + more)
+            except (OSError, ValueError):
+                pass  # the program, or one of the files?
+        return self._with_outputs(self._options.command, env, more)
+
+    def _with_notification(self) -> dict[bytes, bytes]:
+        env = {**self._service_env, _NOTIFY_SOCKET: os.fsencode(self.notify_socket)}
+        env.pop(_WATCHDOG_PID, None)
+        env.pop(_WATCHDOG_USEC, None)
+        if self.watchdog_usec:
+            env[_WATCHDOG_USEC] = b"%d" % self.watchdog_usec
+        return env
+
+    # The programs beside it.
+
+    def script(self, exits: int) -> int | str:
+        """Start the restart script, told how many times the service has exited: its pid, or what went wrong.
+
+        It is the administrator's, not the service's: nothing of `config` is for it.
+        """
+        env = {**self._env, HELPER: _unique()}
+        pid = self._with_outputs([*self._options.script, str(exits)], env, [], script=True)
+        if isinstance(pid, str):
+            return f"cannot run the restart script: {pid}"
+        self._log.add(NOTICE, "restart script started (pid %d), exits: %d", pid, exits)
+        return pid
+
+    def check_command(self, argv: tuple[str, ...], pid: int, output: int) -> int | str:
+        """Start the health check of the service's process `pid`: its own pid, or what went wrong.
+
+        It sees what the service sees, as the same user and in the same directory, and prints to the descriptor
+        `output`; but it is not of the service's process group, nor of supervise's session, and cannot speak for it.
+        """
+        if self.blocked:
+            return self.blocked
+        env = {**self._service_env, b"SUPERVISE_PID": b"%d" % pid, HELPER: _unique()}
+        for name in (_NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID):
+            env.pop(name, None)
+        words = [os.fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
+        descriptors = [inherit(self._null, 0), inherit(output, 1), inherit(output, 2)]
+        return self._execute(words, env, descriptors, session=True, by_fork=self._by_fork)
+
+    # Step by step.
+
+    def _with_outputs(
+        self, argv: list[str], env: Mapping[bytes, bytes], more: list[Descriptor], script: bool = False
+    ) -> int | str:
+        """What cannot be opened is replaced by nothing, what went wrong is told."""
+        outputs = [self._output(STDOUT)]
+        outputs.append(outputs[0] if self._config.redirect_stderr and not script else self._output(STDERR))
+        descriptors = [inherit(outputs[0], 1), inherit(outputs[1], 2), *more]
+        try:
+            return self._execute(argv, env, descriptors, script, self._by_fork and not script)
+        finally:
+            for fd in set(outputs) - {self._null}:
+                close(fd)
+
+    def _execute(
+        self,
+        argv: list[str],
+        env: Mapping[bytes, bytes],
+        descriptors: list[Descriptor],
+        session: bool,
+        by_fork: bool,
+    ) -> int | str:
+        """Start a program in its own session, or else its own process group."""
+        if by_fork:
+            from supervise.service.spawn_as import spawn_as
+
+            return spawn_as(
+                self._config, argv, env, self._ignored, descriptors, session, terminal=self._options.foreground
+            )
+        try:
+            return spawn(argv, env, self._ignored, descriptors, session)
+        except OSError as why:
+            if why.errno == errno.EBADF:  # beyond the limit of open files
+                return f"cannot give it descriptor {self._config.notification_fd}: {why.strerror}"
+            return why_not(argv[0], why, env)
+        except ValueError as why:
+            return f"{argv[0]!r}: {why}"
+
+    def _output(self, name: str) -> int:
+        """Where a program prints to: the file, or nowhere, with one warning, while that cannot be opened."""
+        try:
+            fd = self._directory.open_output(name)
+        except StatusDirError as why:
+            if name not in self._warned:
+                self._warned.add(name)
+                self._log.add(WARNING, "%s; what the service prints there is lost", why)
+            return self._null
+        self._warned.discard(name)
+        return fd
+
+
+def _unique() -> bytes:
+    """What tells the processes of one helper from those of any other, and from the service's."""
+    return b"%d" % time.monotonic_ns()

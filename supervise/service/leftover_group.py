@@ -1,0 +1,116 @@
+"""What is left of a service when its main process has ended: its process group, and where that is asked for, orphans.
+
+Theory of operation
+-------------------
+
+Rule 1.  A process group has its number as long as anybody is in it, zombies included, so a signal to it goes, while
+         somebody of this session is in it, to nobody else.
+Rule 2.  Its end is awaited through one of its processes, by pidfd; when that has ended, the next is looked for.  What
+         is ours to reap also tells by SIGCHLD.
+Rule 3.  An orphan has become supervise's child, so its number is its own until supervise reaps it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+
+from supervise.system import start_tag
+from supervise.system.members import group_members
+from supervise.system.pidfd import proc_is_ours
+from supervise.system.spawn import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+def empty(group: int) -> bool:
+    """Whether a process group has nobody in it, zombies aside or not: cheap, and sure only if it says yes."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # another user's
+    return False
+
+
+def of_start(number: int, pids: list[int], starts: int | None = None) -> list[int]:
+    """Those that come from the start with this number, if processes are marked here.
+
+    `starts`: how many there have been by now, if it is not the last.
+    One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
+    that could be the main process.
+    """
+    told = start_tag.tells(number) and start_tag.of(os.getpid()) == start_tag.mark_of_start((starts or number) + 1)
+    if not told:
+        return pids
+    mark = start_tag.mark_of_start(number)
+    return [pid for pid in pids if start_tag.of(pid) == mark]
+
+
+class Remains:
+    """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
+
+    def __init__(
+        self, group: int, session: int, poll: select.poll, orphans: Callable[[], list[int]] | None = None
+    ) -> None:
+        """`orphans`: who else is left."""
+        self.group, self.session = group, session
+        self._orphans = orphans
+        self._poll = poll
+        self.fd = -1
+
+    def also(self, orphans: Callable[[], list[int]]) -> None:
+        """Who else is left, from now on."""
+        self._orphans = orphans
+
+    def pids(self) -> list[int]:
+        """Who is left.  Raises OSError: nobody could look."""
+        members = self._members()
+        return members + self._others(members)
+
+    def _members(self) -> list[int]:
+        if empty(self.group):
+            return []
+        # Where nobody can say who is in it, its number stands for all.
+        return group_members(self.group, self.session) if proc_is_ours() else [self.group]
+
+    def _others(self, members: list[int]) -> list[int]:
+        return [pid for pid in self._orphans() if pid not in members] if self._orphans else []
+
+    def tell(self, name: str) -> list[str]:
+        """Send what is left a signal, and let it go on if it is paused.  What went wrong.  Raises OSError."""
+        members = self._members()
+        targets = [(self.group, True)] if members else []
+        targets += [(pid, False) for pid in self._others(members)]
+        problems = [send(pid, name, group) for pid, group in targets]
+        for pid, group in targets:
+            send(pid, "CONT", group)
+        return [problem for problem in problems if problem]
+
+    def gone(self) -> bool:
+        """Whether nobody is left; if somebody is, `fd` will tell when that may have changed.
+
+        Raises OSError: nobody could look, and nothing will tell.
+        """
+        self.let_go()
+        for pid in self.pids():
+            try:
+                self.fd = os.pidfd_open(pid)
+            except OSError as why:
+                if why.errno not in (errno.ESRCH, errno.ENOSYS):
+                    raise
+                continue  # it has ended just now, or the kernel has no pidfds: then SIGCHLD and the deadline tell
+            self._poll.register(self.fd, select.POLLIN)
+            return False
+        return not self.pids()
+
+    def let_go(self) -> None:
+        """Wait for nobody."""
+        if self.fd >= 0:
+            self._poll.unregister(self.fd)
+            os.close(self.fd)
+            self.fd = -1

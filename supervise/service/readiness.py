@@ -1,0 +1,262 @@
+"""What the service says of itself: datagrams to its NOTIFY_SOCKET, or a line on a descriptor as s6 has it.
+
+What lives here: where to listen, and when, and whom to believe.  What does not: whose message it is (senders.py), and
+what follows (on_liveness.py).
+
+A line on `notification_fd` means that the service is ready; what follows it is not read.  That pipe does not outlive
+supervise; the socket does, for its address is the same in the next.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+
+from supervise.protocol import sdnotify
+from supervise.protocol.severities import WARNING
+from supervise.protocol.states import MAIN, SAYS_READY
+from supervise.service.notify_socket import Listener
+from supervise.service.senders import Senders
+from supervise.system.statusdir import NOTIFY, StatusDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable
+
+    from supervise.config.config import Config
+    from supervise.runtime.event_log import Log
+    from supervise.system.statusdir import StatusDir
+
+FORMER = "notify_former"  # and a number: what an upgrade calls their descriptors
+_QUIET = 10.0  # seconds between two complaints of a kind about what was dropped
+# Messages at a time: what one of the service costs, one of a stranger who had to be looked at, or one more of him.
+_AT_ONCE, _OWN, _LOOK, _MORE = 256, 8, 8, 1
+_BARRIER = b"BARRIER=1"  # rule 5 of notify_socket.py
+
+
+class Hearing:
+    """The ears of one supervise; the descriptors are registered with the loop's poll."""
+
+    def __init__(self, directory: StatusDir, poll: select.poll, log: Log) -> None:
+        self._directory = directory
+        self._poll = poll
+        self._log = log
+        self._listener: Listener | None = None
+        self._formers: list[Listener] = []  # lost their names, but not those who are connected to them
+        self._senders = Senders()
+        self._quiet_until: dict[str, float] = {}  # kind of complaint -> until when there is no other
+        self._dropped: dict[str, int] = {}
+        self.resume_at: float | None = None  # monotonic: until when the socket is left alone
+        self.socket = -1
+        self.pipe = -1
+
+    # The socket.
+
+    def listen(self, config: Config, path: bytes, address: str | None) -> str:
+        """Have a socket for a service whose status directory is at `path`: its address, "" if it cannot be had.
+
+        `address` is where an earlier supervise of this directory listened.
+        """
+        # A service of root's may become somebody else by itself.
+        other_user = bool(config.user) or os.geteuid() == 0
+        if self._listener and self._listener.suits(other_user):
+            return self._listener.address
+        self._close_listener()
+        try:
+            self._listener = Listener(self._directory, path, other_user, address)
+        except (OSError, StatusDirError) as why:
+            reason = why.strerror if isinstance(why, OSError) else why  # without a number before it
+            self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
+            return ""
+        self._attend(self._listener)
+        return self._listener.address
+
+    def is_named(self) -> bool:
+        """Whether the socket can be found by its address.  Raises OSError: nobody knows."""
+        if not self._listener or self._listener.abstract:
+            return True
+        try:
+            return stat.S_ISSOCK(os.lstat(NOTIFY, dir_fd=self._directory.fd).st_mode)
+        except FileNotFoundError:
+            return False
+
+    def moved(self, path: bytes, old: int | None) -> None:
+        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        listener = self._listener
+        if not listener or listener.abstract:
+            return
+        try:
+            if old is not None:
+                # It stays the one that senders are connected to.
+                os.rename(NOTIFY, NOTIFY, src_dir_fd=old, dst_dir_fd=self._directory.fd)
+                return
+        except OSError:
+            pass  # it had been removed there, or is on another file system
+        try:
+            made = Listener(self._directory, path, False, listener.address)
+        except (OSError, StatusDirError) as why:
+            reason = why.strerror if isinstance(why, OSError) else why
+            self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
+            return
+        self._formers.append(listener)
+        if self.resume_at is not None:
+            self._pause(0)
+        self._attend(made)
+
+    def is_socket(self, fd: int) -> bool:
+        """Whether a descriptor is one that the service may speak to."""
+        return fd == self.socket or fd in self.formers()
+
+    def formers(self) -> list[int]:
+        """The descriptors of sockets that were at the address before."""
+        return [listener.fd for listener in self._formers]
+
+    def attach(self, fds: dict[str, int], address: str | None) -> None:
+        """Listen on the descriptors of the supervise that this one replaces in the same process."""
+        if fds.get("notify", -1) >= 0 and address:
+            self._attend(Listener.attach(fds["notify"], address))
+        for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
+            self._formers.append(Listener.attach(former, address or ""))
+            self._poll.register(former, select.POLLIN)
+        if fds.get("notification", -1) >= 0:
+            self.pipe = fds["notification"]
+            self._poll.register(self.pipe, select.POLLIN)
+
+    def _attend(self, listener: Listener) -> None:
+        self._listener, self.socket = listener, listener.fd
+        self._poll.register(self.socket, select.POLLIN)
+
+    def heard(
+        self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
+    ) -> Iterator[tuple[str, Any, int]]:
+        """What processes of the service have said: events, their values, and the sender's pid.
+
+        From former main processes only who is to succeed them.  Each event is to be dealt with before the next is
+        asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
+        process just now; `all`: not only a portion, but whatever had come when it was asked.
+        """
+        for listener in self._formers:
+            yield from self._received(listener, main, is_member, is_former, all)
+        if self._listener:
+            yield from self._received(self._listener, main, is_member, is_former, all)
+
+    def _received(
+        self,
+        listener: Listener,
+        main: Callable[[], int],
+        is_member: Callable[[int], bool],
+        is_former: Callable[[int], bool],
+        all: bool,
+    ) -> Iterator[tuple[str, Any, int]]:
+        cost = strangers = 0
+        for pid, uid, data in listener.receive(max(listener.queue, _AT_ONCE)):
+            if data.strip() == _BARRIER:
+                cost += _MORE
+            else:
+                believed = self._senders.judge(pid, uid, main(), is_member)
+                cost += _OWN if believed else _LOOK if self._senders.looked else _MORE
+                if believed:
+                    yield from self._read(pid, data, is_former)
+                else:
+                    strangers += 1
+                    self._drop(pid, uid, data, believed)
+            if cost >= _AT_ONCE and not all:
+                break
+        if listener is self._listener:
+            self._pause(strangers)
+
+    def _read(self, pid: int, data: bytes, is_former: Callable[[int], bool]) -> Iterator[tuple[str, Any, int]]:
+        said, complaints = sdnotify.parse(data)
+        for complaint in complaints:
+            self._complain(["malformed"], f"notification of pid {pid}: {complaint}")
+        for event, value in said:
+            if event == MAIN or not is_former(pid):
+                yield event, value, pid
+
+    def _drop(self, pid: int, uid: int, data: bytes, believed: bool | None) -> None:
+        whose = f"of pid {pid} (uid {uid})"
+        if believed is None:
+            # What has gone wrong with a READY is not to be hidden by a STATUS before it.
+            kinds = sdnotify.kinds(data)
+            why = "its sender is gone or hidden, and nobody can tell whose process it was"
+            self._complain(kinds, f"dropped a notification ({', '.join(kinds)}) {whose}: {why}")
+        else:
+            self._complain(["stranger"], f"dropped a notification {whose}: not a process of this service")
+
+    def _complain(self, kinds: list[str], text: str) -> None:
+        """Whoever sends a thousand of them does not fill the log."""
+        now = time.monotonic()
+        if all(now < self._quiet_until.get(kind, 0.0) for kind in kinds):
+            self._dropped[kinds[0]] = self._dropped.get(kinds[0], 0) + 1
+            return
+        dropped = sum(self._dropped.pop(kind, 0) for kind in kinds)
+        self._quiet_until.update(dict.fromkeys(kinds, now + _QUIET))
+        self._log.add(WARNING, "%s%s", text, f" (and {dropped} more since the last)" if dropped else "")
+
+    def _pause(self, strangers: int) -> None:
+        """Leave the socket alone for a while, or do so no longer."""
+        seconds = self._senders.pause_after(strangers)
+        if seconds and self.resume_at is None:
+            self._poll.unregister(self.socket)
+        elif not seconds and self.resume_at is not None:
+            self._poll.register(self.socket, select.POLLIN)
+        self.resume_at = time.monotonic() + seconds if seconds else None
+
+    # The pipe.
+
+    def open_pipe(self) -> int:
+        """The end of a new pipe that the next process of the service writes to; -1 if there can't be one."""
+        self.close_pipe()
+        try:
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+        except OSError as why:
+            self._log.add(WARNING, "no pipe for notification_fd: %s", why.strerror)
+            return -1
+        os.set_blocking(reading, False)
+        self.pipe = reading
+        self._poll.register(reading, select.POLLIN)
+        return writing
+
+    def pipe_readable(self) -> list[tuple[str, Any]]:
+        """Ready, or nothing yet."""
+        if self.pipe < 0:
+            return []
+        try:
+            data = os.read(self.pipe, 4096)
+        except BlockingIOError:
+            return []
+        if data and b"\n" not in data:
+            return []
+        self.close_pipe()
+        return [(SAYS_READY, None)] if data else []
+
+    def close_pipe(self) -> None:
+        """The process that was to write to it has done so, or has ended."""
+        if self.pipe >= 0:
+            self._poll.unregister(self.pipe)
+            os.close(self.pipe)
+            self.pipe = -1
+
+    def close(self) -> None:
+        """Supervise ends, and nobody will listen."""
+        self.close_pipe()
+        self._close_listener()
+
+    def close_formers(self) -> None:
+        """Those who may have been connected have ended."""
+        while self._formers:
+            former = self._formers.pop()
+            self._poll.unregister(former.fd)
+            former.close(remove=False)
+
+    def _close_listener(self) -> None:
+        self.close_formers()
+        if self._listener:
+            if self.resume_at is None:
+                self._poll.unregister(self.socket)
+            self.resume_at = None
+            self._listener.close(remove=True)
+            self._listener, self.socket = None, -1

@@ -1,0 +1,445 @@
+"""What the loop has in its charge: the service's main process, those in its place after it, and what they say.
+
+What lives here: which descriptors and deadlines there are for that, and what events they make.  What does not: what
+follows from them (the state machine), and the parts themselves: successor.py says who the main process is, readiness.py
+what it says, health_check.py whether it is healthy, leftovers.py what is left of it.
+Each part is only there where the configuration asks for it.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.severities import NOTICE
+from supervise.service.doubt import Doubt
+from supervise.service.leftovers import Leftovers
+from supervise.service.parts import Parts
+from supervise.system.descriptors import close
+from supervise.system.members import belongs, in_group
+from supervise.system.pidfd import Process, exit_info
+from supervise.system.spawn import HELPERS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from supervise.machine.machine import Machine
+    from supervise.runtime.event_log import Log
+    from supervise.runtime.status_writer import Recorder
+    from supervise.service.health_check import Checks
+    from supervise.service.launcher import Starter
+    from supervise.service.pidfile import PidFollower
+    from supervise.system.statusdir import StatusDir
+
+    Events = Iterator[tuple[str, Any]]
+
+
+_LEFT = "what is left of the service"
+
+
+class Charge:
+    """The processes of one service.  `process`: its main process, if it runs."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        starter: Starter,
+        recorder: Recorder,
+        directory: StatusDir,
+        env: dict[bytes, bytes],
+        ignored: list[int],
+        poll: select.poll,
+        log: Log,
+    ) -> None:
+        self._machine = machine
+        self._starter = starter
+        self._recorder = recorder
+        self._directory = directory
+        self._env = env
+        self._ignored = ignored
+        self._poll = poll
+        self._log = log
+        self.process: Process | None = None
+        self._session = 0  # of the last main process
+        self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
+        self._outlived: Process | None = None  # a main process whose end need not be that of the service
+        self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
+        self.leftovers = Leftovers(machine, recorder, poll, log, lambda: self.process.pid if self.process else 0)
+        self.parts = Parts(starter, recorder, self.leftovers, directory, env, ignored, poll, log)
+        self._checked = 0  # the main process that is checked
+        self._doubt = Doubt(log)
+
+    # Going on.
+
+    def inherit(self, fields: dict[str, Any]) -> None:
+        """Carry on in the same process; `fields` as the supervise before has handed them over."""
+        descriptors = fields["descriptors"]
+        if self._machine.pid:
+            self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
+        if max(descriptors.get("notify", -1), descriptors.get("notification", -1)) >= 0:
+            self.parts.hear(descriptors, fields["notify_address"])
+
+    def recall(self, fields: dict[str, Any]) -> None:
+        """Know the former main processes that the supervise before knew."""
+        if self.parts.succession and self.process:
+            for identity in fields.get("formers") or []:
+                self._recall(identity)
+
+    def _recall(self, identity: dict[str, Any]) -> list[tuple[str, Any]]:
+        from supervise.supervisor.takeover import named
+
+        try:
+            process = named(identity)
+        except OSError as why:
+            self._doubt.about(f"former main process {identity['pid']}", why, self._recall, identity)
+            return []
+        if process and self.parts.succession:
+            self.parts.succession.recall([process])
+        return []
+
+    def hold(self) -> None:
+        """Have the pidfd that there was no descriptor left for when the process was started.  Raises OSError."""
+        if self.process and self.process.hold():
+            self._poll.register(self.process.fd, select.POLLIN)
+
+    def go_on(self) -> bool:
+        """In a copy of the process whose children they are: none is a child any more.  Whether it can be supervised."""
+        if self.parts.checks:
+            self.parts.checks.forget()
+        return not self.process or self.process.disown(self._machine.paused)
+
+    def descriptors(self) -> dict[str, int]:
+        """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
+        service = self.process.fd if self.process else -1
+        notify, notification = (self.parts.hearing.socket, self.parts.hearing.pipe) if self.parts.hearing else (-1, -1)
+        formers = self.parts.hearing.formers() if self.parts.hearing else []
+        former = {f"notify_former{count}": fd for count, fd in enumerate(formers)}
+        return {"service": service, "notify": notify, "notification": notification, **former}
+
+    def is_named(self) -> bool:
+        """Whether the service still finds the socket that it speaks to.  Raises OSError: nobody knows."""
+        return self.parts.hearing is None or self.parts.hearing.is_named()
+
+    def moved(self, old: int | None = None) -> None:
+        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        if self.parts.hearing:
+            self.parts.hearing.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
+
+    def settle(self) -> None:
+        """After everything urgent: let go of what has ended, and prepare for what may come."""
+        machine = self._machine
+        if machine.pid == 0 and self.process:
+            self._dismiss(self.process)
+            self.process = None
+            if self.parts.succession and machine.state != states.SUCCESSION:
+                self.parts.succession.forget()
+            if self.parts.hearing:
+                self.parts.hearing.close_pipe()
+        elif self.process:
+            self.process.look_again()
+            self._session = self.process.session
+        if machine.state != states.CLEANUP:
+            self.leftovers.let_go()
+        self._recorder.formers = self.parts.succession.identities() if self.parts.succession else []
+        self.prepare()
+        if self.parts.checks:
+            self._check(self.parts.checks)
+
+    def prepare(self) -> None:
+        """Have what is configured, the next start marked, and the mark in the state."""
+        self.parts.equip(self._machine.config)
+        self._recorder.foretell()
+
+    def close(self, leaving: bool = False) -> None:
+        """Supervise ends, `leaving` the service to another or not."""
+        self.end_check()
+        if self.parts.hearing and not leaving:
+            self.parts.hearing.close()
+
+    def end_check(self) -> None:
+        """Nobody will wait for the end of a check that runs; if supervise goes on after all, another is due."""
+        if self.parts.checks:
+            self.parts.checks.end()
+            self._checked = 0
+
+    # Starts.
+
+    def spawn(self) -> int | ExitStatus:
+        """Start the service: its pid, or why not."""
+        fd = self._machine.config.notification_fd
+        if not self.parts.hearing or not fd:
+            return self._starter.service()
+        self._starter.notification = self.parts.hearing.open_pipe()
+        try:
+            return self._starter.service()
+        finally:
+            if self._starter.notification >= 0:
+                close(self._starter.notification)
+            self._starter.notification = -1
+
+    def spawn_ahead(self) -> None:
+        """Start it before the machine asks for it; not where another process may turn out to be the main one."""
+        if self._ahead is not None or (self.parts.succession and self.parts.succession.formers()):
+            return
+        self._ahead = self._starter.service()
+
+    def start(self) -> tuple[str, Any]:
+        """Start the service, unless that has been done; the event that comes of it."""
+        result, self._ahead = self._ahead, None
+        if result is None:
+            self.parts.equip(self._machine.config)
+            result = self.spawn()
+        if isinstance(result, ExitStatus):
+            return states.FAILED, result
+        self.attend(Process(result))  # first of all: what fails from here on, it runs
+        if self.parts.succession:
+            self.parts.succession.forget()
+        if self.parts.hearing:
+            self.parts.hearing.close_formers()
+        if not self._starter.notify_socket:
+            self._recorder.notify_address = None
+        return states.STARTED, result
+
+    def attend(self, process: Process) -> None:
+        """Wait for the end of a new main process; the old one is of no more interest."""
+        if self.process:
+            self._dismiss(self.process)
+        self.process, self._session = process, process.session
+        if process.fd >= 0:
+            self._poll.register(process.fd, select.POLLIN)
+
+    def _dismiss(self, process: Process) -> None:
+        if process.fd >= 0 and process is not self._fading:
+            self._poll.unregister(process.fd)
+            process.close()
+
+    # Ends.
+
+    def ended(self, process: Process) -> Events:
+        """The main process has ended, by its pidfd."""
+        yield from self.heard()  # it may have named its successor
+        if process is not self.process:
+            return
+        process.look_again()
+        how = process.ended()
+        if not process.child and how.unknown:
+            self._fade(process)
+        yield from self._main_ended(process, how)
+
+    def _main_ended(self, process: Process, how: ExitStatus) -> Events:
+        self._session = process.session
+        self.leftovers.after(process)
+        if self.parts.succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
+            starts = self._machine.totals["starts"]
+            follows = self.parts.succession.after(process, how, self._helpers(), starts)
+            if isinstance(follows, Process):
+                self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
+                self._outlived = process
+                yield self._now_main(follows)
+                return
+            if follows is not None:
+                # One of them is to follow; if none does, none is to stay.
+                self.leftovers.after(process, self._candidates)
+                self._outlived = process
+                yield states.ORPHANED, how
+                return
+        yield states.EXITED, how
+
+    def _now_main(self, process: Process) -> tuple[str, Any]:
+        if self.parts.succession:
+            self.parts.succession.succeed(self.process)
+        self.attend(process)
+        return states.MAIN, process.pid
+
+    def _fade(self, process: Process) -> None:
+        """Nobody waits for an exit status; but it is welcome when the kernel has it: the pidfd hangs up then."""
+        if self._fading:
+            former, self._fading = self._fading, None
+            self._dismiss(former)
+        self._fading = process
+        self._poll.modify(process.fd, 0)
+
+    def _amend(self, process: Process) -> Events:
+        how = exit_info(process.fd)
+        self._fading = None
+        self._dismiss(process)
+        if how and process is self._outlived:
+            if how.code != 0 and self._machine.state == states.SUCCESSION:
+                yield states.DESERTED, how
+            else:
+                self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
+        elif how:
+            yield states.AMENDED, (how, process.pid)
+            self._recorder.amended(how)
+
+    def reaped(self, pid: int, how: ExitStatus) -> Events:
+        """A child has ended that is none of supervise's own."""
+        if self.process and pid == self.process.pid and pid == self._machine.pid:
+            process = self.process
+            yield from self.heard()
+            if process is self.process:
+                yield from self._main_ended(process, how)
+        elif self.parts.checks and pid == self.parts.checks.pid:
+            fault = self.parts.checks.ended(how, time.monotonic())
+            if fault:
+                yield states.UNHEALTHY, fault
+        elif self.parts.succession:
+            self.parts.succession.reaped(pid, how)
+
+    def children_gone(self) -> Events:
+        """Children have ended: is anything left of what is waited for?"""
+        try:
+            if self._machine.state == states.CLEANUP and self.leftovers.gone():
+                yield states.CLEARED, None
+                return
+            if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
+                yield states.DESERTED, None
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self.children_gone)
+
+    def _candidates(self) -> list[int]:
+        succession = self.parts.succession
+        return succession.candidates(self._helpers(), self._machine.totals["starts"]) if succession else []
+
+    def _strays(self) -> list[int]:
+        succession = self.parts.succession
+        return succession.strays(self._session, self._machine.totals["starts"]) if succession else []
+
+    # What is left.
+
+    def clear(self, signal: str) -> list[tuple[str, Any]]:
+        """Send a signal to what is left; CLEARED if nothing is."""
+        try:
+            gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self.clear, signal)
+            return []
+        return [(states.CLEARED, None)] if gone else []
+
+    def report_left(self) -> list[tuple[str, Any]]:
+        """Say what is left."""
+        try:
+            self.leftovers.report()
+        except OSError as why:
+            self._doubt.about(_LEFT, why, self.report_left)
+        return []
+
+    # What it says, and what there is to see.
+
+    def heard(self, all: bool = True) -> Events:
+        """What has arrived from the service, in the order in which it came; a portion, if it is not to be `all`."""
+        if self._machine.watchdog and (not self.parts.hearing or self.parts.hearing.socket < 0):
+            yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
+        if not self.parts.hearing:
+            return
+        yield from self.parts.hearing.pipe_readable()
+        heard = self.parts.hearing.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
+        for event, value, sender in heard:
+            if event == states.MAIN:
+                yield from self._named(value, f"MAINPID= of pid {sender}")
+            else:
+                yield event, value
+
+    def _belongs(self, pid: int) -> bool:
+        try:
+            return belongs(pid, self._machine.pid, self._helpers(), self._session, zombies=True)
+        except OSError:
+            # Without /proc, which takes descriptors, there is still the process group: nobody else can join it.
+            if self.process and in_group(pid, self.process.group, self.process.session):
+                return True
+            raise
+
+    def _is_former(self, pid: int) -> bool:
+        return bool(self.parts.succession and pid in self.parts.succession.formers())
+
+    def _named(self, pid: int, by: str) -> Events:
+        waiting = self._machine.state == states.SUCCESSION
+        if self.parts.succession and (self._machine.pid or waiting):
+            try:
+                process = self.parts.succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
+            except OSError as why:
+                self._doubt.about(f"pid {pid}, named by {by}", why, self._named, pid, by)
+                return
+            if process:
+                yield self._now_main(process)
+
+    def _helpers(self) -> set[int]:
+        return set(HELPERS)
+
+    def news(self) -> Events:
+        """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
+        yield from self.heard()
+        follower = self.parts.succession.follower if self.parts.succession else None
+        if follower and self._machine.state == states.SUCCESSION:
+            yield from self._look_at_pidfile(follower)
+
+    def ready(self, fd: int, events: int) -> Events:
+        """A descriptor is readable."""
+        hearing = self.parts.hearing
+        follower = self.parts.succession.follower if self.parts.succession else None
+        if hearing and hearing.is_socket(fd):
+            yield from self.heard(all=False)
+        elif hearing and fd == hearing.pipe:
+            yield from hearing.pipe_readable()
+        elif follower and fd == follower.fd:
+            follower.ready()
+        elif self.parts.checks and fd == self.parts.checks.fd:
+            self.parts.checks.readable()
+        elif fd == self.leftovers.fd:
+            yield from self.children_gone()
+        elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
+            yield from self._amend(self._fading)
+
+    def deadlines(self) -> list[float | None]:
+        """When something is due."""
+        follower = self.parts.succession.follower if self.parts.succession else None
+        due = [follower.look_at if follower else None, self._doubt.due]
+        checks, hearing = self.parts.checks, self.parts.hearing
+        return [*due, checks.due if checks else None, hearing.resume_at if hearing else None]
+
+    def on_time(self, now: float) -> Events:
+        """Do what is due."""
+        if self._doubt.due is not None and now >= self._doubt.due:
+            yield from self._doubt.ask_again()
+        follower = self.parts.succession.follower if self.parts.succession else None
+        if follower and follower.look_at is not None and now >= follower.look_at:
+            yield from self._look_at_pidfile(follower)
+        if self.parts.checks and self.parts.checks.due is not None and now >= self.parts.checks.due:
+            fault = self.parts.checks.on_time(now)
+            if fault:
+                yield states.UNHEALTHY, fault
+
+    def _look_at_pidfile(self, follower: PidFollower) -> Events:
+        pid = follower.look()
+        if pid is not None:
+            yield from self._named(pid, "the pidfile")
+
+    def _check(self, checks: Checks) -> None:
+        """Check a service that is up and ready, and no other."""
+        pid = self._machine.pid if self._machine.healthy else 0
+        if pid == self._checked:
+            return
+        self._checked = pid
+        if pid:
+            checks.begin(self._machine.config, pid, time.monotonic())
+        else:
+            checks.end()
+
+    @property
+    def check_pid(self) -> int:
+        """Of the check that runs; 0: none."""
+        return self.parts.checks.pid if self.parts.checks else 0
+
+    @property
+    def check_killed(self) -> bool:
+        """Whether that one is being ended by supervise."""
+        return bool(self.parts.checks and self.parts.checks.killed)
+
+    @property
+    def check_output(self) -> str:
+        """What the last check has printed that failed."""
+        return self.parts.checks.output if self.parts.checks else ""

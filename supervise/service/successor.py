@@ -1,0 +1,193 @@
+"""The main process of a service that replaces it by itself: who is it now?
+
+Theory of operation
+-------------------
+
+Rule 1.  What names a main process is MAINPID= (sdnotify.py) or the pidfile, and it counts only if it is a process of
+         this service (members.py).  From then on it is the main process; the former one may live on as long as it
+         likes, and its end is of no importance.
+Rule 2.  If the main process ends while a former one lives, that one is the main process again: an upgrade that has
+         failed.
+Rule 3.  If the main process ends and the pidfile names a process of the service, it is that one.
+Rule 4.  If it ended with status 0, where there is a pidfile, and left exactly one child, that is the next: a program
+         that forked into the background, or one whose new process writes the pidfile only when the old one is gone.  If
+         there are more children than one, the pidfile has to tell; the machine waits for that (SUCCESSION).  So it is
+         with a service that was taken over: what it leaves behind goes to another parent, and how it has ended may be
+         unknown.
+Rule 5.  Anything else is the end of the service.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.runtime.inotify_lease import Watch
+from supervise.service.leftover_group import of_start
+from supervise.service.pidfile import PidFile, PidFollower
+from supervise.system.members import belongs, children, left_in_session
+from supervise.system.pidfd import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from supervise.config.config import Config
+    from supervise.protocol.exitstatus import ExitStatus
+    from supervise.runtime.event_log import Log
+
+UNDECIDED = -1
+# pidfd_open: no such process, or a thread of one; a kernel without pidfds.
+_NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
+
+
+class Succession:
+    """The main processes of one service, and the pidfile that may name them."""
+
+    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], poll: select.poll, log: Log) -> None:
+        self._env = env
+        self._ignored = ignored
+        self._poll = poll
+        self._log = log
+        self._file: PidFile | None = None
+        self._path = "", ""
+        self._former: list[Process] = []  # until they are reaped, so that it can be said how they have ended
+        self._identities: list[dict[str, Any]] = []  # of the former ones
+        self._refused = 0  # a pid that was named and did not count
+        self.follower: PidFollower | None = None
+
+    def configure(self, config: Config) -> None:
+        """Follow the pidfile that is configured now, if any."""
+        path = config.pidfile, config.directory
+        if path == self._path:
+            return
+        self._path = path
+        if self.follower:
+            self.follower.close()
+        self._file = self.follower = None
+        if config.pidfile:
+            self._file = PidFile(config.pidfile, config.directory)
+            self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._poll, self._log)
+            self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
+
+    def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
+        """A pid was named: the process, if it counts and is not the main process already (rule 1).
+
+        `session`: the main process's, or the last one's.  Raises OSError: nobody could look.
+        """
+        if pid == main:
+            return None
+        process = self._member(pid, main, helpers, session)
+        if process is None and pid != self._refused and pid not in self.formers():
+            self._log.add(WARNING, "ignored pid %d, named by %s: not a process of this service", pid, by)
+            self._refused = pid
+        return process
+
+    def succeed(self, old: Process | None) -> None:
+        """The main process is another now; the old one, if it lives, is a former one."""
+        self._refused = 0
+        for process in [process for process in self._former if process.reaped()]:
+            self._former.remove(process)
+            process.close()
+        if old and old.fd >= 0 and not old.reaped():
+            kept = Process(old.pid, False, os.dup(old.fd))
+            os.set_inheritable(kept.fd, False)
+            self._former.append(kept)
+
+    def after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
+        """Who follows a main process that has ended: UNDECIDED, or None for nobody.
+
+        `starts`: how many there have been; what earlier ones left behind is not asked.
+        """
+        try:
+            return self._after(old, how, helpers, starts)
+        except OSError as why:
+            self._log.add(WARNING, "cannot look who follows pid %d: %s; looking again", old.pid, why.strerror)
+            if self.follower:
+                self.follower.expect()
+            return UNDECIDED
+
+    def _after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
+        for process in reversed(self._former):
+            if process.alive():
+                self._former.remove(process)
+                return process
+        if self._file is None:
+            return None
+        pid = self._file.read()
+        if pid is not None and pid != old.pid:
+            process_named = self._member(pid, old.pid, helpers, old.session)
+            if process_named:
+                return process_named
+        if how.code != 0 and not how.unknown:
+            return None
+        left = [pid for pid in self.candidates(helpers, starts) if pid != old.pid]
+        if len(left) == 1 and not how.unknown:
+            return self._member(left[0], old.pid, helpers, old.session)
+        if (left or self.strays(old.session, starts)) and self.follower:
+            self.follower.expect()
+            return UNDECIDED
+        return None
+
+    def candidates(self, helpers: set[int], starts: int) -> list[int]:
+        """What that start has left to supervise, with what it has started since."""
+        return of_start(starts, children(helpers))
+
+    def strays(self, session: int, starts: int) -> list[int]:
+        """What a main process that was taken over has left to other parents: only the pidfile says who is the next."""
+        return of_start(starts, left_in_session(session))
+
+    def reaped(self, pid: int, how: ExitStatus) -> None:
+        """A child has ended that is not the main process."""
+        if self.follower:
+            self.follower.reaped(pid, how)
+        for process in self._former:
+            if process.pid == pid:
+                self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)
+                self._former.remove(process)
+                process.close()
+                return
+
+    def recall(self, formers: list[Process]) -> None:
+        """These were main processes before, as an earlier supervise knew."""
+        self._former += formers
+
+    def identities(self) -> list[dict[str, Any]]:
+        """What the next supervise needs to find the former ones."""
+        if self.formers() != [identity["pid"] for identity in self._identities]:
+            self._identities = [process.identity() for process in self._former]
+        return self._identities
+
+    def formers(self) -> list[int]:
+        """The processes that were the main process before, and may live on."""
+        return [process.pid for process in self._former]
+
+    def forget(self) -> None:
+        """The service has ended, or another was started."""
+        for process in self._former:
+            process.close()
+        self._former.clear()
+        self._refused = 0
+
+    def _member(self, pid: int, main: int, helpers: set[int], session: int) -> Process | None:
+        for process in self._former:
+            if process.pid == pid and process.alive():
+                self._former.remove(process)
+                return process
+        try:
+            process = Process(pid, False, os.pidfd_open(pid))
+        except OSError as why:
+            if why.errno in _NONE:
+                return None
+            raise
+        # The pidfd first: what was looked at then is what it holds.
+        counts = False
+        try:
+            counts = belongs(pid, main, helpers, session) and process.alive()
+        finally:
+            if not counts:
+                process.close()
+        return process if counts else None

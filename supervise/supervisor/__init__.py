@@ -1,0 +1,1 @@
+"""The process that stays: its start, its loop, taking over, upgrading, and its end."""

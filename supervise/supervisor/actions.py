@@ -1,0 +1,187 @@
+"""Events for the state machine, and the actions that it asks for.
+
+What lives here: carrying them out, each for itself, so that one that fails does not cost those behind it; and what only
+they need.  What does not: descriptors and waiting (loop.py).
+"""
+
+from __future__ import annotations
+
+import time
+
+from supervise.protocol import states
+from supervise.protocol.record import DOWN
+from supervise.service.unsent import LONGEST, Unsent
+from supervise.system.spawn import send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable
+
+    from supervise.alarms.alarm import Alarms
+    from supervise.machine.machine import Action, Machine
+    from supervise.runtime.event_log import Log
+    from supervise.runtime.path_follower import ConfFollower
+    from supervise.runtime.status_writer import Recorder
+    from supervise.runtime.trouble import Trouble
+    from supervise.service.launcher import Starter
+    from supervise.service.service import Charge
+    from supervise.supervisor.upgrade import Upgrader
+    from supervise.system.pidfd import Process
+
+_SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent to the next try
+
+
+class Actions:
+    """What the machine asks for is done here.
+
+    `sent`: a signal that was sent before the machine asked for it.  `follower`, `alarms` and `new_upgrader` are None
+    until they have been imported; what needs them is tried again until then.
+    """
+
+    def __init__(
+        self, machine: Machine, charge: Charge, starter: Starter, recorder: Recorder, trouble: Trouble, log: Log
+    ) -> None:
+        self._machine = machine
+        self._charge = charge
+        self._starter = starter
+        self._recorder = recorder
+        self._trouble = trouble
+        self._log = log
+        self.sent: str | None = None
+        self.unsent = Unsent(log)
+        self._clear_again = ""  # the signal that somebody of what is left is still to be sent
+        self._clear_at, self._pause = 0.0, _SHORTEST
+        self.script_pid = 0
+        self.script: Process | None = None  # the restart script, where it is not a child
+        self.follower: ConfFollower | None = None
+        self.alarms: Alarms | None = None
+        self.upgrader: Upgrader | None = None  # since the first `e`
+        self.new_upgrader: Callable[[], Upgrader] | None = None
+
+    def event(self, event: str, value: Any = None) -> None:
+        """Something has happened."""
+        self.carry_out(self._machine.handle(event, time.monotonic(), value))
+
+    def events(self, events: Iterator[tuple[str, Any]]) -> None:
+        """Several things; each is dealt with before the next is asked for."""
+        for event, value in events:
+            self.event(event, value)
+
+    def carry_out(self, actions: list[Action]) -> None:
+        """Carry out actions in order; what comes of them is handled after the rest of their list."""
+        results: list[tuple[str, Any]] = []
+        for action in actions:
+            kind = action[0]
+            try:
+                if kind == states.START:
+                    results.append(self._charge.start())
+                elif kind == states.KILL:
+                    sent, self.sent = self.sent, None
+                    if self._charge.process and sent is None:
+                        self.send(self._charge.process, *action[1:])
+                elif kind in states.LINES:
+                    self._log.add(*action)
+                else:
+                    results += self._do(kind, action)
+            except Exception as why:
+                self._trouble.note(why)
+                if kind not in (states.START, states.SCRIPT):  # the state of the machine tells that these are missing
+                    self._trouble.redo(action)
+        for event, value in results:
+            self.event(event, value)
+
+    def _do(self, kind: str, action: Action) -> list[tuple[str, Any]]:
+        """Carry out an action for which there is time; the events that come of it."""
+        if kind == states.CLEAR:
+            return self._clear(action[1]) if self._machine.state == states.CLEANUP else []
+        if kind == states.LEFT:
+            self._charge.report_left()
+        elif kind == states.SCRIPT:
+            started = self._starter.script(action[1])
+            if isinstance(started, str):
+                return [(states.SCRIPT_DONE, started)]
+            self.script_pid = started
+        elif kind == states.END_SCRIPT:
+            self._end_script()
+        elif kind == states.GONE:
+            self._recorder.exited(*action[1:])
+        elif not (self.follower and self.new_upgrader and self.alarms):
+            raise RuntimeError("parts of supervise are not loaded yet")
+        elif kind == states.RELOAD:
+            return [(states.CONFIG, self.follower.read())]
+        elif kind == states.UPGRADE:
+            self.upgrader = self.upgrader or self.new_upgrader()
+            self.upgrader.attempt()
+        elif kind == states.ALARM:
+            self.alarms.give(self._machine, self._charge.check_output, *action[1:])
+        return []
+
+    def _clear(self, signal: str) -> list[tuple[str, Any]]:
+        results = self._charge.clear(signal)
+        self._clear_again = signal if self._charge.leftovers.untold and not results else ""
+        self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
+        self._clear_at = time.monotonic() + self._pause
+        return results
+
+    @property
+    def due(self) -> float | None:
+        """Monotonic: when `on_time` has something to do."""
+        due = self.unsent.at
+        if self._clear_again:
+            due = self._clear_at if due is None else min(due, self._clear_at)
+        if self.alarms and self.alarms.retry_at is not None:
+            due = self.alarms.retry_at if due is None else min(due, self.alarms.retry_at)
+        return due
+
+    def on_time(self, now: float) -> None:
+        """Do again what could not be done, and is due again."""
+        if self.unsent.at is not None and now >= self.unsent.at:
+            self._send_again(now)
+        if self._clear_again and now >= self._clear_at:
+            signal, self._clear_again = self._clear_again, ""
+            self.carry_out([(states.CLEAR, signal)])
+        if self.alarms and self.alarms.retry_at is not None and now >= self.alarms.retry_at:
+            self.alarms.retry(now)
+
+    def _end_script(self) -> None:
+        if self.script:
+            problem = self.script.send("TERM", True)
+        else:
+            problem = send(self.script_pid, "TERM", True) if self.script_pid else None
+        if problem:
+            raise ChildProcessError(problem)
+
+    def script_ended(self, how: str | None) -> None:
+        """The restart script was reaped; `how` it ended, unless well."""
+        self.script_pid = 0
+        self.event(states.SCRIPT_DONE, f"restart script {how}" if how else None)
+
+    # Signals to the service.
+
+    def send(self, process: Process, name: str, group: bool) -> None:
+        """Send a signal, now or later."""
+        problem = process.send(name, group)
+        if problem or self.unsent.signals:
+            self.unsent.note(process.pid, name, group, problem, time.monotonic())
+
+    def _send_again(self, now: float) -> None:
+        """What could not be sent; a service that is told to end has the time for it that it has from being told."""
+        self.unsent.retry(self._charge.process, now)
+        if self._machine.state == states.STOPPING:
+            self.event(states.EXTEND, self._machine.config.stopwaitsecs)
+
+    def spare(self) -> None:
+        """The service is to be up, come what may: if it was to be stopped, but has not been told, it is not."""
+        machine = self._machine
+        if machine.state == states.STOPPING and machine.want == DOWN and self.unsent.drop(machine.config.stopsignal):
+            self.event(states.SPARED)
+
+    # Trouble.
+
+    def mend(self) -> None:
+        """After an internal error: nothing is certain beforehand, and what failed is tried again."""
+        self.sent = None
+        if self._machine.state == states.SCRIPT_RUN and not self.script_pid:
+            self.event(states.SCRIPT_DONE, "cannot run the restart script: an internal error")
+        self.carry_out(self._trouble.undone())

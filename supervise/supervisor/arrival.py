@@ -1,0 +1,132 @@
+"""The new version of a supervise, from its first instruction until it obeys (upgrade.py).
+
+What lives here: how it takes up what was handed over.  What does not: what that is (replaceable.py).  It is imported
+where a supervise replaces another, and so in few processes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+
+from supervise.config.file import ConfFile, open_configuration
+from supervise.protocol import state
+from supervise.protocol.paths import service_name
+from supervise.protocol.severities import WARNING
+from supervise.service.launcher import StartError
+from supervise.supervisor import shelf
+from supervise.supervisor.handoff import GUARDIAN, read_nothing
+from supervise.supervisor.loop import Supervisor
+from supervise.supervisor.startup import furnish, recalled, rename_process
+from supervise.system.descriptors import Kept
+from supervise.system.pidfd import Process
+from supervise.system.spawn import HELPERS
+from supervise.system.statusdir import StatusDir
+from supervise.system.trust import Untrusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+
+    from supervise.protocol.options import Options
+else:
+    import _signal  # see spawn.py
+
+_LAST_WORDS = 65536  # bytes
+
+
+def carry_on(
+    options: Options, env: dict[bytes, bytes], ignored: list[int], kind: type[StatusDir] = StatusDir
+) -> Supervisor:
+    """What startup.py does, for a supervise that replaces another in the same process.
+
+    `kind` is what the status directory is to be: rehearsal.py has another.  Raises any Exception: whatever it is, the
+    old one is still there.
+    """
+    fields = state.decode(options.handover.encode())
+    descriptors = fields["descriptors"]
+    for fd in descriptors.values():
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    read_nothing()
+    rename_process()
+    directory = kind.attach(options.path, descriptors["directory"])
+    directory.keep()
+    kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
+    options = options.without_handover()
+    if fields.get("configured"):
+        find_again(options.conf)
+    conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+    config, problems = conf.read(recalled(fields))
+    what = fields["boot_id"], conf, config, problems, fields.get("place", "")
+    supervisor, log = furnish(options, directory, kept, env, ignored, *what, Successor)
+    for problem in problems:
+        log.add(WARNING, "%s", problem)
+    assert isinstance(supervisor, Successor)
+    supervisor.carry_on(fields)
+    return supervisor
+
+
+def find_again(conf: str) -> None:
+    """See that a configuration which is in force can be read.  Raises StartError."""
+    try:
+        os.close(open_configuration(conf))
+    except Untrusted as why:
+        raise StartError(f"the configuration {conf}, which is in force, is not believed: {why}") from None
+    except OSError as why:
+        raise StartError(f"the configuration {conf}, which is in force, cannot be read: {why.strerror}") from None
+
+
+class Successor(Supervisor):
+    """A supervise that replaces another in the same process."""
+
+    _token: dict[str, int]  # what the copy of the other has left, by name: see Guardian.kept
+
+    def carry_on(self, fields: dict[str, Any]) -> None:
+        """Be what the other was; `fields` as its `handover` has them.
+
+        Nothing is obeyed yet, and nobody reaped: if this fails, the copy of the old one goes on.
+        """
+        self._wakeup.begin()
+        self._complete()
+        self.machine.carry_on(fields, time.monotonic())
+        self._recorder.inherit(fields, self.machine.pid)
+        self._charge.inherit(fields)
+        self._charge.parts.equip(self.machine.config)
+        self._charge.recall(fields)
+        self._recorder.upgrades = fields["upgrades"]
+        self._recorder.upgrades_refused = fields["upgrades_refused"]
+        actions = self._actions
+        actions.script_pid = fields["script_pid"]
+        if actions.script_pid and not fields.get("script_child", True):
+            actions.script = Process(actions.script_pid, False, fields["descriptors"]["script"])
+            self._poll.register(actions.script.fd, select.POLLIN)
+        if actions.alarms:
+            actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
+        actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
+        HELPERS.update((int(pid), variable.encode()) for pid, variable in fields.get("helpers", {}).items())
+        self._guardian = fields.get("guardian", 0)
+        names = ("token", "alive", "stderr") if self._guardian else ()
+        self._token = {name: fields["descriptors"][name] for name in names}
+        # What has ended meanwhile has made its signal already: the loop is to look.
+        _signal.raise_signal(_signal.SIGCHLD)
+
+    def _arrived(self) -> None:
+        """Everything is there, and nothing was obeyed yet: be the supervise.  Raises SystemExit if the copy is."""
+        if not self._guardian:
+            self._replaced()
+            return
+        guardian = shelf.take("supervise.supervisor.guardian")
+        said = os.pread(2, _LAST_WORDS, 0)
+        os.dup2(self._token["stderr"], 2)
+        if not guardian.taken(self._token["token"]):
+            raise SystemExit(111)
+        # Nothing may stop it any more, and nobody is there to stand in for.
+        sys._xoptions.pop(GUARDIAN, None)
+        for fd in self._token.values():
+            guardian.let_go(fd)
+        for line in said.splitlines(True):  # what went to the logs meanwhile
+            self._log._say(line)

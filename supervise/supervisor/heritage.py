@@ -1,0 +1,28 @@
+"""What a supervise that is gone has left for the next; takeover.py finds it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.system.pidfd import Process
+
+
+class Heritage:
+    """What a supervise that is gone has left.
+
+    `restrictions`: what it had in force of the keys that restrict, whenever that was.
+    `fields`: its state, if it can be used; `process`: its service, if that still runs; `left`: where that has ended and
+    left something, the numbers of its process group and session, and `left_said` a line about that; `notices` and
+    `warnings`: lines for the log.
+    """
+
+    def __init__(self) -> None:
+        self.restrictions: dict[str, Any] = {}
+        self.fields: dict[str, Any] | None = None
+        self.process: Process | None = None
+        self.left: tuple[int, int] | None = None
+        self.left_said = ""
+        self.notices: list[str] = []
+        self.warnings: list[str] = []

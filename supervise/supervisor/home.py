@@ -1,0 +1,183 @@
+"""Where the status directory is: whether its path still leads to it.
+
+Theory of operation
+-------------------
+
+Rule 1.  supervise is at home as long as its path leads to the directory that it has open, and `lock`, `control` and
+         `ok` in there are the files that it has open: whoever asks by name finds it.
+Rule 2.  That is looked at when inotify tells that something on the way was moved, or that one of the three has lost a
+         name (which it does before its directory can be removed); when nothing can be made in the directory; a second
+         after each change of pid, for a mount makes no event; and, where nothing can be watched, whenever something
+         happens.
+Rule 3.  What follows when it is not there is in relocation.py, which hardly any supervise ever needs.  It must be at
+         hand all the same when no descriptor is left, or when the installed files are another version's by then.  So it
+         is not imported but read from a descriptor that was opened in time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from supervise.config.file import LINKS, watch_plan
+from supervise.protocol.claims import claim_of
+from supervise.protocol.states import CONFIG, ENDED
+from supervise.system.statusdir import NOTIFY, StatusDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.config.file import Watched
+    from supervise.machine.machine import Machine
+    from supervise.runtime.event_log import Log
+    from supervise.runtime.path_follower import ConfFollower
+    from supervise.runtime.status_writer import Recorder
+    from supervise.service.service import Charge
+    from supervise.supervisor.relocation import Relocation
+    from supervise.system.descriptors import Kept
+
+HERE, DAMAGED, GONE, OTHER = range(4)
+_AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart
+_RELOCATION = os.path.join(os.path.dirname(__file__), "relocation.py")
+_LONGEST = 1 << 20  # bytes of it
+
+
+class Home:
+    """The status directory of a running supervise as a place; `due`: when to look, monotonic, None if nothing is.
+
+    `lost`: to somebody else; `unread`: letters that were in a FIFO which has another in its place now.
+    """
+
+    __slots__ = (
+        *("directory", "kept", "place", "machine", "recorder", "charge", "log"),
+        *("due", "lost", "unread", "busy", "_source", "_pid", "_plan", "_relocation", "_changed"),
+    )
+
+    def __init__(
+        self,
+        directory: StatusDir,
+        kept: Kept,
+        place: bytes,
+        machine: Machine,
+        recorder: Recorder,
+        charge: Charge,
+        log: Log,
+    ) -> None:
+        """`place`: the absolute path that the service knows its directory by."""
+        self.directory = directory
+        self.kept = kept
+        self.place = place
+        self.machine = machine
+        self.recorder = recorder
+        self.charge = charge
+        self.log = log
+        self.due: float | None = None
+        self.lost = False
+        self.unread = b""
+        self.busy = False
+        self._source = os.open(_RELOCATION, os.O_RDONLY | os.O_CLOEXEC)
+        self._pid = machine.pid
+        self._plan: tuple[Watched, ...] = ()
+        self._relocation: Relocation | None = None
+        self._changed = False  # what must be watched
+        directory.restore = self._restore
+        try:
+            if claim_of(kept.lock) != place:
+                directory.claim(kept.lock, place)
+        except OSError:
+            pass  # a full disk, and it was said
+
+    @property
+    def path(self) -> str:
+        """Where the directory has to be.  What is relative to a directory that is gone leads nowhere."""
+        if not self.directory.path.startswith("/"):
+            try:
+                os.getcwd()
+            except OSError:
+                return os.fsdecode(self.place)
+        return self.directory.path
+
+    def plan(self) -> tuple[Watched, ...]:
+        """What must be watched; while something is wrong, as it was before."""
+        if self._relocation is None:
+            path = self.path
+            steps = list(watch_plan(path, directory=True))
+            for name in (*self.kept.numbers(), NOTIFY):
+                try:
+                    found = os.lstat(name, dir_fd=self.directory.fd)
+                    steps.append((f"{path}/{name}", LINKS, found.st_dev, found.st_ino))
+                except OSError:
+                    pass
+            self._plan = tuple(steps)
+        return self._plan
+
+    def turn(self, follower: ConfFollower, now: float, ready: bool) -> list[tuple[str, Any]]:
+        """What there is to do in a turn of the loop for what the `follower` watches: events for the machine.
+
+        `ready`: something has happened.
+        """
+        follows = follower.look_at is not None and now >= follower.look_at
+        if self.machine.pid != self._pid:
+            self._pid = self.machine.pid
+            if self.due is None:
+                self.due = now + _AFTER_START
+        events = []
+        if follows or (ready and not follower.watching) or (self.due is not None and now >= self.due):
+            events = self._look()
+        config = follower.look() if follows else None
+        if config is not None:
+            events.append((CONFIG, config))
+        if self._changed:
+            self._changed = False
+            follower.rewatch()
+        return events
+
+    def take_unread(self) -> bytes:
+        """The letters, to be obeyed."""
+        unread, self.unread = self.unread, b""
+        return unread
+
+    def found(self) -> int:
+        """What is at the path.  Raises OSError: nobody knows."""
+        try:
+            found = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return GONE
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.path.samestat(found, os.fstat(self.directory.fd)):
+            return OTHER
+        named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
+        return HERE if named and self.charge.is_named() else DAMAGED
+
+    def _look(self) -> list[tuple[str, Any]]:
+        self.due = None
+        if self.lost or self.machine.state == ENDED:
+            return []
+        if self._relocation is None:
+            try:
+                if self.found() == HERE:
+                    return []
+            except OSError:
+                pass  # it is to be found out what that means
+        relocation = self._away()
+        events = relocation.look()
+        if relocation.over:
+            self._relocation, self._changed = None, True
+        return events
+
+    def _restore(self) -> bool:
+        """Nothing can be made in the directory, for it has been removed: whether there is one again."""
+        if self.busy or self.lost or self.machine.state == ENDED:
+            return False
+        return self._away().at_once()
+
+    def _away(self) -> Relocation:
+        if self._relocation is None:
+            names: dict[str, Any] = {"__name__": "supervise.supervisor.relocation"}
+            exec(compile(os.pread(self._source, _LONGEST, 0), _RELOCATION, "exec"), names)
+            self._relocation = names["Relocation"](self)
+        assert self._relocation is not None
+        return self._relocation

@@ -1,0 +1,447 @@
+"""The loop of one supervise: descriptors -> events -> state machine -> actions.
+
+Nothing in it waits but the one poll(2).  What is to be waited for is either a descriptor (the control FIFO, the
+pipe that signals wake, the service's pidfd, what the service says, the watches on files) or a deadline, which is the
+timeout of that poll; where nothing happens and nothing is due, the process does not run at all.
+
+What belongs to the service's main process, and to those that follow it in its place, is in service.py.  No error ends
+the loop: trouble.py says what follows from one.  What was read (letters, how a child has ended) is kept until the
+machine has been told.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import select
+import time
+from _random import Random  # without `random`, which costs more than all of this package
+
+from supervise.machine.machine import Machine
+from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.text import origin
+from supervise.runtime.event_log import Log
+from supervise.runtime.polling import Poll, pause
+from supervise.runtime.status_writer import FULL, Recorder
+from supervise.runtime.trouble import Trouble
+from supervise.runtime.wakeup import Wakeup
+from supervise.service.launcher import Starter, StartError
+from supervise.service.reaping import Reaper
+from supervise.service.service import Charge
+from supervise.supervisor import shelf
+from supervise.supervisor.actions import Actions
+from supervise.supervisor.orders import Orders
+from supervise.supervisor.truth import untold
+from supervise.system.pidfd import Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.config.config import Config
+    from supervise.config.file import ConfFile
+    from supervise.machine.machine import Action
+    from supervise.protocol.options import Options
+    from supervise.supervisor.heritage import Heritage
+    from supervise.supervisor.home import Home
+    from supervise.supervisor.systemd import Forwarder
+    from supervise.supervisor.upgrade import Upgrader
+    from supervise.system.descriptors import Kept
+    from supervise.system.statusdir import StatusDir
+
+_MOMENT = 1.5  # seconds
+_LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
+_TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
+
+
+class Supervisor:
+    """One service and everything that happens to it."""
+
+    def __init__(
+        self,
+        options: Options,
+        name: str,
+        directory: StatusDir,
+        kept: Kept,
+        conf: ConfFile,
+        config: Config,
+        log: Log,
+        env: dict[bytes, bytes],
+        ignored: list[int],
+        boot_id: str,
+        forwarder: Forwarder | None = None,
+    ) -> None:
+        """The directory is locked, its FIFOs are open, `env` is the service's; `ignored` as spawn.py says."""
+        self._options = options
+        self._name = name
+        self._directory = directory
+        self._kept = kept
+        self._log = log
+        self._env = env
+        self._ignored = ignored
+        self._poll = Poll(log)
+        self._trouble = Trouble(log)
+        chance = Random(int.from_bytes(os.urandom(8), "big")).random
+        ends = options.exit_with_service
+        self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
+        self._starter = Starter(options, directory, env, ignored, log, config)
+        self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
+        poll: select.poll = self._poll  # type: ignore[assignment]  # for the parts it is that
+        self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, poll, log)
+        self._actions = Actions(self.machine, self._charge, self._starter, self._recorder, self._trouble, log)
+        self._event = self._actions.event
+        self._reaper = Reaper(self._charge, log)
+        self._wakeup = Wakeup()
+        self._orders = Orders(kept.control, self._wakeup, self.machine, self._charge, self._actions, log)
+        self._conf = conf
+        self._home: Home | None = None
+        self._eager_from: float | None = None
+        self._direct: Process | None = None  # see Orders.direct
+        self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
+        self._guardian = 0  # the pid of a copy of the supervise that this one has replaced
+        self._forwarder = forwarder
+
+    # The start.
+
+    def start(self, heritage: Heritage) -> None:
+        """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
+        self._wakeup.begin()
+        if heritage.fields:
+            self.machine.inherit(heritage.fields, self._options.resume)
+            self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
+        process, event = heritage.process, states.ADOPTED
+        self._charge.prepare()
+        actions: list[Action] = []
+        if not process:
+            if heritage.left:
+                self._charge.leftovers.of(*heritage.left)
+            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(heritage.left))
+        if actions == [(states.START,)]:
+            actions = []
+            self._starter.check()
+            # Before there is a process: the state names the session that it will be born into (takeover.py, rule 3).
+            self._recorder.write_state()
+            self._insist()
+            result = self._charge.spawn()
+            if isinstance(result, ExitStatus):
+                self._charge.close()
+                raise StartError(f"cannot start the service: {result.failure}")
+            process, event = Process(result), states.STARTED
+        try:
+            if process:
+                self._charge.attend(process)
+                if heritage.process and heritage.fields:
+                    self._charge.recall(heritage.fields)
+                    self._actions.unsent.restore(process.pid, heritage.fields["unsent"], time.monotonic())
+                self._event(event, process.pid if event == states.STARTED else (process.pid, heritage.fields))
+            self._actions.carry_out(actions)
+            self._settle(said=False)
+            self._insist()
+        except Exception as why:
+            if process and not heritage.process:
+                process.take_back()
+            self._charge.close()
+            self._log.drop()
+            if isinstance(why, StartError):
+                raise
+            raise StartError(f"cannot begin to supervise the service: {origin(why)}") from None
+        self._log.flush()
+
+    def _insist(self) -> None:
+        """A caller that is told that the service runs must find its record.  Raises StartError.
+
+        Nor has a successor anything to find the service by, where nothing was written.
+        """
+        if self._recorder.failed_by:
+            raise StartError(self._recorder.problem)
+
+    def _complete_if_possible(self) -> None:
+        try:
+            if self._actions.follower is None:
+                self._complete()
+        except Exception as why:  # and as long as there is trouble it is tried again
+            self._trouble.note(why)
+
+    def _complete(self) -> None:
+        """Import what the first start could do without.  Raises whatever an import may raise.
+
+        All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
+        only some configurations need is imported when one asks for it, and then only if they have not been.)
+        """
+        from supervise.alarms.alarm import Alarms
+        from supervise.runtime.inotify_lease import Watch
+        from supervise.runtime.path_follower import ConfFollower
+        from supervise.supervisor.home import Home
+
+        if self._options.script:
+            from supervise.service import helpers_ended  # noqa: F401  (as service.py does for checks)
+        if self._options.foreground:
+            from supervise.supervisor import farewell  # noqa: F401  (for the end)
+        watch, log = Watch(self._env, self._ignored), self._log
+        poll: select.poll = self._poll  # type: ignore[assignment]
+        self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
+        place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._recorder, self._charge, log)
+        self._home = Home(self._directory, self._kept, place, *parts)
+        shelf.fill()
+        self._actions.new_upgrader = self._new_upgrader
+        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log, self._home)
+
+    # The loop.
+
+    def run(self) -> int:
+        """Supervise until the end.  The exit code: 0, or 111 after giving up; with the service, that of the service."""
+        self._complete_if_possible()
+        # What the start made lives as long as the process: not to be gone through again on the way to a restart.
+        gc.freeze()
+        self._poll.register(self._wakeup.fd, select.POLLIN)
+        self._poll.register(self._kept.control, select.POLLIN)
+        self._follow()
+        self._settle()
+        self._arrived()
+        while self.machine.state != states.ENDED and not self._orders.left:
+            try:
+                ready = self._poll.poll(self._timeout())
+                if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
+                    self._orders.read(self._direct)
+                else:
+                    self._turn(ready)
+            except Exception as why:
+                self._trouble.note(why)
+            self._settle()
+            if self._trouble.fresh:
+                self._recover()
+        return self._end()
+
+    def _follow(self) -> None:
+        try:
+            if self._actions.follower:
+                self._actions.follower.rewatch()
+        except Exception as why:
+            self._trouble.note(why)
+
+    def _end(self) -> int:
+        try:
+            self._charge.close(self._orders.left)
+            if self._options.foreground:
+                from supervise.supervisor import farewell
+
+                if not self._orders.left:
+                    farewell.see_alarms_off(self._actions.alarms, self._wakeup, self._children, self._log)
+                if os.getpid() == 1:
+                    seconds = self.machine.config.stopwaitsecs
+                    farewell.take_leave(self._wakeup.fd, self._kept.control, seconds, self._log)
+        except Exception as why:
+            self._trouble.note(why)
+        # Nobody will write later what cannot be written now; but a full disk is not waited for longer than a moment.
+        began = time.monotonic()
+        end = began + _LAST_TRY
+        while self._recorder.failed_by not in (0, errno.ENOENT):  # nor is a directory that was removed
+            if time.monotonic() >= (began + _MOMENT if self._recorder.failed_by in FULL else end):
+                break
+            pause(0.05)
+            self._recorder.doubt()
+            self._settle()
+        self._log.add(NOTICE, "supervise ends")
+        self._log.flush(ending=True)
+        while self._log.unwritten and self._recorder.failed_by not in FULL and time.monotonic() < end:
+            pause(0.05)
+            self._log.flush(ending=True)
+        code = self._recorder.exit_code
+        if self._options.exit_with_service and code is not None and not self._orders.left:
+            return code
+        return 111 if self.machine.gave_up or (self._home and self._home.lost) else 0
+
+    def _recover(self) -> None:
+        """Put everything in order from what is true, after a pause (trouble.py)."""
+        self._eager_from = self._direct = None
+        self._trouble.rest()
+        try:
+            self._poll.mend()
+            self._poll.register(self._wakeup.fd, select.POLLIN)
+            self._poll.register(self._kept.control, select.POLLIN)
+            if self._actions.follower is None:
+                self._complete_if_possible()
+                self._follow()
+            self._actions.events(untold(self.machine, self._charge))
+            self._children()
+            self._orders.by_signal()
+            self._actions.mend()
+            self._recorder.doubt()
+            if self._home:
+                self._home.due = time.monotonic()
+        except Exception as why:
+            self._trouble.note(why)
+        self._settle()
+
+    def _is_due(self) -> bool:
+        return self.machine.deadline is not None and time.monotonic() >= self.machine.deadline
+
+    def _turn(self, ready: list[tuple[int, int]]) -> None:
+        self._attend(ready)
+        now = time.monotonic()
+        if min(self._deadlines(), default=now + 1) <= now:
+            # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
+            # as it was before this last look.
+            self._attend(self._poll.poll(0))
+            if self._charge.check_pid:
+                self._children()  # a check may have ended, and the signal that tells be lost
+            self._judge(now)
+        self._look_home(now, bool(ready))
+
+    def _look_home(self, now: float, ready: bool) -> None:
+        """At the status directory and the configuration, where there is reason to; `ready`: something has happened."""
+        actions = self._actions
+        if actions.follower and self._home:
+            actions.events(iter(self._home.turn(actions.follower, now, ready)))
+            if self._home.unread and not self._orders.waiting:
+                self._orders.take(self._home.take_unread())
+
+    def _attend(self, ready: list[tuple[int, int]]) -> None:
+        # The exit first: the next process must not wait for anything else that happened at the same time.
+        charge = self._charge
+        # One that has ended in this turn already is still there, until everything is settled.
+        ended = charge.process.fd if charge.process is not None and self.machine.pid else -1
+        for fd, events in ready:
+            if fd == ended and events and charge.process is not None:
+                self._service_ended(charge.process)
+                break
+        for fd, events in ready:
+            if fd == self._kept.control:
+                continue
+            try:  # each for itself: one that fails does not keep the others waiting
+                if fd == self._wakeup.fd:
+                    self._children()
+                    self._orders.by_signal()
+                elif self._actions.follower and fd == self._actions.follower.fd:
+                    self._actions.follower.ready()
+                elif self._actions.script and fd == self._actions.script.fd:
+                    self._script_ended(self._actions.script)
+                elif fd != ended:  # whose number may be another descriptor's by now
+                    self._actions.events(charge.ready(fd, events))
+            except Exception as why:
+                self._trouble.note(why)
+        if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
+            self._orders.read()
+
+    def _judge(self, now: float) -> None:
+        """Do what was due at `now`."""
+        actions = self._actions
+        actions.events(self._charge.news())
+        if self.machine.deadline is not None and now >= self.machine.deadline:
+            self._event(states.TIMER)
+        actions.events(self._charge.on_time(now))
+        actions.on_time(now)
+        if actions.upgrader and actions.upgrader.deadline is not None and now >= actions.upgrader.deadline:
+            actions.upgrader.overdue()
+
+    def _deadlines(self) -> list[float]:
+        deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.due]
+        deadlines += self._charge.deadlines()
+        deadlines += [self._actions.follower.look_at] if self._actions.follower else []
+        deadlines += [self._home.due] if self._home else []
+        deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
+        return [at for at in deadlines if at is not None]
+
+    def _timeout(self) -> float | None:
+        """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
+        if self._orders.waiting:
+            return 0
+        due = self._deadlines()
+        due += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
+        # At most a day, which poll can count in milliseconds.
+        return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
+
+    def _settle(self, said: bool = True) -> None:
+        """After everything urgent: the record and the state, then the log.  Never raises."""
+        try:
+            self._charge.settle()
+        except Exception as why:
+            self._trouble.note(why)
+        try:
+            self._recorder.unsent = self._actions.unsent.signals
+            self._recorder.settle(self._charge.process)
+            if not self._trouble.fresh:
+                self._eager_from, self._direct = self.machine.eager_from, self._orders.direct
+            problem = self._forwarder.follow(self.machine) if self._forwarder else None
+            if problem:
+                self._log.add(WARNING, "%s", problem)
+        except Exception as why:
+            self._trouble.note(why)
+        if said:
+            self._log.flush()
+
+    def _service_ended(self, process: Process) -> None:
+        """The shortest way from the end of the service to its successor.
+
+        SIGCHLD would tell as well, and does where there are no pidfds, but takes a sixth longer: a signal
+        handler, a pipe and another poll.  Where the state machine's answer is certain beforehand, the successor
+        is started before it is asked; it claims it with its START.
+        """
+        if self._eager_from is not None and time.monotonic() >= self._eager_from:
+            self._charge.spawn_ahead()
+        self._actions.events(self._charge.ended(process))
+
+    # Events.
+
+    def _children(self) -> None:
+        try:
+            self._wakeup.drain()
+            # From those who have ended, as long as they can be told from others.
+            self._actions.events(self._charge.news())
+        except Exception as why:
+            self._trouble.note(why)
+        try:
+            while True:
+                ended = self._reaper.next()
+                if ended is None:
+                    break
+                self._ended.append(ended)
+        except Exception as why:
+            self._trouble.note(why)
+        while self._ended:
+            pid, how = self._ended.pop(0)
+            try:
+                self._child_ended(pid, how)
+            except Exception as why:
+                self._trouble.note(why)
+        self._actions.events(self._charge.children_gone())
+
+    def _child_ended(self, pid: int, how: ExitStatus) -> None:
+        if pid == self._actions.script_pid:
+            self._actions.script_ended(str(how) if how.code != 0 else None)
+        elif self._actions.alarms and pid in self._actions.alarms.pids:
+            self._actions.alarms.delivered(pid, how)
+        elif pid == self._guardian:
+            self._replaced()
+        elif self._actions.upgrader and self._actions.upgrader.owns(pid):
+            self._actions.upgrader.ended(how)
+        else:
+            if self._actions.follower:
+                self._actions.follower.reaped(pid, how)
+            self._actions.events(self._charge.reaped(pid, how))
+
+    def _script_ended(self, script: Process) -> None:
+        """A restart script that is not a child."""
+        how = script.ended()
+        self._poll.unregister(script.fd)
+        script.close()
+        self._actions.script = None
+        self._actions.script_ended(str(how) if how.code != 0 else None)
+
+    # Replacing this supervise by the installed version; upgrade.py has the theory.
+
+    def _new_upgrader(self) -> Upgrader:
+        *_, upgrade, replaceable = map(shelf.take, shelf.UPGRADE)
+        self.__class__ = replaceable.Replaceable
+        made: Upgrader = upgrade.Upgrader(self, self._ignored, self._log)
+        return made
+
+    def _arrived(self) -> None:
+        """About to obey: where this replaces another (arrival.py), there is something to do."""
+
+    def _replaced(self) -> None:
+        """This is the supervise now, and there is no other that has the lock open."""
+        self._guardian = 0
+        self._recorder.upgrades += 1
+        self._log.add(NOTICE, "supervise replaced by the installed version")

@@ -1,0 +1,129 @@
+"""What people tell this supervise: letters in the control FIFO, and signals.
+
+Rule 1.  Letters are obeyed in the order in which they were written, none is left out, and what was read is kept until
+         it has been obeyed.
+Rule 2.  However many there are, exits and deadlines are looked at after each portion of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from supervise.protocol.letters import ONE_SIGNAL, Reader
+from supervise.protocol.severities import NOTICE, WARNING
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervise.machine.machine import Machine
+    from supervise.protocol.letters import Command
+    from supervise.runtime.event_log import Log
+    from supervise.runtime.wakeup import Wakeup
+    from supervise.service.service import Charge
+    from supervise.supervisor.actions import Actions
+    from supervise.system.pidfd import Process
+
+_READ = 4096  # bytes
+_PORTION = 0.02  # seconds
+_LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
+
+
+class Orders:
+    """`control`: the descriptor of the FIFO; `left`: QUIT came, so the service is left to the next supervise."""
+
+    def __init__(
+        self, control: int, wakeup: Wakeup, machine: Machine, charge: Charge, actions: Actions, log: Log
+    ) -> None:
+        self.control = control
+        self._wakeup = wakeup
+        self._machine = machine
+        self._charge = charge
+        self._actions = actions
+        self._log = log
+        self._reader = Reader()
+        self._commands: Iterator[Command] | None = None
+        self.left = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether letters were read that are not obeyed yet."""
+        return self._commands is not None
+
+    @property
+    def direct(self) -> Process | None:
+        """Whom a letter that is a signal goes to before the machine is asked: nothing else can come of it."""
+        if self._machine.passes_signals and self._reader.between_writes and not self._commands:
+            return self._charge.process
+        return None
+
+    def read(self, direct: Process | None = None) -> bool:
+        """Obey what is in the FIFO; whether there was anything.
+
+        `direct`: nothing but that has happened since this process was there to signal.
+        """
+        if self._commands:
+            self.obey(self._commands)
+            return True
+        try:
+            data = os.read(self.control, _READ)
+        except BlockingIOError:
+            return False  # somebody else has read it
+        # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
+        name = ONE_SIGNAL.get(data) if direct else None
+        if direct and name:
+            self._actions.sent = name
+            self._actions.send(direct, name, False)
+        self.take(data, len(data) == _READ)
+        return True
+
+    def take(self, data: bytes, more: bool = False) -> None:
+        """Obey these letters; `more` of the same write may follow.  Not while others are `waiting`."""
+        commands, unknown = self._reader.feed(data, more)
+        if unknown:
+            shown = unknown[:16].decode("latin-1")
+            rest = "..." if len(unknown) > 16 else ""
+            self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, rest)
+        self._commands = iter(commands)
+        self.obey(self._commands)
+
+    def finish(self) -> None:
+        """Obey all that was read, and what of the same write was not: what stands under a `+` is known only here."""
+        while True:
+            while self._commands:
+                self.obey(self._commands)
+            if self._reader.between_writes or not self.read():
+                return
+
+    def obey(self, commands: Iterator[Command]) -> None:
+        """Obey a portion; what an error leaves of it comes with the next."""
+        actions = self._actions
+        until = time.monotonic() + _PORTION
+        for event, value in commands:
+            if actions.unsent.signals and event in ("u", "o"):
+                actions.spare()
+            actions.event(event, value)
+            if time.monotonic() > until:
+                return
+        self._commands = None
+
+    def by_signal(self) -> None:
+        """Obey the signals that have come."""
+        names = self._wakeup.names
+        while names:
+            name = names.pop(0)
+            self._log.add(NOTICE, "received %s", name)
+            if name == "QUIT":
+                self._leave()
+            for letter in _LETTERS_OF_SIGNALS.get(name, ""):
+                self._actions.event(letter, False)
+
+    def _leave(self) -> None:
+        self.left = True
+        if self._machine.paused and self._charge.process:
+            # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops one that
+            # runs again.
+            self._charge.process.send("CONT", True)
+        if self._machine.pid:
+            self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self._machine.pid)

@@ -1,0 +1,123 @@
+"""The trial of an upgrade: whether this version could go on where a running supervise is (upgrade.py, rule 1).
+
+It runs in a child of that supervise, with its limits, its working directory, its environment, and what it would hand
+over, but without its descriptors.  Everything is loaded and built, and nothing is touched: what this writes goes
+nowhere, nobody is signalled, and no FIFO is read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.protocol import state
+from supervise.protocol.text import one_line
+from supervise.runtime.trouble import Trouble
+from supervise.supervisor import handoff, linkage, shelf
+from supervise.supervisor.arrival import carry_on
+from supervise.system import helper
+from supervise.system.statusdir import StatusDir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from supervise.protocol.options import Options
+    from supervise.supervisor.loop import Supervisor
+
+_SCRIPTS = (handoff.DAEMON, helper.script("alarm_helper"), helper.script("inotify_helper"))
+_FAILED = 1
+
+
+class Untouched(StatusDir):
+    """A status directory that stays as it is."""
+
+    def bind_notify(self, bind: Callable[[str], None]) -> None:
+        """Nothing."""
+
+    def remove_notify(self) -> None:
+        """Nothing."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Nothing."""
+
+    def read(self, name: str) -> bytes | None:
+        """Nothing."""
+        return None
+
+    def open_output(self, name: str) -> int:
+        """Nothing."""
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+    def append(self, name: str, text: bytes) -> int:
+        """Nothing."""
+        return len(text)
+
+
+def rehearse(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> int:
+    """The exit code: 0 if all went well.  Else one line on standard error says what did not."""
+    try:
+        modules = linkage.load_all("supervise.supervisor.startup", *shelf.NAMES)
+        for path in _SCRIPTS:
+            with open(path, "rb") as file:
+                compile(file.read(), path, "exec", dont_inherit=True)
+        supervisor = build(options, env, ignored)
+        problem = next(linkage.unresolved(modules, [supervisor, *parts(supervisor)]), "")
+    except Exception as why:
+        what = str(why)
+        problem = what if type(why).__module__.startswith("supervise.") else f"{type(why).__name__}: {what}"
+    if problem:
+        sys.stderr.write(one_line(problem) + "\n")
+    return _FAILED if problem else 0
+
+
+def _tell(trouble: Trouble, why: BaseException) -> None:
+    """What a running supervise survives is a reason not to run it."""
+    raise why
+
+
+def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor:
+    """The supervisor that would carry on.  Raises any Exception."""
+    import _socket
+
+    Trouble.note = _tell  # type: ignore[assignment, method-assign]
+    fields = state.decode(options.handover.encode())
+    env = {name: value for name, value in env.items() if name != b"NOTIFY_SOCKET"}  # systemd is to hear nothing
+    descriptors: dict[str, int] = fields["descriptors"]
+    for name, fd in descriptors.items():
+        if name == "service" or fd < 0:
+            descriptors[name] = -1  # its pid is enough
+        elif name.startswith("notify"):  # and those before it
+            descriptors[name] = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM).detach()
+        else:
+            # As many as there will be.
+            descriptors[name] = os.open("/" if name == "directory" else os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    supervisor = carry_on(options.with_handover(fields, False), env, ignored, Untouched)
+    supervisor._settle()
+    supervisor._timeout()
+    return supervisor
+
+
+def parts(supervisor: Supervisor) -> list[Any]:
+    """What another configuration would need."""
+    from supervise.service.health_check import Checks
+    from supervise.service.pidfile import PidFile
+    from supervise.service.readiness import Hearing
+    from supervise.service.successor import Succession
+    from supervise.supervisor.replaceable import Replaceable
+    from supervise.supervisor.systemd import Forwarder, Upstream
+    from supervise.supervisor.upgrade import Upgrader
+
+    log, starter = supervisor._log, supervisor._starter
+    poll: Any = supervisor._poll
+    succession = Succession({}, [], poll, log)
+    charge = supervisor._charge
+    charge.parts.succession = charge.parts.succession or succession
+    charge.parts.hearing = charge.parts.hearing or Hearing(supervisor._directory, poll, log)
+    charge.parts.checks = charge.parts.checks or Checks(starter, poll, log)
+    succession._file = PidFile("pid", "")
+    supervisor._forwarder = supervisor._forwarder or Forwarder(Upstream({}))
+    supervisor.__class__ = Replaceable
+    assert isinstance(supervisor, Replaceable)
+    supervisor._actions.upgrader = Upgrader(supervisor, [], log)
+    return [succession]

@@ -1,0 +1,59 @@
+"""Modules that a supervise may need one day, as they were installed when it started: their code, in few bytes.
+
+By the day that they are needed, the files of this package may be another version's.  To have them imported from the
+start takes three times the memory.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader, cache_from_source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+
+UPGRADE = (  # in this order
+    "supervise.system.subreaper",
+    *(f"supervise.supervisor.{name}" for name in ("guardian", "upgrade", "replaceable")),
+)
+NAMES = UPGRADE
+_codes: dict[str, bytes] = {}
+
+
+def fill() -> None:
+    """Put them there.  Raises ImportError and OSError."""
+    for name in NAMES:
+        _codes[name] = _compiled(_path(name))
+
+
+def _compiled(path: str) -> bytes:
+    """The code of a module.  As it is kept beside it, if that can be: to read it and write it again takes room."""
+    found = os.stat(path)
+    numbers = 0, int(found.st_mtime), found.st_size  # of the file that it was made from
+    head = MAGIC_NUMBER + b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in numbers)
+    try:
+        with open(cache_from_source(path), "rb", buffering=0) as file:
+            data = file.readall() or b""
+        if data.startswith(head):
+            return data[len(head) :]
+    except OSError:
+        pass
+    return marshal.dumps(SourceFileLoader("", path).get_code(""))
+
+
+def _path(name: str) -> str:
+    return os.path.join(os.path.dirname(os.path.dirname(__file__)), *name.split(".")[1:]) + ".py"
+
+
+def take(name: str) -> ModuleType:
+    """One of the modules; what it imports from here is to be taken first."""
+    if name not in sys.modules:
+        made = type(sys)(name)
+        made.__file__ = _path(name)
+        made.__package__ = name.rpartition(".")[0]
+        exec(marshal.loads(_codes[name]), made.__dict__)
+        sys.modules[name] = made
+    return sys.modules[name]

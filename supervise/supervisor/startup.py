@@ -1,0 +1,327 @@
+"""The process that stays, from its first instruction until its service runs.
+
+It is told what to do on its standard input (options.py); what arguments it has are for people with ps(1).
+
+A fresh interpreter, without site-packages, rather than a fork of the one that read the command line: what docopt
+and its imports take would stay in memory as long as the service runs.  Until the service runs, 2 is still the
+caller's standard error, and 1 is where one byte, the exit code, tells the caller how it went.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sys
+
+from supervise.config.file import ConfFile
+from supervise.config.restrictions import stays
+from supervise.protocol.claims import claim_of
+from supervise.protocol.options import SYSTEM, Options, environment, set_apart
+from supervise.protocol.paths import service_name
+from supervise.protocol.severities import FATAL, NOTICE, WARNING
+from supervise.protocol.text import origin, say
+from supervise.runtime.event_log import Log
+from supervise.runtime.polling import pause
+from supervise.service.launcher import StartError
+from supervise.supervisor.handoff import NO_ORPHANS
+from supervise.supervisor.heritage import Heritage
+from supervise.supervisor.loop import Supervisor
+from supervise.system.descriptors import Kept, close
+from supervise.system.patience import patiently
+from supervise.system.procfs import boot_id
+from supervise.system.spawn import HELPER, ignored_signals
+from supervise.system.statusdir import LOCK, LOG_WF, STATE, STATUS, StatusDir, StatusDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any, Callable
+
+    from supervise.config.config import Config
+else:
+    import _signal  # see spawn.py
+
+
+def settle_descriptors(reporting: bool) -> int:
+    """0 reads nothing, 1 and 2 exist, and of the rest only one is left: where to report to, -1 if nowhere.
+
+    What the caller left open (the write end of a pipe, a lock of its own) must not stay open for months.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    while null < 3:  # the caller had closed one of the three: this is it now, and another is needed
+        null = os.open(os.devnull, os.O_RDWR)
+    report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3) if reporting else -1
+    os.dup2(null, 0)
+    if reporting:
+        os.dup2(null, 1)
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        names = [str(fd) for fd in range(3, 1024)]
+    for name in names:
+        if int(name) > 2 and int(name) != report:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the one that listdir read
+    return report
+
+
+def rename_process() -> None:
+    """So that `pgrep supervise` and `killall supervise` find it: it runs as `python3` otherwise."""
+    try:
+        with open("/proc/self/comm", "wb") as comm:
+            comm.write(b"supervise")
+    except OSError:
+        pass
+
+
+def main() -> int:
+    """Supervise one service until the end; the exit code."""
+    if _signal.getsignal(_signal.SIGINT) == _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # a traceback is no answer to a caller's ^C
+    try:
+        told = read_to_end(0)
+    except OSError as why:
+        say("supervise", "fatal", f"cannot read what to supervise: {why.strerror}")
+        return SYSTEM
+    if not told:
+        return 0  # the command line was wrong, or asked for something else
+    options = Options.decode(told)
+    env, apart = set_apart(environment())
+    options.variables = {**apart, **options.variables}
+    env.update(options.variables)
+    os.environb.update(options.variables)  # for %(ENV_x)s in the configuration
+    ignored = ignored_signals()
+    if options.trial:
+        from supervise.supervisor.rehearsal import rehearse
+
+        return rehearse(options, env, ignored)
+    if options.handover:
+        from supervise.supervisor.arrival import carry_on
+
+        return carry_on(options, env, ignored).run()
+    try:
+        report = settle_descriptors(not options.foreground)
+        if not options.foreground:
+            os.setsid()
+    except OSError as why:
+        say("supervise", "fatal", f"cannot supervise {options.path}: {why.strerror}")
+        return SYSTEM
+    rename_process()
+    supervisor = launch(options, env, ignored)
+    code = 0 if supervisor else SYSTEM
+    if report >= 0:
+        if supervisor:
+            insist(lambda: os.dup2(0, 2))
+        insist(lambda: os.write(report, bytes((code,))))
+        close(report)
+    return supervisor.run() if supervisor else code
+
+
+def insist(act: Callable[[], object]) -> None:
+    """Do what nothing but a fault that passes can keep from being done; for a second, then without."""
+    for _ in range(100):
+        try:
+            act()
+            return
+        except BrokenPipeError:
+            return  # the caller does not wait for it
+        except OSError:
+            pause(0.01)
+
+
+def read_to_end(fd: int) -> bytes:
+    """All that can be read; nothing, where there is no such descriptor.  Raises OSError."""
+    parts: list[bytes] = []
+    try:
+        while True:
+            part = os.read(fd, 65536)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    except OSError as why:
+        if why.errno == errno.EBADF:
+            return b""
+        raise
+
+
+def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor | None:
+    """Directory, lock, configuration, service taken over or started; None, with the reason said, if it failed."""
+    directory = None
+    locked = False
+    try:
+        directory = patiently(StatusDir, options.path)
+        lock = patiently(directory.lock)
+        locked = True
+        rivalry = claim(directory, lock)
+        boot = known_boot()
+        kept = Kept(lock, *patiently(directory.open_fifos))
+        conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+        config, problems = conf.read()
+        heritage = left_behind(directory, boot, config.user)
+        if heritage.process and heritage.fields:
+            config, problems = conf.read(recalled(heritage.fields))  # what was in force may stay
+        if config.blocked and not heritage.process:
+            raise StartError(f"cannot start the service: {config.blocked}")
+        if conf.silent and heritage.restrictions and not heritage.process:
+            raise StartError(f"cannot start the service: {gone(conf, heritage.restrictions)}")
+        supervisor, log = furnish(options, directory, kept, env, ignored, boot, conf, config, problems)
+        if heritage.left and not supervisor.machine.config.killasgroup:
+            heritage.warnings.append(heritage.left_said)
+        for problem in log.probe():
+            if not options.foreground:
+                say("supervise", "warning", problem)
+        for line in heritage.notices:
+            log.add(NOTICE, "%s", line)
+        for problem in problems + directory.replaced + rivalry + heritage.warnings:
+            if not options.foreground:  # there the log is copied to standard error anyway
+                say("supervise", "warning", problem)
+            log.add(WARNING, "%s", problem)
+        supervisor.start(heritage)
+        directory.keep()
+    except Exception as why:
+        if isinstance(why, (StatusDirError, StartError)):
+            text = str(why)
+        elif isinstance(why, OSError) and why.strerror:
+            text = f"cannot supervise {options.path}: {why.strerror}"
+        elif isinstance(why, MemoryError):
+            text = f"cannot supervise {options.path}: not enough memory"
+        else:
+            text = f"cannot supervise {options.path}: {origin(why)}"
+        say("supervise", "fatal", text)
+        if directory and not locked:
+            directory.withdraw()
+        elif directory:
+            if has_log(directory):
+                record = Log(directory)
+                record.add(FATAL, "%s", text)
+                record.flush()
+            directory.undo()
+        return None
+    return supervisor
+
+
+def claim(directory: StatusDir, lock: int) -> list[str]:
+    """Have the lock say which path it is held for; the warnings.
+
+    Raises StatusDirError if another supervise has this path, whose directory was moved away or removed.  Where the lock
+    says so already, this is the directory that the path led to before, and nobody else can have it.
+    """
+    place = absolute(os.fsencode(directory.path))
+    warnings = []
+    if claim_of(lock) != place:
+        from supervise.supervisor import rivals
+
+        warning = rivals.look(directory, lock, place)
+        # It is not needed again: out of memory, for which its functions must not refer to it, nor it to them.
+        del sys.modules[rivals.__name__], sys.modules[rivals.__package__ or ""].rivals
+        vars(rivals).clear()
+        try:
+            directory.claim(lock, place)
+        except OSError as why:
+            warning = f"cannot write {directory.path}/{LOCK}: {why.strerror}"
+        warnings += [warning] if warning else []
+    return warnings
+
+
+def has_log(directory: StatusDir) -> bool:
+    """Whether there is a log to write to, which a start that fails does not make."""
+    try:
+        return directory.has(LOG_WF)
+    except StatusDirError:
+        return False
+
+
+def known_boot() -> str:
+    """The boot id, "" where the kernel has none.  Raises StatusDirError: what is left cannot be told without it."""
+    try:
+        boot: str = patiently(boot_id)
+    except OSError as why:
+        raise StatusDirError(f"cannot read this system's boot id: {why.strerror}") from None
+    return boot
+
+
+def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
+    """What another supervise has left in the directory; without a state, nothing that could be taken over.
+
+    `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
+    """
+    if not patiently(directory.has, STATE):
+        if patiently(directory.has, STATUS):
+            patiently(load_takeover).look_without_state(directory)
+        return Heritage()
+    heritage: Heritage = patiently(load_takeover).look(directory, boot, user)
+    return heritage
+
+
+def load_takeover() -> Any:
+    """What can look.  Raises StatusDirError."""
+    try:
+        from supervise.supervisor import takeover
+    except (ImportError, OSError) as why:  # no descriptor was left, perhaps
+        raise StatusDirError(f"cannot tell what is left of another supervise: {why}", passing=True) from None
+    return takeover
+
+
+def recalled(fields: dict[str, Any]) -> Config | None:
+    """What restricted the service, by the state of the supervise before this one; None if that does not say."""
+    from supervise.config import recall
+
+    return recall.recalled(fields)
+
+
+def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
+    """Why nothing is started where the configuration that has restricted the service does not say so any more."""
+    had = ", ".join(f"{key} {text}" for key, text in restrictions.items())
+    now = "is empty" if conf.present else "does not exist"
+    return (
+        f"{conf.path} {now}, and the last supervise here had in force: {had}"
+        " (a configuration that does not say so lifts that, if it has as much as a comment)"
+    )
+
+
+def furnish(
+    options: Options,
+    directory: StatusDir,
+    kept: Kept,
+    env: dict[bytes, bytes],
+    ignored: list[int],
+    boot: str,
+    conf: ConfFile,
+    config: Config,
+    problems: list[str],
+    place: str = "",
+    kind: type[Supervisor] = Supervisor,
+) -> tuple[Supervisor, Log]:
+    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow.
+
+    `place`: the absolute path of the directory, where it is known already.
+    """
+    name = service_name(options.path)
+    log = Log(directory, echo=2 if options.foreground else None)
+    env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
+    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(place or options.path))
+    if NO_ORPHANS in sys._xoptions:
+        log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
+    if conf.present:
+        log.add(NOTICE, "configuration %s: %s", options.conf, config)
+    elif conf.named:
+        problems.append(f"{options.conf} does not exist: no policy")
+    if conf.held or config.blocked:
+        problems.append(f"{options.conf}: {stays(config)}")
+    forwarder = None
+    if options.foreground and b"NOTIFY_SOCKET" in env:
+        from supervise.supervisor.systemd import Forwarder, Upstream
+
+        forwarder = Forwarder(Upstream(env))
+    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", HELPER):
+        env.pop(variable, None)  # who set them meant supervise
+    made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
+    return made, log
+
+
+def absolute(path: bytes) -> bytes:
+    """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
+    return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)

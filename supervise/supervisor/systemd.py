@@ -1,0 +1,124 @@
+"""Telling a systemd above supervise how the service is, as the main process of a unit with Type=notify.
+
+What lives here: how it is sent.  What does not: what is sent when, which the loop knows.
+
+Theory of operation
+-------------------
+
+Rule 1.  What systemd has put into the environment for supervise is not for the service, which would be taken for
+         somebody else by systemd, and has a supervise of its own to tell: it is taken out.  systemd's watchdog is not
+         answered: supervise watches the service, and nobody needs to watch supervise, which systemd sees end.
+Rule 2.  Nothing here waits.  What systemd has no room for is kept and goes with what is sent next, or when it is tried
+         again: it is a set of assignments, of which the last of each name counts.
+Rule 3.  What cannot be sent at all is dropped, and said once until something can be sent again.
+"""
+
+from __future__ import annotations
+
+import _socket  # not `socket`, for the memory
+import os
+import time
+
+from supervise.protocol import states as phases
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.machine.machine import Machine
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"  # for good: not for a restart of the service
+_VARIABLES = (b"NOTIFY_SOCKET", b"WATCHDOG_PID", b"WATCHDOG_USEC")
+
+
+def status(text: str) -> str:
+    """A line for `systemctl status`."""
+    return "STATUS=" + text.replace("\n", " ")
+
+
+def reloading() -> str:
+    """The service reloads its configuration; READY follows when it is done."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
+
+
+class Upstream:
+    """The way to systemd.  `unsent`: what it had no room for; the loop should `send` again in a while."""
+
+    def __init__(self, env: dict[bytes, bytes]) -> None:
+        """Take what is systemd's out of the service's environment; where nothing is, nothing is ever sent."""
+        self._address, *_ = [env.pop(name, b"") for name in _VARIABLES]
+        self.unsent: dict[str, str] = {}
+        self._warned = False
+
+    def __bool__(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self._address)
+
+    def send(self, text: str = "") -> str | None:
+        """Send lines of assignments, and what was left unsent.  What went wrong, if that is new, or None."""
+        if not self._address:
+            return None
+        for line in text.split("\n"):
+            name, equals, value = line.partition("=")
+            if equals:
+                self.unsent[name] = value
+        if not self.unsent:
+            return None
+        data = "\n".join(f"{name}={value}" for name, value in self.unsent.items()).encode("utf-8", "replace")
+        try:
+            self._deliver(data)
+        except BlockingIOError:
+            return None
+        except OSError as why:
+            self.unsent.clear()
+            warned, self._warned = self._warned, True
+            return None if warned else f"cannot tell systemd at {os.fsdecode(self._address)!r}: {why.strerror or why}"
+        self.unsent.clear()
+        self._warned = False
+        return None
+
+    def _deliver(self, data: bytes) -> None:
+        """Raises OSError: BlockingIOError if there is no room."""
+        if self._address[:1] not in (b"/", b"@"):
+            raise OSError("neither a path nor an abstract address")
+        address = b"\0" + self._address[1:] if self._address.startswith(b"@") else self._address
+        # Opened each time: a service that is ready for months has no need of a descriptor.
+        kind = _socket.SOCK_DGRAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
+        socket = _socket.socket(_socket.AF_UNIX, kind)
+        try:
+            socket.sendto(data, address)
+        finally:
+            socket.close()
+
+
+class Forwarder:
+    """Tells systemd what changes in the state machine of one service."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._ready = False
+        self._phase: str | None = None
+        self._text: str | None = None
+
+    @property
+    def unsent(self) -> bool:
+        """Whether there was no room for all of it."""
+        return bool(self._upstream.unsent)
+
+    def follow(self, machine: Machine) -> str | None:
+        """Tell what is new; to be called after each event.  What went wrong, if that is new, or None."""
+        lines = []
+        if machine.phase != self._phase or not self._ready:
+            if machine.pid and machine.phase == phases.RELOADING and self._ready:
+                lines.append(reloading())
+            elif machine.pid and machine.phase in (None, phases.READY):
+                lines.append(READY)
+                self._ready = True
+            self._phase = machine.phase
+        if machine.status_text != self._text:
+            self._text = machine.status_text
+            lines.append(status(self._text or ""))
+        if machine.state == phases.ENDED:
+            lines.append(STOPPING)
+        if not lines and not self._upstream.unsent:
+            return None
+        return self._upstream.send("\n".join(lines))

@@ -1,0 +1,1 @@
+"""Linux, wrapped once: processes, descriptors, /proc, and files that can be believed.  Knows no configuration."""

@@ -1,0 +1,56 @@
+"""What the programs have in common before anything else: they run isolated, without site-packages.
+
+The caller's variables PYTHON* are meant for the service, and so is what his working directory holds.  So every Python
+is started with `-I -S` (bin/, handoff.py, helper.py), and what is not of the standard library is found all the same:
+this package last of all, docopt and pyinotify beside it, or else in the site-packages that this Python has.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_CALLER = b"SUPERVISE_CALLER"
+
+
+def rename(name: str) -> None:
+    """Be `name` for pgrep(1) and killall(1), which otherwise see the name of the interpreter."""
+    try:
+        with open("/proc/self/comm", "wb", 0) as comm:
+            comm.write(os.fsencode(name))
+    except OSError:
+        pass
+
+
+def reach_others() -> None:
+    """Have docopt and pyinotify found also where they are not beside this package.  Raises OSError."""
+    if not sys.flags.no_site or "site" in sys.modules:
+        return
+    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    for name in ("docopt.py", "pyinotify.py"):
+        if not os.path.exists(os.path.join(here, name)):
+            break
+    else:
+        return
+    import site
+
+    site.main()
+    if here not in sys.path:
+        sys.path.append(here)
+
+
+def callers_environment() -> dict[bytes, bytes]:
+    """The environment exactly as the caller gave it, to be asked for before a fork.
+
+    sh, which comes before Python in `supervise`, changes it: it sets PWD, and drops what could not be a variable of its
+    own.  So it says what there was, in hexadecimal digits between its pid, which is ours, and a word that ends them.
+    """
+    from supervise.protocol.options import environment
+
+    env = environment()
+    said = env.pop(_CALLER, b"").split()
+    if said[:1] == [b"%d" % os.getpid()] and said[-1] == b"end":
+        block = bytes.fromhex(b"".join(said[1:-1]).decode("ascii"))
+        pairs = (entry.partition(b"=") for entry in block.split(b"\0"))
+        return {name: value for name, equals, value in pairs if name and equals}
+    return env

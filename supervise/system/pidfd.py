@@ -1,0 +1,314 @@
+"""The service's main process: a child, or not.  The difference between the two lives here.
+
+A child is reaped, and its exit status is waitpid's.  One that was taken over, or started by another process of the
+service, is not ours to reap, or only since its parent has ended (supervise is a subreaper): its end is seen through its
+pidfd, and where waitpid knows nothing its exit status is what the kernel tells through that (PIDFD_GET_INFO with
+PIDFD_INFO_EXIT, Linux 6.15 and later, once its parent has reaped it), or unknown.
+
+Looking at a process has three answers: what it is like; that it is gone, which is an answer like any other; and an
+OSError, which says that nobody could look (no descriptor left, no memory, no right).  The last is never the second.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+
+from supervise.protocol.exitstatus import ExitStatus, from_wait_status
+from supervise.system.descriptors import close
+from supervise.system.spawn import NUMBERS, reap, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from typing import Any
+else:
+    import _signal  # see spawn.py
+
+_PATIENCE = 5.0  # seconds
+
+# struct pidfd_info of linux/pidfd.h: mask at 0, exit_code (as waitpid reports it) at 60.
+_INFO_SIZE = 64
+_GET_INFO = (3 << 30) | (_INFO_SIZE << 16) | (0xFF << 8) | 11  # _IOWR(0xFF, 11, struct pidfd_info)
+_INFO_EXIT = 1 << 3
+
+
+class Process:
+    """One process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child).
+
+    `group` and `session` are the numbers of its process group and session.
+    """
+
+    __slots__ = ("pid", "child", "fd", "group", "session", "_how")
+
+    def __init__(self, pid: int, child: bool = True, fd: int = -1) -> None:
+        self.pid = pid
+        self.child = child
+        self.fd = fd
+        self._how: ExitStatus | None = None
+        if fd < 0:
+            try:
+                self.fd = os.pidfd_open(pid)
+            except OSError:
+                pass  # an old kernel, or no descriptor left: SIGCHLD will tell
+        # A child of ours leads a group of its own from before its program is executed.
+        self.group, self.session = pid, 0
+        try:
+            self.session = os.getsid(pid)
+        except OSError:
+            pass  # its end is about to be seen
+        self.look_again()
+
+    def hold(self) -> bool:
+        """Try again to have a pidfd; whether there is one now that was not.  Raises OSError: no descriptor is left."""
+        if self.fd >= 0:
+            return False
+        try:
+            self.fd = os.pidfd_open(self.pid)
+        except OSError as why:
+            if why.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            return False  # an old kernel
+        return True
+
+    def disown(self, paused: bool) -> bool:
+        """It is no child any more, for its parent has ended; whether that leaves a way to see its end."""
+        self.child = False
+        if paused and self.fd >= 0:
+            # The kernel lets go on what is stopped and has nobody any more in its session who could do so.
+            self.send("STOP", False)
+        return self.fd >= 0
+
+    def look_again(self) -> None:
+        """See what its process group and session are by now; a daemon makes its own when it has been forked."""
+        if self.child:
+            return
+        try:
+            group, session = os.getpgid(self.pid), os.getsid(self.pid)
+        except OSError:
+            return
+        if not self.reaped():  # else these may be another's
+            self.group, self.session = group, session
+
+    def send(self, name: str, group: bool) -> str | None:
+        """Send a signal, to it or to its process group.  What went wrong, or None."""
+        if self.child:
+            return send(self.pid, name, group)
+        if group:
+            self.look_again()
+            # The group has its number as long as this process is in it, which the pidfd shows alive.
+            return send(self.group, name, True) if self.alive() else None
+        try:
+            _signal.pidfd_send_signal(self.fd, NUMBERS[name])
+        except OSError as why:
+            if why.errno != errno.ESRCH or self.alive():  # else its end is about to be seen
+                return f"cannot send {name} to pid {self.pid}: {why.strerror}"
+        return None
+
+    def alive(self) -> bool:
+        """Whether it has not ended yet, by its pidfd; a zombie has."""
+        if self.fd < 0:
+            return False
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        try:
+            return not poll.poll(0)
+        except OSError:  # no memory: nobody knows, and so nothing follows from it
+            return not self.reaped()
+
+    def gone(self) -> bool:
+        """Whether it is sure that it has ended; a child's status stays where it is."""
+        if not self.child:
+            return self.fd >= 0 and not self.alive()
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True  # it has been reaped
+        except OSError:
+            return False
+
+    def reaped(self) -> bool:
+        """Whether it has ended, and nobody can learn from the kernel any more how."""
+        try:
+            _signal.pidfd_send_signal(self.fd, 0)
+        except OSError as why:
+            return why.errno == errno.ESRCH
+        return False
+
+    def ended(self) -> ExitStatus:
+        """How it ended, as far as that can be known now; only when its pidfd is readable."""
+        if self._how is None:
+            done = reap(self.pid)
+            # Kept: who asked may fail before he has told anybody, and ask again.
+            self._how = done[1] if done else None
+        if self._how:
+            return self._how
+        # Of a child, a tracer may keep the status to itself for as long as it likes; the process is gone all the same.
+        return ExitStatus() if self.child else exit_info(self.fd) or ExitStatus()
+
+    def take_back(self) -> None:
+        """End a child that was just started, with its group, and wait for it: it is not to be."""
+        for group in (True, False):
+            send(self.pid, "KILL", group)
+        if self.fd >= 0:
+            poll = select.poll()
+            poll.register(self.fd, select.POLLIN)
+            try:
+                poll.poll(_PATIENCE * 1000)
+            except OSError:
+                pass
+        self.ended()
+        self.close()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from any other process that had or will have its pid.
+
+        `start_ticks`: clock ticks from boot to its start, 0 where /proc does not tell; `pidfd_inode`: unique since
+        Linux 6.9, else None.  Raises OSError where nobody could look: what is written down must be true.
+        """
+        ticks = stat_of(self.pid).start_ticks if proc_is_ours() else 0
+        inode = unique_inode(self.fd)
+        return {**self.unknown_identity(), "start_ticks": ticks, "pidfd_inode": inode}
+
+    def unknown_identity(self) -> dict[str, Any]:
+        """The same where nothing can be found out."""
+        where = {"group": self.group, "session": self.session}
+        return {"pid": self.pid, "start_ticks": 0, "pidfd_inode": None, **where}
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.fd >= 0:
+            close(self.fd)
+            self.fd = -1
+
+
+def exit_info(fd: int) -> ExitStatus | None:
+    """The exit status that a pidfd tells; None: not yet, or never on this kernel."""
+    info = bytearray(_INFO_SIZE)
+    info[0:8] = _INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(fd, _GET_INFO, info)
+    except OSError:
+        return None
+    if not int.from_bytes(info[0:8], "little") & _INFO_EXIT:
+        return None
+    return from_wait_status(int.from_bytes(info[60:64], "little"))
+
+
+_unique: bool | None = None
+
+
+def unique_inode(fd: int) -> int | None:
+    """The inode of a pidfd where that is the process's own; before Linux 6.9 all pidfds share one.
+
+    Raises OSError: nobody could look.
+    """
+    global _unique
+    if fd < 0:
+        return None
+    inode = os.fstat(fd).st_ino
+    if _unique is None:
+        own = os.pidfd_open(os.getpid())
+        try:
+            _unique = os.fstat(own).st_ino != inode
+        finally:
+            close(own)
+    return inode if _unique else None
+
+
+NO_PROCESS = (FileNotFoundError, ProcessLookupError)  # the kernel's words for: there is none by that number (any more)
+
+
+class Stat:
+    """Fields of /proc/PID/stat; a process that is not there has state `-` and zeros."""
+
+    __slots__ = ("pid", "state", "parent", "group", "session", "threads", "start_ticks")
+
+    def __init__(self, pid: int, fields: list[bytes]) -> None:
+        self.pid = pid
+        self.state = fields[0].decode("ascii", "replace")
+        self.parent, self.group, self.session = (int(field) for field in fields[1:4])
+        self.threads = int(fields[17])
+        self.start_ticks = int(fields[19])
+
+    @property
+    def running(self) -> bool:
+        """Whether it lives.  The state is that of its first thread, which may have ended (Z) while others run."""
+        return self.state not in "-ZX" or (self.state == "Z" and self.threads > 1)
+
+
+def stat_of(pid: int) -> Stat:
+    """Look at a process.  Raises OSError: nobody could look."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            # The second field, the name, may hold blanks and parentheses.
+            fields = (file.read(4096) or b"").rpartition(b")")[2].split()
+        return Stat(pid, fields)
+    except NO_PROCESS:
+        return Stat(pid, [b"-"] + [b"0"] * 19)
+    except (IndexError, ValueError):
+        raise OSError(errno.EIO, f"/proc/{pid}/stat is not what the kernel writes") from None
+
+
+def everybody() -> list[Stat]:
+    """All that live.  Raises OSError: nobody could look.
+
+    One that may not be looked at (a /proc with hidepid=1) has the state `?`, no parent, and its group and session.
+    """
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                found.append(stat_of(int(name)))
+            except PermissionError:
+                found.append(_hidden(int(name)))
+    return [stat for stat in found if stat.running]
+
+
+def proc_is_ours() -> bool:
+    """Whether the numbers in /proc are those of our system calls.  Raises OSError."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except FileNotFoundError:
+        return False
+
+
+def _hidden(pid: int) -> Stat:
+    try:
+        group, session = os.getpgid(pid), os.getsid(pid)
+    except ProcessLookupError:
+        return stat_of(0)
+    return Stat(pid, [b"?", b"0", b"%d" % group, b"%d" % session] + [b"0"] * 16)
+
+
+def read_of(pid: int, name: str, limit: int = 1 << 22) -> bytes:
+    """The file `name` of /proc/PID, at most so many bytes of it.  Raises OSError.
+
+    What belongs to the memory of a process (environ, cmdline, coredump_filter) is empty, or cannot be opened, where its
+    first thread has ended; its other threads have it, by their own numbers.  Empty as well: a process that has ended.
+    """
+    threads = [pid]
+    if stat_of(pid).state == "Z":
+        threads = [int(thread) for thread in os.listdir(f"/proc/{pid}/task")]
+    for thread in threads:
+        try:
+            data = _read(thread, name, limit)
+        except NO_PROCESS:
+            continue
+        if data:
+            return data
+    return b""
+
+
+def _read(pid: int, name: str, limit: int) -> bytes:
+    parts: list[bytes] = []
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+        while limit > 0:
+            part = file.read(min(limit, 65536)) or b""
+            if not part:
+                break
+            parts.append(part)
+            limit -= len(part)
+    return b"".join(parts)

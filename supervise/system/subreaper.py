@@ -1,0 +1,27 @@
+"""Becoming the one to whom the orphans among the service's processes come, as to process 1.
+
+A subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) is given every process below it whose parent has ended: a main process
+that its predecessor has started, a daemon that forks into the background.  It sees their ends and reaps them.  The
+kernel keeps this over an exec, and does not hand it down to children.
+
+Python has no prctl, and even the part of ctypes that is in C would cost each supervise 0.4 MB.  So it is called before
+the exec that makes the process that stays.  The names in _ctypes are CPython's own affair, and some builds lack it:
+whatever goes wrong is told, and supervise goes on without.
+"""
+
+from __future__ import annotations
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def become() -> str | None:
+    """Make this process a subreaper.  Why it could not be, or None."""
+    try:
+        import _ctypes
+
+        loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # as dlopen(3): this program, with its C library
+        prctl = _ctypes.dlsym(loaded, "prctl")
+        refused = _ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+    except Exception as why:  # no such module, or not as it is known today
+        return f"prctl cannot be called: {why}"
+    return "prctl is refused" if refused else None
