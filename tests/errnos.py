@@ -145,6 +145,12 @@ EXEMPT = (
         "write(2) itself fails on and on, so the one line cannot be written",
     ),
     Exempt(
+        "^(start|adoption)",
+        "^lseek",
+        r"stderr: \['Failed checking if argv\[0\] is an import path entry'",
+        "the interpreter looks whether the script is an archive before it runs the first line of it, and says so",
+    ),
+    Exempt(
         "",
         r"^wait(4|id)\(.*ECHILD",
         "zombies|silent",

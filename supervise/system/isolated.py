@@ -27,11 +27,12 @@ def reach_others() -> None:
     if not sys.flags.no_site or "site" in sys.modules:
         return
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    for name in ("docopt.py", "pyinotify.py"):
-        if not os.path.exists(os.path.join(here, name)):
-            break
-    else:
+    try:
+        for name in ("docopt.py", "pyinotify.py"):
+            os.stat(os.path.join(here, name))
         return
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # anything else is no "no"
     import site
 
     site.main()
