@@ -128,7 +128,7 @@ EXEMPT = (
     Exempt(
         "",
         r'^write\(\d+, "(\\\d+|\\[a-z]|.)", 1\)',
-        "zombies|silent|no end",
+        r"zombies|silent|no end|stderr: \['Exception ignored when trying to write to the signal wakeup fd",
         "a byte into supervise's own pipe, by which a signal wakes it: the kernel refuses that only when the pipe is "
         "full, and then supervise is awake",
     ),
@@ -143,6 +143,18 @@ EXEMPT = (
         r"^write\(",
         r"stderr: \[\]$|exit code: 120",
         "write(2) itself fails on and on, so the one line cannot be written",
+    ),
+    Exempt(
+        "^start",
+        "^mmap",
+        "busy",
+        "where the allocator gets no new arena it asks for one with each object: the calls are many, and no loop's",
+    ),
+    Exempt(
+        "^start",
+        r'^newfstatat\(\d+, "lock"',
+        "left: status status/app status/app/lock$",
+        "whose lock that is cannot be looked at, time and again, so it is not removed by a start that is refused",
     ),
     Exempt(
         "^(start|adoption)",

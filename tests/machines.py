@@ -32,7 +32,7 @@ from supervise.protocol.states import (
     STOPPING,
     SUCCESSION,
 )
-from supervise.runtime.status_writer import Recorder
+from supervise.runtime.status_writer import StatusWriter
 
 ALIVE = (RUNNING, STOPPING, ABORTING)  # there is a main process
 TIMED = (CLEANUP, SUCCESSION, DELAY)  # something is always due
@@ -60,8 +60,8 @@ def found_state(machine_state: str, pid: int, **fields: Any) -> dict[str, Any]:
 def fingerprint(found: Machine) -> tuple[Any, ...]:
     """Everything about a machine that an event other than a new configuration can change."""
     window = (found.window.opened, found.window.exits, found.window.cores)
-    departed = found.departed and (str(found.departed[0]), *found.departed[1:])
-    apart = ("window", "_actions", "totals", "departed", "config", "jitter")
+    departed = found.exited_main and (str(found.exited_main[0]), *found.exited_main[1:])
+    apart = ("window", "_actions", "totals", "exited_main", "config", "jitter")
     names = [name for name in Machine.__slots__ if name not in apart]
     return (*((name, getattr(found, name)) for name in names), window, departed, tuple(found.totals.items()))
 
@@ -83,13 +83,13 @@ def check_shape(found: Machine) -> None:
     # A fault is why it is ended, or that it did not end.
     assert found.fault is not None or found.state != ABORTING
     assert found.fault is None or found.state in ALIVE
-    assert (found.departed is not None) == (found.state == SUCCESSION)
+    assert (found.exited_main is not None) == (found.state == SUCCESSION)
     if found.state not in (*ALIVE, SUCCESSION):
         assert (found.phase, found.status_text, found.watchdog) == (None, None, 0)
     assert found.phase in (None, STARTING, READY, RELOADING, ENDING)
     assert not found.gave_up or found.state in (ENDED, CLEANUP)
     assert not found.healthy or (found.state == RUNNING and not found.paused)
-    assert found.gap >= MIN_GAP
+    assert found.restart_delay >= MIN_GAP
     assert found.visible == (found.paused, found.want, found.alarms, found.pid)
     record = Record(0, *found.visible)
     assert decode(record.encode()) == record
@@ -122,7 +122,7 @@ class _Directory:
 
 def written(found: Machine) -> dict[str, Any]:
     """The state that is written of a machine, read again."""
-    fields = Recorder(_Directory(), found, ["app"], BOOT, None).fields()  # type: ignore[arg-type]
+    fields = StatusWriter(_Directory(), found, ["app"], BOOT, None).fields()  # type: ignore[arg-type]
     service = {"pid": found.pid, "start_ticks": 1, "pidfd_inode": None, "start_time": 0.0} if found.pid else None
     return decode_state(encode({**fields, "service": service}))
 
@@ -143,8 +143,8 @@ def check_carried_on(found: Machine, now: float) -> None:
         assert other.deadline is None or other.deadline > now
         other.deadline = found.deadline
     # Of the process that has ended: nothing depends on it any more, but when the start after a restart script is due.
-    assert found.again or found.state != SCRIPT_RUN
-    for name in ("again", "gap", "killed", "counted"):
+    assert found.will_restart or found.state != SCRIPT_RUN
+    for name in ("will_restart", "restart_delay", "killed", "counted"):
         setattr(other, name, getattr(found, name))
     assert fingerprint(other) == fingerprint(found)
 

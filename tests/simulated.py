@@ -124,8 +124,8 @@ class Loop:
                 seconds = min(seconds * 2, longest)
             assert self.tried_at is not None
             self._not_before = self.tried_at + max(config.restart_delay, seconds * 0.75)
-        cleared = [action for action in actions if action[0] == states.CLEAR]
-        reported = (states.LEFT,) in actions
+        cleared = [action for action in actions if action[0] == states.KILL_LEFTOVERS]
+        reported = (states.REPORT_LEFTOVERS,) in actions
         assert how.failure or bool(cleared) != reported, "what is left is either ended or reported"
         assert not (config.killasgroup and not how.failure) or cleared, "killasgroup, and nothing is told to end"
         self._to_clear, self._killed_at = bool(cleared), None
@@ -150,7 +150,7 @@ class Loop:
                 self.killed = self.pid
             if args[0] in self.ends_on:
                 return [(states.EXITED, ExitStatus(signal=SIGNAL_NAMES.index(args[0]) + 1))]
-        elif kind == states.CLEAR:
+        elif kind == states.KILL_LEFTOVERS:
             assert not self.pid and not self.spawning, "what is left is ended beside a service"
             assert self.state == states.CLEANUP
             self._to_clear = True
@@ -159,7 +159,7 @@ class Loop:
             if self.left == args[0] or (args[0] == "KILL" and self.left != NEVER):
                 self.left = None
             return [] if self.left else [(states.CLEARED, None)]
-        elif kind == states.LEFT:
+        elif kind == states.REPORT_LEFTOVERS:
             assert not self.pid, "what is left beside a service"
         elif kind == states.SCRIPT:
             assert not self.script_runs and not self.pid and not self.spawning, "a script beside something else"
@@ -214,7 +214,7 @@ class Loop:
         """The main process ends and leaves others, one of which may take its place."""
         assert self.pid
         self.pid, self.left = 0, left
-        return self.event(states.ORPHANED, again(how))
+        return self.event(states.MAIN_EXITED, again(how))
 
     def main(self) -> list[Action]:
         """Another process of the service becomes its main process."""
@@ -227,7 +227,7 @@ class Loop:
         """What was left of the service has ended by itself."""
         assert self.left
         self.left = None
-        return self.event(states.CLEARED if self.state == states.CLEANUP else states.DESERTED)
+        return self.event(states.CLEARED if self.state == states.CLEANUP else states.NO_SUCCESSOR)
 
     def script_done(self, problem: str | None = None) -> list[Action]:
         """The restart script ends."""
@@ -274,7 +274,7 @@ class Loop:
     @property
     def clears(self) -> list[str]:
         """The signals that the last event sent to what is left of the process group."""
-        return [action[1] for action in self.did if action[0] == states.CLEAR]
+        return [action[1] for action in self.did if action[0] == states.KILL_LEFTOVERS]
 
     @property
     def alarms(self) -> list[Action]:

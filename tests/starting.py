@@ -13,7 +13,7 @@ from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.options import Options
 from supervise.runtime.event_log import Log
-from supervise.service.launcher import Starter
+from supervise.service.launcher import Launcher
 from supervise.system.spawn import ignored_signals
 from supervise.system.statusdir import StatusDir
 
@@ -52,49 +52,49 @@ class Stage:
         self.directory = StatusDir(str(self.status))
         self.env = {**os.environb, b"SUPERVISE_SERVICE": b"app", b"SUPERVISE_STATUS_DIR": os.fsencode(self.status)}
         self.log = Log(self.directory)
-        self.starters: list[Starter] = []
+        self.launchers: list[Launcher] = []
         for name in descriptors() - {"0", "1", "2"}:
             try:
                 os.set_inheritable(int(name), False)  # as all of supervise's are
             except OSError:
                 pass  # the one that listdir read
 
-    def starter(self, *command: str, script: list[str] | None = None, **values: object) -> Starter:
+    def launcher(self, *command: str, script: list[str] | None = None, **values: object) -> Launcher:
         """A Starter of COMMAND, with these keys in its configuration."""
         options = Options(str(self.status), list(command), script=script)
-        made = Starter(options, self.directory, self.env, ignored_signals(), self.log, configuration(**values))
-        self.starters.append(made)
+        made = Launcher(options, self.directory, self.env, ignored_signals(), self.log, configuration(**values))
+        self.launchers.append(made)
         return made
 
     def clean(self) -> None:
-        for starter in self.starters:
-            os.close(starter._null)
+        for launcher in self.launchers:
+            os.close(launcher._null)
         os.close(self.directory.fd)
         shutil.rmtree(self.folder)
 
     def output(self, name: str = "__stdout") -> str:
         return (self.status / name).read_text(errors="surrogateescape")
 
-    def run(self, starter: Starter) -> str:
+    def run(self, launcher: Launcher) -> str:
         """Start the service, wait for its end, which must be a good one; what it has added to __stdout."""
         before = len(self.output()) if (self.status / "__stdout").exists() else 0
-        pid = starter.service()
+        pid = launcher.service()
         assert not isinstance(pid, ExitStatus), pid.failure
         assert finish(pid) == 0, self.output("__stderr")
         return self.output()[before:]
 
     def say(self, *command: str, **values: object) -> str:
         """What COMMAND prints, with these keys in its configuration."""
-        return self.run(self.starter(*command, **values))
+        return self.run(self.launcher(*command, **values))
 
     def shell(self, text: str, **values: object) -> str:
         return self.say("/bin/sh", "-c", text, **values)
 
     def failure(self, *command: str, **values: object) -> str:
         """Why COMMAND cannot be started; nothing is left of the attempt."""
-        starter = self.starter(*command, **values)
+        launcher = self.launcher(*command, **values)
         open_before, children_before = descriptors(), children()
-        result = starter.service()
+        result = launcher.service()
         assert isinstance(result, ExitStatus), "it was started"
         assert result.failure
         assert (descriptors(), children()) == (open_before, children_before)

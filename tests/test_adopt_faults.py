@@ -164,9 +164,9 @@ def test_nothing_stays_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(StatusDirError, match="cannot tell whether the service of status/app still runs: "):
                 takeover.look(directory, boot_id(), "")
         assert sorted(os.listdir("/proc/self/fd")) == before, name
-    heritage = takeover.look(directory, boot_id(), "")
-    assert heritage.process and heritage.process.pid == pid
-    heritage.process.close()
+    taken_over = takeover.look(directory, boot_id(), "")
+    assert taken_over.process and taken_over.process.pid == pid
+    taken_over.process.close()
     os.close(directory.fd)
 
 

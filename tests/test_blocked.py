@@ -21,9 +21,9 @@ from supervise.config import file
 from supervise.config.file import SIZE_LIMIT, ConfFile
 from supervise.runtime.event_log import Log
 from supervise.runtime.path_follower import ConfFollower
-from supervise.service.launcher import Starter
+from supervise.service.launcher import Launcher
 from supervise.service.parts import Parts
-from supervise.service.service import Charge
+from supervise.service.service import Service
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
 
@@ -269,8 +269,8 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
         def govern(self, config: Any) -> None:
             self.config, self.blocked = config, ""
 
-    starter: Any = Pretended()
-    charge = Charge(*[starter] * 3, *[Any] * 5)  # type: ignore[arg-type]
+    launcher: Any = Pretended()
+    service = Service(*[launcher] * 3, *[Any] * 5)  # type: ignore[arg-type]
 
     def refused(*_: object) -> bool:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -279,18 +279,18 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(Parts, "_import_parts", refused)
         for _ in range(2):
-            charge.parts.equip(config)
-            assert "cannot load what its configuration takes: " in starter.blocked
-    charge.parts.equip(config)
-    assert (starter.blocked, starter.config) == ("", config)
+            service.parts.equip(config)
+            assert "cannot load what its configuration takes: " in launcher.blocked
+    service.parts.equip(config)
+    assert (launcher.blocked, launcher.config) == ("", config)
 
 
 def test_what_is_blocked_starts_neither_service_nor_check(tmp_path: Path) -> None:
-    starter = Starter.__new__(Starter)
-    starter.blocked = "conf:2: no"
-    found = starter.service()
+    launcher = Launcher.__new__(Launcher)
+    launcher.blocked = "conf:2: no"
+    found = launcher.service()
     assert not isinstance(found, int) and found.failure == "conf:2: no"
-    assert starter.check_command(("true",), 1, 1) == "conf:2: no"
+    assert launcher.check_command(("true",), 1, 1) == "conf:2: no"
 
 
 # A file that cannot be read for a moment.

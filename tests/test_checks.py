@@ -33,7 +33,7 @@ class Lines:
         self.lines.append(template % values)
 
 
-class Starter:
+class Launcher:
     """Starts checks as the daemon does: in sessions of their own."""
 
     def __init__(self) -> None:
@@ -69,8 +69,8 @@ class Watched:
     def __init__(self) -> None:
         self.poll = select.poll()
         self.log = Lines()
-        self.starter = Starter()
-        self.checks = Checks(self.starter, self.poll, self.log)  # type: ignore[arg-type]
+        self.launcher = Launcher()
+        self.checks = Checks(self.launcher, self.poll, self.log)  # type: ignore[arg-type]
         self.now = START
 
     def begin(self, config: Config) -> None:
@@ -112,7 +112,7 @@ def watched() -> Iterator[Watched]:
         made.finish()
     assert made.checks.due is None and made.checks.fd == -1 and made.poll.poll(0) == []
     assert len(os.listdir("/proc/self/fd")) == before
-    for pid in made.starter.pids:
+    for pid in made.launcher.pids:
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
 
@@ -125,7 +125,7 @@ def test_nothing_is_due_without_a_service_or_a_command(watched: Watched) -> None
     watched.begin(conf())
     assert watched.checks.due is None
     assert watched.at(START + 10000) is None
-    assert watched.starter.pids == []
+    assert watched.launcher.pids == []
 
 
 @pytest.mark.parametrize("delay", [0, 5])
@@ -133,9 +133,9 @@ def test_the_first_is_due_after_its_delay_and_the_next_after_an_interval(watched
     watched.begin(conf("true", delay=delay, interval=7))
     assert watched.checks.due == START + delay
     assert watched.at(START + delay - 0.1) is None
-    assert watched.starter.pids == []
+    assert watched.launcher.pids == []
     assert watched.at(START + delay + 0.5) is None
-    assert watched.checks.pid == watched.starter.pids[0]
+    assert watched.checks.pid == watched.launcher.pids[0]
     assert watched.finish() is None
     assert watched.checks.due == START + delay + 0.5 + 7
 
@@ -145,12 +145,12 @@ def test_one_that_takes_longer_than_the_interval_is_followed_by_the_next_at_once
     watched.at(START)
     assert watched.checks.due == START + 10  # not the next: this one's timeout
     assert watched.at(START + 5) is None
-    assert len(watched.starter.pids) == 1
+    assert len(watched.launcher.pids) == 1
     watched.now = START + 6
     assert watched.finish() is None
     assert watched.checks.due is not None and watched.checks.due <= watched.now
     watched.at(watched.now)
-    assert len(watched.starter.pids) == 2
+    assert len(watched.launcher.pids) == 2
 
 
 def test_no_interval_is_a_second(watched: Watched) -> None:
@@ -296,7 +296,7 @@ def test_one_that_cannot_even_be_killed_fails_again_and_no_other_is_started(watc
     assert watched.checks.due == START + 30
     assert watched.at(START + 30) is None
     assert watched.at(START + 50) == "unhealthy: check_command did not end within 10 seconds"
-    assert len(watched.starter.pids) == 1
+    assert len(watched.launcher.pids) == 1
     assert watched.finish() is None
     assert watched.checks.due is not None and watched.checks.due <= watched.now
 
@@ -320,11 +320,11 @@ def test_the_last_check_of_the_time_before_is_waited_for(watched: Watched) -> No
     watched.checks.end()
     watched.begin(config)
     assert watched.at(START + 1) is None
-    assert len(watched.starter.pids) == 1
+    assert len(watched.launcher.pids) == 1
     assert watched.finish() is None
     assert watched.checks.due == START
     watched.at(START + 1)
-    assert len(watched.starter.pids) == 2
+    assert len(watched.launcher.pids) == 2
 
 
 def test_an_end_that_is_told_after_the_service_s_means_nothing(watched: Watched) -> None:
@@ -433,7 +433,7 @@ def test_a_command_that_is_changed_while_it_runs(watched: Watched) -> None:
     assert watched.at(START + 2) is None  # the other one has not ended
     assert watched.finish() is None
     assert watched.run() is None
-    assert len(watched.starter.pids) == 2
+    assert len(watched.launcher.pids) == 2
 
 
 def test_a_command_that_is_taken_away_and_given_again(watched: Watched) -> None:
@@ -444,7 +444,7 @@ def test_a_command_that_is_taken_away_and_given_again(watched: Watched) -> None:
     assert watched.finish() is None
     watched.checks.configure(conf("true"), START + 2)
     assert watched.run() is None
-    assert len(watched.starter.pids) == 2
+    assert len(watched.launcher.pids) == 2
 
 
 def test_without_a_service_a_change_starts_nothing(watched: Watched) -> None:
@@ -460,5 +460,5 @@ def test_hundreds_of_checks_leave_nothing(watched: Watched) -> None:
     watched.begin(sh("echo fine", interval=1))
     for _ in range(300):
         assert watched.run() is None
-    assert len(watched.starter.pids) == 300
+    assert len(watched.launcher.pids) == 300
     assert watched.log.lines == []

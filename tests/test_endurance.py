@@ -1,4 +1,4 @@
-"""Thousands of restarts and letters, and many starters at once: nothing grows, nothing is left.
+"""Thousands of restarts and letters, and many launchers at once: nothing grows, nothing is left.
 
 Here some of them; bench/endurance.py has 5,000 restarts and a million letters (`make bench`).
 """

@@ -67,12 +67,12 @@ def test_a_name_that_cannot_be_is_a_failed_start(stage: Stage) -> None:
 
 
 def test_the_next_start_has_the_new_configuration(stage: Stage) -> None:
-    starter = stage.starter(ENV, environment=(("A", "1"),))
-    assert variables(stage.run(starter))["A"] == "1"
-    starter.config = configuration(environment=(("A", "2"),), umask=0o077)
-    assert variables(stage.run(starter))["A"] == "2"
-    starter.config = configuration()
-    assert "A" not in variables(stage.run(starter))
+    launcher = stage.launcher(ENV, environment=(("A", "1"),))
+    assert variables(stage.run(launcher))["A"] == "1"
+    launcher.config = configuration(environment=(("A", "2"),), umask=0o077)
+    assert variables(stage.run(launcher))["A"] == "2"
+    launcher.config = configuration()
+    assert "A" not in variables(stage.run(launcher))
 
 
 def test_the_program_is_looked_for_in_the_path_of_the_service(stage: Stage) -> None:
@@ -112,17 +112,17 @@ def test_redirect_stderr(stage: Stage, way: dict[str, object]) -> None:
 
 def test_what_is_not_opened_need_not_be_there(stage: Stage) -> None:
     (stage.status / "__stderr").mkdir()
-    stage.starter("/bin/true", redirect_stderr=True).check()
+    stage.launcher("/bin/true", redirect_stderr=True).check()
     with pytest.raises(StartError, match="__stderr: is a directory, not a regular file"):
-        stage.starter("/bin/true").check()
+        stage.launcher("/bin/true").check()
 
 
 @way
 def test_output_that_cannot_be_opened_is_lost_with_one_warning(stage: Stage, way: dict[str, object]) -> None:
     (stage.status / "__stdout").mkdir()
-    starter = stage.starter("/bin/sh", "-c", "echo lost; echo kept >&2", **way)
+    launcher = stage.launcher("/bin/sh", "-c", "echo lost; echo kept >&2", **way)
     for count in (1, 2):
-        assert finish(int(str(starter.service()))) == 0
+        assert finish(int(str(launcher.service()))) == 0
         assert stage.output("__stderr") == "kept\n" * count
     assert stage.warnings().count("what the service prints there is lost") == 1
 
@@ -130,8 +130,8 @@ def test_output_that_cannot_be_opened_is_lost_with_one_warning(stage: Stage, way
 @way
 def test_redirected_output_that_cannot_be_opened_is_lost_whole(stage: Stage, way: dict[str, object]) -> None:
     (stage.status / "__stdout").mkdir()
-    starter = stage.starter("/bin/sh", "-c", "echo lost; echo lost >&2", redirect_stderr=True, **way)
-    assert finish(int(str(starter.service()))) == 0
+    launcher = stage.launcher("/bin/sh", "-c", "echo lost; echo lost >&2", redirect_stderr=True, **way)
+    assert finish(int(str(launcher.service()))) == 0
     assert not (stage.status / "__stderr").exists()
 
 
@@ -152,9 +152,9 @@ def test_signals_are_the_same_either_way(stage: Stage) -> None:
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: None)
-        starters = [stage.starter("/bin/cat", "/proc/self/status", **values) for values in WAYS.values()]
+        launchers = [stage.launcher("/bin/cat", "/proc/self/status", **values) for values in WAYS.values()]
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
-        spawned, forked = map(stage.run, starters)
+        spawned, forked = map(stage.run, launchers)
         assert signal.SIGUSR1 in signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1, signal.SIGTERM])
     finally:
         for number, handler in before.items():
@@ -169,8 +169,8 @@ def test_signals_are_the_same_either_way(stage: Stage) -> None:
 
 @way
 def test_its_own_process_group_in_the_session_of_supervise(stage: Stage, way: dict[str, object]) -> None:
-    starter = stage.starter("/bin/cat", "/proc/self/stat", **way)
-    pid = starter.service()
+    launcher = stage.launcher("/bin/cat", "/proc/self/stat", **way)
+    pid = launcher.service()
     assert isinstance(pid, int)
     assert finish(pid) == 0
     fields = stage.output().rpartition(")")[2].split()
@@ -185,18 +185,18 @@ def test_its_own_process_group_in_the_session_of_supervise(stage: Stage, way: di
 def test_the_variables_of_sd_notify(stage: Stage, way: dict[str, object]) -> None:
     stage.env.update({b"NOTIFY_SOCKET": b"/other", b"WATCHDOG_USEC": b"1", b"WATCHDOG_PID": b"1", b"WATCHDOG": b"x"})
     names = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "WATCHDOG")
-    starter = stage.starter(ENV, environment=(("NOTIFY_SOCKET", "/mine"),), **way)
+    launcher = stage.launcher(ENV, environment=(("NOTIFY_SOCKET", "/mine"),), **way)
 
     def found() -> list[str | None]:
-        said = variables(stage.run(starter))
+        said = variables(stage.run(launcher))
         return [said.get(name) for name in names]
 
     assert found() == ["/mine", "1", "1", "x"]
-    starter.notify_socket = "@supervise/1"
+    launcher.notify_socket = "@supervise/1"
     assert found() == ["@supervise/1", None, None, "x"]
-    starter.watchdog_usec = 10_000_000
+    launcher.watchdog_usec = 10_000_000
     assert found() == ["@supervise/1", "10000000", None, "x"]
-    starter.notify_socket = ""
+    launcher.notify_socket = ""
     assert found() == ["/mine", "1", "1", "x"]
     assert stage.env[b"WATCHDOG_USEC"] == b"1"
 
@@ -204,26 +204,26 @@ def test_the_variables_of_sd_notify(stage: Stage, way: dict[str, object]) -> Non
 @way
 @pytest.mark.parametrize("which", ["3", "directory", "end", "other end", "null", "next", "after next", "1000"])
 def test_the_notification_descriptor_has_its_number(stage: Stage, way: dict[str, object], which: str) -> None:
-    starter = stage.starter("/bin/sh", "-c", "", **way)
+    launcher = stage.launcher("/bin/sh", "-c", "", **way)
     reading, writing = os.pipe()
     try:
         free = sorted(set(range(3, 100)) - {int(name) for name in descriptors()})
-        ours = {"directory": stage.directory.fd, "end": writing, "other end": reading, "null": starter._null}
+        ours = {"directory": stage.directory.fd, "end": writing, "other end": reading, "null": launcher._null}
         number = {**ours, "next": free[0], "after next": free[1]}.get(which) or int(which)
-        starter = stage.starter(sys.executable, "-c", f"import os; os.write({number}, b'ready')", **way)
+        launcher = stage.launcher(sys.executable, "-c", f"import os; os.write({number}, b'ready')", **way)
         config = configuration(notification_fd=number, **way)
-        starter.config, starter.notification = config, writing
+        launcher.config, launcher.notification = config, writing
         before = descriptors()
-        assert stage.run(starter) == ""
+        assert stage.run(launcher) == ""
         assert os.read(reading, 100) == b"ready"
-        starter = stage.starter("/bin/sh", "-c", SHOW_DESCRIPTORS)
-        starter.config, starter.notification = config, writing
-        assert stage.run(starter).split() == sorted(["0", "1", "2", str(number)])
+        launcher = stage.launcher("/bin/sh", "-c", SHOW_DESCRIPTORS)
+        launcher.config, launcher.notification = config, writing
+        assert stage.run(launcher).split() == sorted(["0", "1", "2", str(number)])
         assert len(descriptors()) == len(before) + 1  # the second starter's
         # And when the files are opened beforehand.
         (stage.status / "__stderr").unlink()
         (stage.status / "__stderr").mkdir()
-        assert set(stage.run(starter).split()) == {"0", "1", "2", str(number)}
+        assert set(stage.run(launcher).split()) == {"0", "1", "2", str(number)}
         assert not os.get_inheritable(writing)
     finally:
         os.close(reading)
@@ -236,9 +236,9 @@ def test_a_notification_descriptor_beyond_the_limit_is_a_failed_start(stage: Sta
     reading, writing = os.pipe()
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        starter = stage.starter("/bin/true", notification_fd=1000, **way)
-        starter.notification = writing
-        result = starter.service()
+        launcher = stage.launcher("/bin/true", notification_fd=1000, **way)
+        launcher.notification = writing
+        result = launcher.service()
         assert isinstance(result, ExitStatus)
         assert result.failure == "cannot give it descriptor 1000: Bad file descriptor"
     finally:
@@ -253,12 +253,12 @@ def test_a_notification_descriptor_beyond_the_limit_is_a_failed_start(stage: Sta
 @way
 def test_the_health_check_sees_what_the_service_sees(stage: Stage, way: dict[str, object]) -> None:
     stage.env.update({b"NOTIFY_SOCKET": b"/other", b"WATCHDOG_USEC": b"1"})
-    starter = stage.starter("/bin/true", environment=(("A", "1"), ("WATCHDOG_PID", "1")), **way)
-    starter.notify_socket, starter.watchdog_usec = "@supervise/1", 1
+    launcher = stage.launcher("/bin/true", environment=(("A", "1"), ("WATCHDOG_PID", "1")), **way)
+    launcher.notify_socket, launcher.watchdog_usec = "@supervise/1", 1
     output = os.memfd_create("output")
     text = f"echo out; echo err >&2; cat /proc/self/stat; readlink /proc/self/fd/0; {SHOW_DESCRIPTORS}; env"
     before = descriptors()
-    pid = starter.check_command(("/bin/sh", "-c", text), 4711, output)
+    pid = launcher.check_command(("/bin/sh", "-c", text), 4711, output)
     assert isinstance(pid, int), pid
     assert finish(pid) == 0
     assert descriptors() == before
@@ -274,16 +274,16 @@ def test_the_health_check_sees_what_the_service_sees(stage: Stage, way: dict[str
 
 @way
 def test_a_health_check_that_cannot_be_run_says_why(stage: Stage, way: dict[str, object]) -> None:
-    starter = stage.starter("/bin/true", **way)
-    said = starter.check_command(("./none",), 4711, 2)
+    launcher = stage.launcher("/bin/true", **way)
+    said = launcher.check_command(("./none",), 4711, 2)
     assert said == "./none: No such file or directory"
 
 
 def test_the_restart_script_is_the_administrators(stage: Stage) -> None:
     script = ["/bin/sh", "-c", "id -un; pwd; echo $A; umask; echo $0; echo err >&2"]
     keys = {"user": "nobody", "directory": "/", "umask": 0o077, "environment": (("A", "1"),), "redirect_stderr": True}
-    starter = stage.starter("/bin/true", script=script, **keys)
-    pid = starter.script(3)
+    launcher = stage.launcher("/bin/true", script=script, **keys)
+    pid = launcher.script(3)
     assert isinstance(pid, int), pid
     assert finish(pid) == 0
     mask = os.umask(0o022)

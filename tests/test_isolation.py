@@ -130,10 +130,10 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
     box.conf(conf)
     trace = box.folder / "trace"
     traced = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=execve", "-e", "signal=none", "-s", "4096"]
-    starter = subprocess.Popen(
+    launcher = subprocess.Popen(
         [*traced, box.program, "-r", str(script), "-u", "status/app", "sleep", "1000"], cwd=box.folder, env=box.env
     )
-    box.processes.append(starter)
+    box.processes.append(launcher)
     pid = wait_for("the service", lambda: (box.status / "status").exists() and box.pid)
     assert given(pid) == expected
     box.conf(conf + "max_tries : 100\n")
@@ -152,7 +152,7 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
         assert python_in(path.read_bytes()) == expected, what
     box.wait_log("through mail: handed over")
     tool(box, "svc", "exit", "app")
-    starter.wait(PATIENCE)
+    launcher.wait(PATIENCE)
 
     started = re.findall(r'execve\("[^"]*", \[(.*?)\],? (?!.*= -1)', trace.read_text(), re.MULTILINE)
     words = [re.findall(r'"((?:[^"\\]|\\.)*)"', line) for line in started]

@@ -16,7 +16,7 @@ import pytest
 from conftest import PATIENCE, wait_for
 
 from supervise.protocol.sdnotify import LIMIT
-from supervise.service.notify_socket import LONGEST_ADDRESS, Listener
+from supervise.service.notify_socket import LONGEST_ADDRESS, NotifySocket
 from supervise.system.statusdir import NOTIFY, StatusDir, StatusDirError
 
 # Sends its arguments, one datagram each, without waiting for anything.
@@ -41,12 +41,12 @@ def directory(tmp_path: Path) -> Iterator[StatusDir]:
     shutil.rmtree(tmp_path)
 
 
-def listen(directory: StatusDir, other_user: bool = False, address: str | None = None) -> Listener:
-    return Listener(directory, os.fsencode(os.path.abspath(directory.path)), other_user, address)
+def listen(directory: StatusDir, other_user: bool = False, address: str | None = None) -> NotifySocket:
+    return NotifySocket(directory, os.fsencode(os.path.abspath(directory.path)), other_user, address)
 
 
 @pytest.fixture(params=["path", "abstract"])
-def listener(request: pytest.FixtureRequest, directory: StatusDir) -> Iterator[Listener]:
+def notify_socket(request: pytest.FixtureRequest, directory: StatusDir) -> Iterator[NotifySocket]:
     made = listen(directory, request.param == "abstract")
     assert made.abstract == (request.param == "abstract")
     yield made
@@ -54,12 +54,12 @@ def listener(request: pytest.FixtureRequest, directory: StatusDir) -> Iterator[L
         made.close(remove=True)
 
 
-def connected(listener: Listener) -> socket.socket:
+def connected(notify_socket: NotifySocket) -> socket.socket:
     """A sender in this process."""
     sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sender.settimeout(PATIENCE)
     try:
-        sender.connect("\0" + listener.address[1:] if listener.abstract else listener.address)
+        sender.connect("\0" + notify_socket.address[1:] if notify_socket.abstract else notify_socket.address)
     except OSError:
         sender.close()
         raise
@@ -80,15 +80,15 @@ def descriptors() -> set[str]:
 
 
 def test_in_the_status_directory(directory: StatusDir) -> None:
-    listener = listen(directory)
+    notify_socket = listen(directory)
     try:
-        found = os.lstat(listener.address)
-        assert listener.address == os.path.abspath(directory.path) + "/notify"
+        found = os.lstat(notify_socket.address)
+        assert notify_socket.address == os.path.abspath(directory.path) + "/notify"
         assert stat.S_ISSOCK(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o600
-        assert not os.get_inheritable(listener.fd) and not os.get_blocking(listener.fd)
-        assert listener.suits(other_user=False) and not listener.suits(other_user=True)
+        assert not os.get_inheritable(notify_socket.fd) and not os.get_blocking(notify_socket.fd)
+        assert notify_socket.suits(other_user=False) and not notify_socket.suits(other_user=True)
     finally:
-        listener.close(remove=True)
+        notify_socket.close(remove=True)
     assert not directory.has(NOTIFY)
 
 
@@ -120,25 +120,25 @@ def test_the_longest_path_that_an_address_holds(tmp_path: Path) -> None:
         folder = str(tmp_path / "status")
         path = folder + "/" + "x" * (size - len(folder) - 1)
         directory = StatusDir(path)
-        listener = listen(directory)
+        notify_socket = listen(directory)
         try:
-            assert listener.abstract == abstract
-            run(listener.address, "READY=1")
-            assert [data for _, _, data in listener.receive()] == [b"READY=1"]
+            assert notify_socket.abstract == abstract
+            run(notify_socket.address, "READY=1")
+            assert [data for _, _, data in notify_socket.receive()] == [b"READY=1"]
         finally:
-            listener.close(remove=True)
+            notify_socket.close(remove=True)
             os.close(directory.fd)
     shutil.rmtree(tmp_path)
 
 
 def test_a_path_that_is_no_text(tmp_path: Path) -> None:
     directory = StatusDir(os.fsdecode(os.fsencode(tmp_path) + b"/status/\xff"))
-    listener = listen(directory)
+    notify_socket = listen(directory)
     try:
-        run(listener.address, "READY=1")
-        assert [data for _, _, data in listener.receive()] == [b"READY=1"]
+        run(notify_socket.address, "READY=1")
+        assert [data for _, _, data in notify_socket.receive()] == [b"READY=1"]
     finally:
-        listener.close(remove=True)
+        notify_socket.close(remove=True)
         os.close(directory.fd)
     shutil.rmtree(tmp_path)
 
@@ -148,9 +148,9 @@ def test_where_the_directory_cannot_be_named_by_its_descriptor(
 ) -> None:
     """As without /proc."""
     monkeypatch.setattr(StatusDir, "is_at", lambda directory, path: False)
-    listener = listen(directory)
-    assert listener.abstract
-    listener.close(remove=True)
+    notify_socket = listen(directory)
+    assert notify_socket.abstract
+    notify_socket.close(remove=True)
 
 
 # What stands in the way.
@@ -235,8 +235,8 @@ def test_a_failed_start_leaves_no_socket(tmp_path: Path) -> None:
     (tmp_path / "status" / "app").mkdir(parents=True)
     directory = StatusDir(str(tmp_path / "status" / "app"))
     lock = directory.lock()
-    listener = listen(directory)
-    listener.close(remove=False)
+    notify_socket = listen(directory)
+    notify_socket.close(remove=False)
     directory.undo()
     assert not os.listdir(directory.path)
     os.close(lock)
@@ -268,13 +268,13 @@ def test_an_abstract_address_is_kept(directory: StatusDir) -> None:
 def test_a_path_is_kept_as_the_service_knows_it(directory: StatusDir, tmp_path: Path) -> None:
     """The directory is called by another name now, and the service has the old one in its environment."""
     (tmp_path / "link").symlink_to(directory.path)
-    listener = listen(directory, address=f"{tmp_path}/link/notify")
+    notify_socket = listen(directory, address=f"{tmp_path}/link/notify")
     try:
-        assert listener.address == f"{tmp_path}/link/notify"
-        run(listener.address, "READY=1")
-        assert [data for _, _, data in listener.receive()] == [b"READY=1"]
+        assert notify_socket.address == f"{tmp_path}/link/notify"
+        run(notify_socket.address, "READY=1")
+        assert [data for _, _, data in notify_socket.receive()] == [b"READY=1"]
     finally:
-        listener.close(remove=True)
+        notify_socket.close(remove=True)
 
 
 @pytest.mark.parametrize(
@@ -293,20 +293,20 @@ def test_a_path_is_kept_as_the_service_knows_it(directory: StatusDir, tmp_path: 
     ],
 )
 def test_an_address_that_does_not_lead_here_is_not_kept(directory: StatusDir, address: str) -> None:
-    listener = listen(directory, address=address)
-    assert listener.address == os.path.abspath(directory.path) + "/notify"
-    listener.close(remove=True)
+    notify_socket = listen(directory, address=address)
+    assert notify_socket.address == os.path.abspath(directory.path) + "/notify"
+    notify_socket.close(remove=True)
 
 
-def test_it_carries_on_with_a_kept_descriptor(listener: Listener, directory: StatusDir) -> None:
+def test_it_carries_on_with_a_kept_descriptor(notify_socket: NotifySocket, directory: StatusDir) -> None:
     """As after an exec: the queue goes on, the kernel still tells who sent what."""
-    run(listener.address, "STATUS=before")
-    kept = os.dup(listener.fd)
+    run(notify_socket.address, "STATUS=before")
+    kept = os.dup(notify_socket.fd)
     os.set_inheritable(kept, True)
     os.set_blocking(kept, True)
-    listener.close(remove=False)
-    again = Listener.attach(kept, listener.address)
-    assert again.fd == kept and again.abstract == listener.abstract
+    notify_socket.close(remove=False)
+    again = NotifySocket.attach(kept, notify_socket.address)
+    assert again.fd == kept and again.abstract == notify_socket.abstract
     assert not os.get_inheritable(kept) and not os.get_blocking(kept)
     run(again.address, "STATUS=after")
     got = list(again.receive())
@@ -319,80 +319,80 @@ def test_it_carries_on_with_a_kept_descriptor(listener: Listener, directory: Sta
 # What comes out of it.
 
 
-def test_who_has_sent_what(listener: Listener) -> None:
+def test_who_has_sent_what(notify_socket: NotifySocket) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SEND, "READY=1", "STATUS=a\nWATCHDOG=1"], env=environment(listener.address)
+        [sys.executable, "-c", SEND, "READY=1", "STATUS=a\nWATCHDOG=1"], env=environment(notify_socket.address)
     )
     assert process.wait(PATIENCE) == 0
-    assert list(listener.receive()) == [
+    assert list(notify_socket.receive()) == [
         (process.pid, os.getuid(), b"READY=1"),
         (process.pid, os.getuid(), b"STATUS=a\nWATCHDOG=1"),
     ]
-    assert list(listener.receive()) == []
+    assert list(notify_socket.receive()) == []
 
 
-def test_another_user(listener: Listener) -> None:
+def test_another_user(notify_socket: NotifySocket) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can be another user")
     script = "import os, socket, sys; os.setgid(65534); os.setuid(65534)\n" + SEND  # socket.py may be root's
     done = subprocess.run(
         [sys.executable, "-c", script, "READY=1"],
-        env=environment(listener.address),
+        env=environment(notify_socket.address),
         cwd="/",
         capture_output=True,
         text=True,
         timeout=PATIENCE,
     )
-    if listener.abstract:
+    if notify_socket.abstract:
         assert done.returncode == 0, done.stderr
-        assert [(uid, data) for _, uid, data in listener.receive()] == [(65534, b"READY=1")]
+        assert [(uid, data) for _, uid, data in notify_socket.receive()] == [(65534, b"READY=1")]
     else:
         assert "PermissionError" in done.stderr
 
 
-def test_at_most_so_many_at_a_time(listener: Listener) -> None:
-    sender = connected(listener)
+def test_at_most_so_many_at_a_time(notify_socket: NotifySocket) -> None:
+    sender = connected(notify_socket)
     for number in range(8):  # fewer than fit into the queue
         sender.send(b"X=%d" % number)
-    assert [data for _, _, data in listener.receive(limit=3)] == [b"X=0", b"X=1", b"X=2"]
-    assert [data for _, _, data in listener.receive()] == [b"X=%d" % number for number in range(3, 8)]
+    assert [data for _, _, data in notify_socket.receive(limit=3)] == [b"X=0", b"X=1", b"X=2"]
+    assert [data for _, _, data in notify_socket.receive()] == [b"X=%d" % number for number in range(3, 8)]
     sender.close()
 
 
-def test_a_datagram_that_is_too_long_can_be_told(listener: Listener) -> None:
-    sender = connected(listener)
+def test_a_datagram_that_is_too_long_can_be_told(notify_socket: NotifySocket) -> None:
+    sender = connected(notify_socket)
     for size in (0, LIMIT, LIMIT + 1, 60000):
         sender.send(b"x" * size)
-    assert [len(data) for _, _, data in listener.receive()] == [0, LIMIT, LIMIT + 1, LIMIT + 1]
+    assert [len(data) for _, _, data in notify_socket.receive()] == [0, LIMIT, LIMIT + 1, LIMIT + 1]
     sender.close()
 
 
 @pytest.mark.parametrize("count", [1, 200])
-def test_descriptors_that_come_along_are_closed_at_once(listener: Listener, count: int) -> None:
+def test_descriptors_that_come_along_are_closed_at_once(notify_socket: NotifySocket, count: int) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    sender = connected(listener)
+    sender = connected(notify_socket)
     before = descriptors()
     rights = array.array("i", [writing] * count)
     sender.sendmsg([b"FDSTORE=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
     os.close(writing)
     with pytest.raises(BlockingIOError):
         os.read(reading, 1)  # they are on their way
-    assert list(listener.receive()) == [(os.getpid(), os.getuid(), b"FDSTORE=1")]
+    assert list(notify_socket.receive()) == [(os.getpid(), os.getuid(), b"FDSTORE=1")]
     assert os.read(reading, 1) == b""
     assert descriptors() == before - {str(writing)}
     os.close(reading)
     sender.close()
 
 
-def test_a_barrier_is_only_passed_when_what_was_before_it_has_been_dealt_with(listener: Listener) -> None:
+def test_a_barrier_is_only_passed_when_what_was_before_it_has_been_dealt_with(notify_socket: NotifySocket) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    sender = connected(listener)
+    sender = connected(notify_socket)
     sender.send(b"READY=1")
     sender.sendmsg([b"BARRIER=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))])
     os.close(writing)
-    received = listener.receive()
+    received = notify_socket.receive()
     assert next(received)[2] == b"READY=1"
     with pytest.raises(BlockingIOError):
         os.read(reading, 1)  # while this is dealt with, its sender waits
@@ -402,14 +402,14 @@ def test_a_barrier_is_only_passed_when_what_was_before_it_has_been_dealt_with(li
     sender.close()
 
 
-def test_a_sender_that_waits_for_room_gets_on(listener: Listener) -> None:
+def test_a_sender_that_waits_for_room_gets_on(notify_socket: NotifySocket) -> None:
     """More than fits into the queue: nothing is lost, and the order is kept."""
     said = [f"X={number}" for number in range(2000)]
-    process = subprocess.Popen([sys.executable, "-c", SEND, *said], env=environment(listener.address))
+    process = subprocess.Popen([sys.executable, "-c", SEND, *said], env=environment(notify_socket.address))
     got: list[str] = []
 
     def all_there() -> bool:
-        got.extend(data.decode() for _, _, data in listener.receive())
+        got.extend(data.decode() for _, _, data in notify_socket.receive())
         return len(got) == len(said)
 
     wait_for("all messages", all_there)
@@ -417,17 +417,19 @@ def test_a_sender_that_waits_for_room_gets_on(listener: Listener) -> None:
     assert got == said
 
 
-def test_systemd_notify(listener: Listener) -> None:
+def test_systemd_notify(notify_socket: NotifySocket) -> None:
     """The real program; it waits until its message has been received (BARRIER=1)."""
     if not shutil.which("systemd-notify"):
         pytest.skip("systemd-notify is not installed (Debian package systemd)")
     process = subprocess.Popen(
-        ["systemd-notify", "--ready", "--status=it works"], env=environment(listener.address), stderr=subprocess.PIPE
+        ["systemd-notify", "--ready", "--status=it works"],
+        env=environment(notify_socket.address),
+        stderr=subprocess.PIPE,
     )
     got: list[bytes] = []
 
     def ended() -> bool:
-        for _, uid, data in listener.receive():
+        for _, uid, data in notify_socket.receive():
             assert uid == os.getuid()
             got.append(data)
         return process.poll() is not None

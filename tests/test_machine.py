@@ -73,7 +73,7 @@ def test_where_nothing_is_due_a_timer_means_nothing(state: str) -> None:
         (states.STARTED, 77, [SPAWNING]),
         (states.FAILED, NOT_FOUND, [SPAWNING]),
         (states.EXITED, CRASH, WITH_SERVICE),
-        (states.ORPHANED, CRASH, WITH_SERVICE),
+        (states.MAIN_EXITED, CRASH, WITH_SERVICE),
         (states.SCRIPT_DONE, None, [SCRIPT_RUN]),
     ],
 )

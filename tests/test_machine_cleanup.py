@@ -28,7 +28,7 @@ def test_by_default_what_is_left_is_reported_and_lives_on(how: ExitStatus) -> No
     loop = running()
     loop.leaves = NEVER
     loop.crash_after(5, how)
-    assert loop.kinds == [states.START, states.GONE, states.LEFT]
+    assert loop.kinds == [states.START, states.GONE, states.REPORT_LEFTOVERS]
     assert loop.state == RUNNING
 
 
@@ -39,7 +39,7 @@ def test_it_is_reported_whatever_follows(letter: str, state: str) -> None:
     loop.wait(5)
     loop.letters(letter)
     loop.exit()
-    assert states.LEFT in loop.kinds
+    assert states.REPORT_LEFTOVERS in loop.kinds
     assert loop.state == state
 
 
@@ -58,7 +58,7 @@ def test_a_start_that_failed_has_left_nothing() -> None:
 def test_with_killasgroup_what_is_left_is_told_to_end_before_the_next_start() -> None:
     loop = leaving(NEVER)
     assert loop.state == CLEANUP
-    assert loop.kinds == [states.CLEAR, states.GONE]
+    assert loop.kinds == [states.KILL_LEFTOVERS, states.GONE]
     assert loop.clears == ["TERM"]
     assert loop.starts == [1000.0]
 
@@ -67,13 +67,13 @@ def test_the_next_start_follows_as_soon_as_nothing_is_left() -> None:
     loop = leaving(NEVER)
     loop.wait(0.25)
     loop.nobody_left()
-    assert loop.kinds == [states.START, states.LEFT]
+    assert loop.kinds == [states.START, states.REPORT_LEFTOVERS]
     assert loop.starts == [1000.0, 1005.25]
 
 
 def test_that_is_at_once_if_there_is_nothing() -> None:
     loop = leaving(None)
-    assert loop.kinds == [states.CLEAR, states.GONE, states.START, states.LEFT]
+    assert loop.kinds == [states.KILL_LEFTOVERS, states.GONE, states.START, states.REPORT_LEFTOVERS]
     assert loop.starts == [1000.0, 1005.0]
 
 
@@ -104,7 +104,7 @@ def test_what_KILL_does_not_end_is_reported_and_waited_for_no_longer() -> None:
     loop.wait(4.999)
     assert loop.did == []
     loop.wait(0.001)
-    assert loop.kinds == [states.LEFT, states.START]
+    assert loop.kinds == [states.REPORT_LEFTOVERS, states.START]
     assert loop.state == RUNNING
 
 
@@ -133,7 +133,7 @@ def test_the_restart_script_runs_when_nothing_is_left() -> None:
     loop.crash_after(5)
     assert states.SCRIPT not in loop.kinds
     loop.nobody_left()
-    assert loop.kinds == [states.SCRIPT, states.LEFT]
+    assert loop.kinds == [states.SCRIPT, states.REPORT_LEFTOVERS]
     assert loop.state == SCRIPT_RUN
 
 

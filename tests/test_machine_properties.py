@@ -106,8 +106,8 @@ VALUES: dict[str, list[Any]] = {
     states.STARTED: [80, 4194304],
     states.FAILED: [NOT_FOUND],
     states.EXITED: list(ENDS),
-    states.ORPHANED: list(ENDS),
-    states.DESERTED: [None, *ENDS],
+    states.MAIN_EXITED: list(ENDS),
+    states.NO_SUCCESSOR: [None, *ENDS],
     states.MAIN: [91, 4194304],
     states.AMENDED: [(CORE, 81), (CLEAN, 82)],
     states.TIMER: [None],
@@ -259,7 +259,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.loop.begin()
 
     @rule(
-        event=st.sampled_from([states.STARTED, states.FAILED, states.EXITED, states.ORPHANED, states.SCRIPT_DONE])
+        event=st.sampled_from([states.STARTED, states.FAILED, states.EXITED, states.MAIN_EXITED, states.SCRIPT_DONE])
     )
     def result_of_nothing(self, event: str) -> None:
         """A result that was not asked for is said, and changes nothing."""
@@ -267,7 +267,7 @@ class AnyOrder(RuleBasedStateMachine):
             states.STARTED: self.loop.spawning,
             states.FAILED: self.loop.spawning,
             states.EXITED: self.loop.pid,
-            states.ORPHANED: self.loop.pid,
+            states.MAIN_EXITED: self.loop.pid,
             states.SCRIPT_DONE: self.loop.state == SCRIPT_RUN,
         }
         if not asked_for[event]:
@@ -342,7 +342,8 @@ class AnyOrder(RuleBasedStateMachine):
         """A service that is wanted up and does not run is waiting for something that will come, or has had its end."""
         found = self.loop.machine
         if found.state == IDLE and self.loop.starts:
-            assert found.want != UP or (not found.again and found.config.autorestart != "always") or not self.steady
+            stays = not found.will_restart and found.config.autorestart != "always"
+            assert found.want != UP or stays or not self.steady
             assert not found.exit_with_service
 
 
@@ -418,7 +419,7 @@ def test_events_without_sense_or_order_do_no_harm(
         if starts:
             assert found.state == SPAWNING and before != SPAWNING
             assert found.want != DOWN
-            assert not pid or event in (states.EXITED, states.ORPHANED)
+            assert not pid or event in (states.EXITED, states.MAIN_EXITED)
         if over:
             assert found.state == ENDED
             assert all(action[0] == states.WARNING for action in actions)

@@ -30,7 +30,7 @@ def forking(**keys: object) -> Loop:
     return loop
 
 
-def orphaned(**keys: object) -> Loop:
+def main_exited(**keys: object) -> Loop:
     """One whose main process has just ended, and has left others."""
     loop = forking(**keys)
     loop.orphan()
@@ -118,7 +118,7 @@ def test_where_there_is_no_service_none_becomes_its_main_process(state: str) -> 
 
 
 def test_the_end_of_the_main_process_is_not_the_end_of_the_service() -> None:
-    loop = orphaned(alarm_interval=60, max_tries=1)
+    loop = main_exited(alarm_interval=60, max_tries=1)
     assert loop.kinds == []
     assert loop.said(states.NOTICE) == [
         "main process (pid 101) exited with status 0; waiting for the pidfile to name another"
@@ -128,7 +128,7 @@ def test_the_end_of_the_main_process_is_not_the_end_of_the_service() -> None:
 
 
 def test_the_successor_is_the_service_and_nothing_else_has_happened() -> None:
-    loop = orphaned(alarm_interval=60, max_tries=1)
+    loop = main_exited(alarm_interval=60, max_tries=1)
     loop.wait(4.9)
     loop.main()
     assert loop.state == RUNNING
@@ -162,9 +162,9 @@ def test_without_a_successor_the_service_has_ended_when_its_main_process_did(how
 
 
 def test_what_is_left_then_is_reported() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.wait(SUCCESSION_WAIT)
-    assert loop.kinds == [states.START, states.GONE, states.LEFT]
+    assert loop.kinds == [states.START, states.GONE, states.REPORT_LEFTOVERS]
 
 
 def test_or_ended_before_the_next_start() -> None:
@@ -178,7 +178,7 @@ def test_or_ended_before_the_next_start() -> None:
 
 
 def test_nobody_is_awaited_when_nobody_is_left() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.wait(1)
     loop.nobody_left()
     assert loop.state == RUNNING
@@ -195,7 +195,7 @@ def test_a_short_life_was_short_however_long_a_successor_was_awaited() -> None:
 
 
 def test_what_policy_makes_of_the_exit_comes_after_the_wait() -> None:
-    loop = orphaned(autorestart="unexpected")
+    loop = main_exited(autorestart="unexpected")
     loop.wait(SUCCESSION_WAIT)
     assert loop.state == IDLE
     assert loop.machine.totals["expected"] == 1
@@ -260,14 +260,14 @@ def test_one_that_has_not_has_all_of_its_time() -> None:
 
 @pytest.mark.parametrize("letter", ["p", "c", *SIGNALS])
 def test_no_signal_is_sent_while_nobody_is_the_service(letter: str) -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.letters(letter)
     assert loop.kinds == []
     assert loop.said(states.NOTICE) == [f"command {letter}: the service is not running"]
 
 
 def test_d_takes_down_what_is_left_and_waits_for_no_successor() -> None:
-    loop = orphaned(stopsignal="INT")
+    loop = main_exited(stopsignal="INT")
     loop.left = "KILL"
     loop.letters("d")
     assert (loop.state, loop.clears) == (CLEANUP, ["INT"])
@@ -279,14 +279,14 @@ def test_d_takes_down_what_is_left_and_waits_for_no_successor() -> None:
 
 
 def test_this_was_asked_for() -> None:
-    loop = orphaned(alarm_interval=60)
+    loop = main_exited(alarm_interval=60)
     loop.letters("d")
     assert loop.alarms == []
     assert (loop.machine.totals["planned"], loop.machine.totals["exits"]) == (1, 1)
 
 
 def test_R_takes_down_what_is_left_and_starts_the_service_again() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.left = "KILL"
     loop.letters("R")
     assert (loop.state, loop.clears) == (CLEANUP, ["TERM"])
@@ -297,7 +297,7 @@ def test_R_takes_down_what_is_left_and_starts_the_service_again() -> None:
 
 
 def test_dx_takes_down_what_is_left_and_ends() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.left = NEVER
     loop.letters("dx")
     assert (loop.state, loop.clears) == (CLEANUP, ["TERM"])
@@ -306,7 +306,7 @@ def test_dx_takes_down_what_is_left_and_ends() -> None:
 
 
 def test_x_waits_for_a_successor_and_then_for_its_end() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.letters("x")
     assert loop.state == SUCCESSION
     loop.main()
@@ -317,7 +317,7 @@ def test_x_waits_for_a_successor_and_then_for_its_end() -> None:
 
 
 def test_x_ends_supervise_where_no_successor_comes() -> None:
-    loop = orphaned(alarm_interval=60)
+    loop = main_exited(alarm_interval=60)
     loop.letters("x")
     loop.wait(SUCCESSION_WAIT)
     assert loop.state == ENDED
@@ -335,7 +335,7 @@ def test_a_main_process_that_changes_after_x_is_followed() -> None:
 
 
 def test_o_lets_the_successor_be_the_last() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.letters("o")
     loop.main()
     assert (loop.state, loop.machine.want) == (RUNNING, ONCE)
@@ -344,7 +344,7 @@ def test_o_lets_the_successor_be_the_last() -> None:
 
 
 def test_o_without_a_successor_was_it() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.letters("o")
     loop.wait(100)
     assert loop.state == IDLE
@@ -352,7 +352,7 @@ def test_o_without_a_successor_was_it() -> None:
 
 
 def test_u_waits_with_it() -> None:
-    loop = orphaned()
+    loop = main_exited()
     loop.letters("ou")
     assert loop.state == SUCCESSION
     assert loop.said(states.NOTICE)[-1] == "command u: keep the service up"
@@ -369,7 +369,7 @@ def test_a_service_that_was_told_to_stop_has_no_successor(letter: str, state: st
     loop.letters(letter)
     loop.orphan()
     assert loop.state == state
-    assert states.LEFT in loop.kinds
+    assert states.REPORT_LEFTOVERS in loop.kinds
     assert loop.machine.totals["planned"] == 1
 
 

@@ -157,7 +157,7 @@ RENAMED = {
     "service.health_check": ("def readable(self)", "supervise.service.service"),
     "alarms.alarm": ("def give(", "self.alarms.give"),
     "service.spawn_as": ("def spawn_as(", "spawn_as"),
-    "service.successor": ("def reaped(self", "self.parts.succession.reaped"),
+    "service.successor": ("def reaped(self", "self.parts.successor.reaped"),
     "service.readiness": ("def close_pipe(self", "close_pipe"),
     "runtime.path_follower": ("def look(self) -> Config", "follower.look"),
     "supervisor.loop": ("def _children(self", "self._children"),

@@ -190,10 +190,10 @@ def test_everything_at_once(stage: Stage) -> None:
 
 @root_only
 def test_the_health_check_is_the_same_user_in_the_same_place(stage: Stage) -> None:
-    starter = stage.starter("/bin/true", user=USER, directory=str(stage.folder), umask=0o007)
+    launcher = stage.launcher("/bin/true", user=USER, directory=str(stage.folder), umask=0o007)
     output = os.memfd_create("output")
     try:
-        pid = starter.check_command(("/bin/sh", "-c", "id -un; pwd; umask; echo $HOME"), 4711, output)
+        pid = launcher.check_command(("/bin/sh", "-c", "id -un; pwd; umask; echo $HOME"), 4711, output)
         assert isinstance(pid, int), pid
         assert finish(pid) == 0
         home = pwd.getpwnam(USER).pw_dir
@@ -321,12 +321,12 @@ def test_the_process_is_known_whatever_fails_after_its_start(stage: Stage, monke
         close(fd)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    starter = stage.starter("/bin/echo", "once", umask=0)
+    launcher = stage.launcher("/bin/echo", "once", umask=0)
     with monkeypatch.context() as patch:
         patch.setattr(select, "poll", failing(poll))
         patch.setattr(os, "read", failing(read))
         patch.setattr(os, "close", closing)
-        pid = starter.service()
+        pid = launcher.service()
     assert isinstance(pid, int)
     assert finish(pid) == 0
     assert stage.output() == "once\n"
@@ -355,7 +355,7 @@ def test_no_handler_runs_in_the_child(stage: Stage, monkeypatch: pytest.MonkeyPa
     try:
         # To itself, while all are blocked: it comes when they no longer are, and ends a process that has no handler.
         monkeypatch.setattr(spawn_as, "change_to", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        pid = stage.starter("/bin/true", directory="/").service()
+        pid = stage.launcher("/bin/true", directory="/").service()
         assert isinstance(pid, int), pid
         assert finish(pid) == -signal.SIGTERM
         assert handled == []
@@ -387,7 +387,7 @@ from starting import children, descriptors, set_stage
 from supervise.protocol.exitstatus import ExitStatus
 
 for stage in set_stage():
-    good, bad = stage.starter("/bin/true", directory="/"), stage.starter("/bin/true", directory="/none")
+    good, bad = stage.launcher("/bin/true", directory="/"), stage.launcher("/bin/true", directory="/none")
     before = descriptors(), children()
     for _ in range(int(sys.argv[3])):
         os.waitpid(good.service(), 0)

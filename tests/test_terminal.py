@@ -189,8 +189,8 @@ def test_then_nothing_is_started(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
         raise credentials.Refused("cannot give up the controlling terminal: x")
 
     monkeypatch.setattr(credentials, "leave_terminal", leave)
-    starter = stage.starter("/bin/true", user="nobody")
-    assert isinstance(starter.service(), int)  # without --foreground there can be none
-    starter._options.foreground = True
-    found = starter.service()
+    launcher = stage.launcher("/bin/true", user="nobody")
+    assert isinstance(launcher.service(), int)  # without --foreground there can be none
+    launcher._options.foreground = True
+    found = launcher.service()
     assert not isinstance(found, int) and found.failure == "cannot give up the controlling terminal: x"

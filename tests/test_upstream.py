@@ -18,9 +18,9 @@ from conftest import PATIENCE
 from supervise.programs.supervise import parse, read_options
 from supervise.protocol.sdnotify import READY, RELOADING, STOPPING, TEXT
 from supervise.protocol.sdnotify import parse as understand
-from supervise.service.notify_socket import Listener
+from supervise.service.notify_socket import NotifySocket
 from supervise.supervisor import systemd as upstream
-from supervise.supervisor.systemd import Upstream
+from supervise.supervisor.systemd import Systemd
 from supervise.system.statusdir import StatusDir
 
 UNIT = Path(__file__).parent.parent / "conf" / "supervise@.service"
@@ -36,10 +36,10 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.s
     shutil.rmtree(tmp_path)
 
 
-def above(systemd: socket.socket) -> Upstream:
+def above(systemd: socket.socket) -> Systemd:
     bound = systemd.getsockname()
     address = os.fsencode(bound) if isinstance(bound, str) else b"@" + bound[1:]
-    return Upstream({b"NOTIFY_SOCKET": address})
+    return Systemd({b"NOTIFY_SOCKET": address})
 
 
 def received(systemd: socket.socket) -> list[bytes]:
@@ -57,13 +57,13 @@ def descriptors() -> list[str]:
 
 def test_what_is_meant_for_supervise_does_not_reach_the_service() -> None:
     env = {b"NOTIFY_SOCKET": b"/run/systemd/notify", b"WATCHDOG_USEC": b"1", b"WATCHDOG_PID": b"2", b"PATH": b"/bin"}
-    assert Upstream(env)
+    assert Systemd(env)
     assert env == {b"PATH": b"/bin"}
 
 
 @pytest.mark.parametrize("env", [{}, {b"NOTIFY_SOCKET": b""}, {b"WATCHDOG_USEC": b"1"}])
 def test_where_nobody_is_above_nothing_is_sent(env: dict[bytes, bytes]) -> None:
-    nobody = Upstream(env)
+    nobody = Systemd(env)
     assert not nobody and not env
     assert nobody.send(upstream.READY) is None
     assert not nobody.unsent
@@ -113,7 +113,7 @@ def test_what_there_is_no_room_for_goes_with_the_next(systemd: socket.socket) ->
 
 def test_a_failure_is_said_once(tmp_path: Path) -> None:
     path = tmp_path / "notify"
-    way = Upstream({b"NOTIFY_SOCKET": os.fsencode(path)})
+    way = Systemd({b"NOTIFY_SOCKET": os.fsencode(path)})
     assert way.send(upstream.READY) == f"cannot tell systemd at {str(path)!r}: No such file or directory"
     assert way.send(upstream.STOPPING) is None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
@@ -136,15 +136,15 @@ def test_a_failure_is_said_once(tmp_path: Path) -> None:
 )
 def test_an_address_that_cannot_be_used(address: bytes, why: str) -> None:
     before = descriptors()
-    said = Upstream({b"NOTIFY_SOCKET": address}).send(upstream.READY)
+    said = Systemd({b"NOTIFY_SOCKET": address}).send(upstream.READY)
     assert said is not None and said.endswith(why) and said.isprintable()
     assert descriptors() == before
 
 
 def test_two_supervises_one_above_the_other(tmp_path: Path) -> None:
     directory = StatusDir(str(tmp_path / "status" / "outer"))
-    listener = Listener(directory, os.fsencode(directory.path), other_user=False)
-    way = Upstream({b"NOTIFY_SOCKET": os.fsencode(listener.address)})
+    listener = NotifySocket(directory, os.fsencode(directory.path), other_user=False)
+    way = Systemd({b"NOTIFY_SOCKET": os.fsencode(listener.address)})
     assert way.send(upstream.READY) is None
     assert [(pid, data) for pid, _, data in listener.receive()] == [(os.getpid(), b"READY=1")]
     listener.close(remove=True)

@@ -143,7 +143,7 @@ class Alarms:
     def give(self, machine: Machine, output: str, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
         """Send what the machine asks for; `output`: what the last check printed."""
         config = machine.config
-        stays_down = machine.want == "up" and not machine.again and not gave_up
+        stays_down = machine.want == "up" and not machine.will_restart and not gave_up
         details = output if how.fault and how.fault.startswith("unhealthy") else ""
         what = self._name, self._env, config, how, uptime, restarts, gave_up
         text = Text(*what, stays_down=stays_down, details=details)

@@ -4,7 +4,7 @@ What lives here: the machine, and one table that gives an answer to every event 
 on_command.py, on_process.py and on_liveness.py, the names in states.py.  What does not: processes, files,
 clocks, chance.  Events come in, with the monotonic time in seconds; actions go out, as a list that the loop carries
 out in order.  Three results of actions come back as events: of START (`started`, `failed`), of SCRIPT (`script_done`)
-and of CLEAR (`cleared`).
+and of KILL_LEFTOVERS (`cleared`).
 
 Theory of operation
 -------------------
@@ -86,10 +86,10 @@ class Machine:
         "status_text",
         "watchdog",
         "fault",
-        "unheard",
-        "again",
-        "gap",
-        "departed",
+        "ready_unknown",
+        "will_restart",
+        "restart_delay",
+        "exited_main",
         "killed",
         "counted",
         "script",
@@ -134,11 +134,11 @@ class Machine:
         self.status_text: str | None = None
         self.watchdog = 0.0  # seconds from one sign of life to the next, 0 if it need not give any
         self.fault: str | None = None  # why it is being ended
-        self.unheard = False  # it was starting while no supervise was there to hear that it is ready
+        self.ready_unknown = False  # it was starting while no supervise was there to hear that it is ready
         # Of the one that has ended.
-        self.again = True  # it is to be started again
-        self.gap = MIN_GAP  # seconds from its start to the next
-        self.departed: tuple[ExitStatus, int, float] | None = None  # in SUCCESSION: how, pid, uptime
+        self.will_restart = True  # it is to be started again
+        self.restart_delay = MIN_GAP  # seconds from its start to the next
+        self.exited_main: tuple[ExitStatus, int, float] | None = None  # in SUCCESSION: how, pid, uptime
         self.killed = False  # in CLEANUP: what is left was sent KILL
         self.counted = False  # its exit was one for the window
         self.script = script
@@ -155,7 +155,7 @@ class Machine:
         self.totals.update((name, fields["totals"][name]) for name in self.totals)
         if resume:
             self.want, self.alarms = fields["wanted"], fields["alarms"]
-            self.again = fields["machine"] != IDLE  # it had ended and was not to be restarted
+            self.will_restart = fields["machine"] != IDLE  # it had ended and was not to be restarted
         if fields["machine"] == ENDED:
             return  # it ended as asked, or gave up: what it counted is over
         self.exits, self.exited_at = fields["script_exits"], fields["exited_at"]
@@ -170,9 +170,9 @@ class Machine:
         self.started_at, self.deadline = fields["started_at"], fields["deadline_at"]
         self.phase, self.status_text = fields["phase"], fields["status_text"]
         self.watchdog, self.fault = fields["watchdog"] or 0.0, fields["fault"]
-        self.unheard = fields["unheard"]
+        self.ready_unknown = fields["unheard"]
         self.pid = fields["service"]["pid"] if fields["service"] else 0
-        self.gap = self.delay()
+        self.restart_delay = self.delay()
         if self.state == DELAY and self.deadline is None:
             self.deadline = (self.started_at or 0.0) + MIN_GAP  # an older release did not write it
         if self.state == RUNNING and self.deadline is None:
@@ -251,7 +251,7 @@ class Machine:
 
     def start_when_due(self, now: float) -> None:
         """Rule 3."""
-        due = now if self.started_at is None else self.started_at + self.gap
+        due = now if self.started_at is None else self.started_at + self.restart_delay
         if now >= due:
             self.start()
         else:
@@ -272,7 +272,7 @@ class Machine:
         self.deadline = None
         if self.gave_up or self.leaving:
             self.end()
-        elif self.want == WANT_DOWN or not self.again:
+        elif self.want == WANT_DOWN or not self.will_restart:
             self.rest()
         elif self.script:
             self.state = SCRIPT_RUN
@@ -303,11 +303,11 @@ _TABLE = """
     started     stray     started    stray      stray      stray      stray      stray      stray      stray      stray
     failed      stray     failed     stray      stray      stray      stray      stray      stray      stray      stray
     exited      stray     stray      exited     exited     exited     stray      stray      stray      stray      stray
-    orphaned    stray     stray      orphaned   exited     exited     stray      stray      stray      stray      stray
-    deserted    -         -          -          -          -          -          forsaken   -          -          -
+    main_exited stray     stray      main_exited exited    exited     stray      stray      stray      stray      stray
+    no_successor -        -          -          -          -          -          give_up_waiting -     -          -
     main        -         -          new_main   main_stops main_ends  -          succeeded  -          -          -
     cleared     -         -          -          -          -          cleared    -          -          -          -
-    timer       -         -          overdue    stop_late  abort_late left_over  forsaken   due        -          -
+    timer       -         -          overdue    stop_late  abort_late left_over  give_up_waiting due        -          -
     amended     amended   amended    amended    amended    amended    amended    amended    amended    amended    -
     spared      -         -          -          spared     -          -          -          -          -          -
     script_done stray     stray      stray      stray      stray      stray      stray      stray      over       stray

@@ -47,19 +47,19 @@ _UP_TEXT = {
 def up(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = UP
     if machine.state in (IDLE, SCRIPT_RUN):
-        machine.gap, machine.quick_exits = MIN_GAP, 0
+        machine.restart_delay, machine.quick_exits = MIN_GAP, 0
     if machine.state == IDLE:
         machine.start_when_due(now)
     machine.obeyed(letter, _UP_TEXT[machine.state])
 
 
 def up_again(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.again, machine.gap, machine.quick_exits = True, MIN_GAP, 0
+    machine.will_restart, machine.restart_delay, machine.quick_exits = True, MIN_GAP, 0
     up(machine, letter, now, value)
 
 
 def hurry(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.gap, machine.quick_exits = MIN_GAP, 0
+    machine.restart_delay, machine.quick_exits = MIN_GAP, 0
     machine.start_when_due(now)
     up(machine, letter, now, value)
 
@@ -67,19 +67,19 @@ def hurry(machine: Machine, letter: str, now: float, value: Any) -> None:
 def once(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = ONCE
     if machine.state in (IDLE, SCRIPT_RUN):
-        machine.gap = MIN_GAP
+        machine.restart_delay = MIN_GAP
     if machine.state == IDLE:
         machine.start_when_due(now)
     machine.obeyed(letter, "run the service once")
 
 
 def once_again(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.again, machine.gap = True, MIN_GAP
+    machine.will_restart, machine.restart_delay = True, MIN_GAP
     once(machine, letter, now, value)
 
 
 def hurry_once(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.gap = MIN_GAP
+    machine.restart_delay = MIN_GAP
     machine.start_when_due(now)
     once(machine, letter, now, value)
 
@@ -127,8 +127,8 @@ def start_anew(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 def _depart(machine: Machine, now: float) -> None:
     """The main process that has ended was the last one; those that are left are the service, and are to end."""
-    if machine.departed:
-        how, machine.pid, uptime = machine.departed
+    if machine.exited_main:
+        how, machine.pid, uptime = machine.exited_main
         gone(machine, how, now, planned=True, uptime=uptime, clear=True)
 
 

@@ -32,7 +32,7 @@ def watch(machine: Machine, now: float) -> None:
     if machine.paused:
         pass
     elif machine.phase == STARTING:
-        seconds = config.starttimeoutsecs or (UNHEARD_WAIT if machine.unheard else 0)
+        seconds = config.starttimeoutsecs or (UNHEARD_WAIT if machine.ready_unknown else 0)
     elif machine.phase == ENDING:
         seconds = config.stopwaitsecs
     else:
@@ -110,8 +110,8 @@ def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
     if not _late(machine, now):
         return
     config = machine.config
-    if machine.phase == STARTING and machine.unheard:
-        machine.phase, machine.unheard = READY, False
+    if machine.phase == STARTING and machine.ready_unknown:
+        machine.phase, machine.ready_unknown = READY, False
         machine.do(WARNING, "service (pid %d) is taken to be ready: it may have said so unheard", machine.pid)
         watch(machine, now)
     elif machine.phase == STARTING:

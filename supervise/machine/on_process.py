@@ -10,11 +10,11 @@ from supervise.protocol.states import (
     ABORTING,
     ALARM,
     CLEANUP,
-    CLEAR,
-    DESERTED,
     GONE,
-    LEFT,
+    KILL_LEFTOVERS,
+    NO_SUCCESSOR,
     READY,
+    REPORT_LEFTOVERS,
     RUNNING,
     STARTING,
     STOPPING,
@@ -48,7 +48,7 @@ def take_down(machine: Machine, now: float, group: bool) -> None:
 
 
 def begin(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.want == UP and not machine.again:
+    if machine.want == UP and not machine.will_restart:
         machine.rest()
     elif machine.want == UP and value and machine.config.killasgroup:
         clear_up(machine, now)
@@ -61,7 +61,7 @@ def started(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.pid, machine.started_at, machine.state = value, now, RUNNING
     machine.totals["starts"] += 1
     machine.phase = STARTING if config.notify or config.notification_fd else None
-    machine.status_text, machine.fault, machine.unheard = None, None, False
+    machine.status_text, machine.fault, machine.ready_unknown = None, None, False
     machine.watchdog = float(config.watchdog_secs)
     watch(machine, now)
     machine.do(NOTICE, "service started (pid %d)", value)
@@ -92,7 +92,7 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
         machine.watchdog = float(machine.config.watchdog_secs)
     if machine.phase == STARTING and machine.config.notification_fd and not machine.config.notify:
         machine.phase = READY  # what it has or would have said of that, nobody heard
-    machine.unheard = machine.phase == STARTING
+    machine.ready_unknown = machine.phase == STARTING
     if machine.state == RUNNING:
         watch(machine, now)
     if machine.paused:
@@ -130,10 +130,10 @@ def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: f
         verdict = machine.window.count(now, how.core, config)
         machine.gave_up = verdict.give_up
     machine.counted = verdict is not None
-    machine.again = machine.want == UP and (planned or _policy_restarts(config, expected))
-    machine.gap = MIN_GAP if planned else machine.delay()
+    machine.will_restart = machine.want == UP and (planned or _policy_restarts(config, expected))
+    machine.restart_delay = MIN_GAP if planned else machine.delay()
     machine.pid, machine.paused, machine.phase, machine.status_text = 0, False, None, None
-    machine.departed, machine.watchdog = None, 0.0
+    machine.exited_main, machine.watchdog = None, 0.0
     if clear:
         clear_up(machine, now)
     else:
@@ -143,10 +143,10 @@ def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: f
         asked = ", as asked" if planned else ""
         machine.do(NOTICE, "service %s (pid %d, up %.1f seconds%s)", how, pid, uptime, asked)
         if not clear:
-            machine.do(LEFT)
+            machine.do(REPORT_LEFTOVERS)
     else:
         machine.do(WARNING, "service %s", how)
-    if not machine.again and machine.want == UP and not machine.leaving and not machine.gave_up:
+    if not machine.will_restart and machine.want == UP and not machine.leaving and not machine.gave_up:
         machine.do(NOTICE, "service is not restarted: autorestart is %s", config.autorestart)
     if verdict and verdict.alarm:
         machine.do(ALARM, how, uptime, verdict.restarts, verdict.give_up)
@@ -205,8 +205,8 @@ def spared(machine: Machine, event: str, now: float, value: Any) -> None:
     watch(machine, now)
 
 
-def orphaned(machine: Machine, event: str, now: float, value: Any) -> None:
-    machine.departed = value, machine.pid, uptime(machine, now)
+def main_exited(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.exited_main = value, machine.pid, uptime(machine, now)
     machine.do(NOTICE, "main process (pid %d) %s; waiting for the pidfile to name another", machine.pid, value)
     machine.state, machine.pid, machine.paused = SUCCESSION, 0, False
     machine.deadline = now + SUCCESSION_WAIT
@@ -214,14 +214,14 @@ def orphaned(machine: Machine, event: str, now: float, value: Any) -> None:
 
 def succeeded(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.do(NOTICE, "main process of the service is pid %d now", value)
-    machine.pid, machine.state, machine.departed = value, RUNNING, None
+    machine.pid, machine.state, machine.exited_main = value, RUNNING, None
     watch(machine, now)
 
 
-def forsaken(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.departed and (event != "timer" or _past(machine, now)):
-        how, machine.pid, uptime = machine.departed
-        how = value if event == DESERTED and value else how
+def give_up_waiting(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.exited_main and (event != "timer" or _past(machine, now)):
+        how, machine.pid, uptime = machine.exited_main
+        how = value if event == NO_SUCCESSOR and value else how
         gone(machine, how, now, planned=machine.leaving, uptime=uptime)
 
 
@@ -232,23 +232,23 @@ def clear_up(machine: Machine, now: float) -> None:
     """End what is left of the process group, or of all that has come from the service, before anything else."""
     config = machine.config
     machine.state, machine.killed, machine.deadline = CLEANUP, False, now + (config.stopwaitsecs or GRACE)
-    machine.do(CLEAR, config.stopsignal)
+    machine.do(KILL_LEFTOVERS, config.stopsignal)
 
 
 def cleared(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.proceed(now)
-    machine.do(LEFT)  # what has left the process group
+    machine.do(REPORT_LEFTOVERS)  # what has left the process group
 
 
 def left_over(machine: Machine, event: str, now: float, value: Any) -> None:
     if not _past(machine, now):
         return
     if machine.killed:  # in the kernel for good, and not to be waited for
-        machine.do(LEFT)
+        machine.do(REPORT_LEFTOVERS)
         machine.proceed(now)
         return
     machine.killed, machine.deadline = True, now + GRACE
-    machine.do(CLEAR, "KILL")
+    machine.do(KILL_LEFTOVERS, "KILL")
 
 
 def due(machine: Machine, event: str, now: float, value: Any) -> None:

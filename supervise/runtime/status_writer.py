@@ -32,7 +32,7 @@ _GIVE_UP = 20  # tries to find out what tells a process from others: it seems to
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Recorder:
+class StatusWriter:
     """Writes the record and the state of one service, each when it has changed."""
 
     def __init__(self, directory: StatusDir, machine: Machine, command: list[str], boot: str, log: Log) -> None:
@@ -266,7 +266,7 @@ class Recorder:
             "quick_exits": machine.quick_exits,
             "watchdog": machine.watchdog or None,
             "fault": machine.fault,
-            "unheard": machine.unheard,
+            "unheard": machine.ready_unknown,
             "notify_address": self.notify_address,
             "formers": self.formers,
             "unsent": self.unsent,

@@ -50,8 +50,8 @@ _SHOWN = 200  # characters of it in the log
 class Checks:
     """The checks of a service whose main process is `service`.  `output`: what the last one that failed had printed."""
 
-    def __init__(self, starter: CheckStarter, poll: select.poll, log: Log) -> None:
-        self._starter = starter
+    def __init__(self, launcher: CheckStarter, poll: select.poll, log: Log) -> None:
+        self._launcher = launcher
         self._poll = poll
         self._log = log
         self._config: Config | None = None  # None: nothing is to be checked now
@@ -168,7 +168,7 @@ class Checks:
         try:
             # Of ours alone: the check need not know what to do when a pipe is full.
             os.set_blocking(reading, False)
-            result = self._starter.check_command(self._config.check_command, self.service, writing)
+            result = self._launcher.check_command(self._config.check_command, self.service, writing)
         except BaseException:
             close(reading)
             raise

@@ -36,7 +36,7 @@ class StartError(Exception):
     """The service cannot be started; the message says why."""
 
 
-class Starter:
+class Launcher:
     """Starts the processes of one service.
 
     `config` is what governs the next start.  So are these, for a service that tells when it is ready: `notify_socket`,

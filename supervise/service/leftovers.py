@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
-    from supervise.runtime.status_writer import Recorder
+    from supervise.runtime.status_writer import StatusWriter
     from supervise.system.pidfd import Process, Stat
 
 
@@ -42,10 +42,10 @@ class Leftovers:
     """What is left of one service.  `main` is the pid of the main process that there is by now, if any."""
 
     def __init__(
-        self, machine: Machine, recorder: Recorder, poll: select.poll, log: Log, main: Callable[[], int]
+        self, machine: Machine, status_writer: StatusWriter, poll: select.poll, log: Log, main: Callable[[], int]
     ) -> None:
         self._machine = machine
-        self._recorder = recorder
+        self._status_writer = status_writer
         self._poll = poll
         self._log = log
         self._main = main
@@ -91,7 +91,7 @@ class Leftovers:
             return True
         text = "sending %s to what is left of process group %d: pids %s"
         self._log.add(NOTICE, text, signal, remains.group, _list(left))
-        self._recorder.remains = {"group": remains.group, "session": remains.session}
+        self._status_writer.remains = {"group": remains.group, "session": remains.session}
         problems = remains.tell(signal)
         for problem in problems:
             self._log.add(WARNING, "%s", problem)
@@ -109,7 +109,7 @@ class Leftovers:
         if left or signal == "KILL":  # else they may have ended just now, and are to be reaped
             who = shown([stat.pid for stat in left]) or "they come and go"
             self._log.add(NOTICE, "sending %s to what is left of the service: %s", signal, who)
-        self._recorder.remains = {"group": remains.group, "session": remains.session}
+        self._status_writer.remains = {"group": remains.group, "session": remains.session}
         return self.gone()
 
     def _tell(self) -> None:

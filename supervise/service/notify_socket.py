@@ -42,7 +42,7 @@ _INT = 4  # bytes; struct ucred is three of them: pid, uid, gid
 _CREDENTIALS = _socket.CMSG_SPACE(3 * _INT)
 
 
-class Listener:
+class NotifySocket:
     """A bound socket.  `address` is what NOTIFY_SOCKET says, `fd` what to wait for, `queue` as in rule 6."""
 
     def __init__(self, directory: StatusDir, place: bytes, other_user: bool, address: str | None = None) -> None:
@@ -68,16 +68,16 @@ class Listener:
             raise
 
     @classmethod
-    def attach(cls, fd: int, address: str) -> Listener:
+    def attach(cls, fd: int, address: str) -> NotifySocket:
         """The listener whose descriptor the supervise before this one has left open (upgrade.py)."""
-        listener = cls.__new__(cls)
-        listener._socket = _socket.socket(fileno=fd)
-        listener._socket.setblocking(False)
+        notify_socket = cls.__new__(cls)
+        notify_socket._socket = _socket.socket(fileno=fd)
+        notify_socket._socket.setblocking(False)
         os.set_inheritable(fd, False)
-        listener.fd = fd
-        listener.queue = _longest_queue()
-        listener.address = address
-        return listener
+        notify_socket.fd = fd
+        notify_socket.queue = _longest_queue()
+        notify_socket.address = address
+        return notify_socket
 
     @property
     def abstract(self) -> bool:

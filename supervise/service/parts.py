@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import select
 
     from supervise.runtime.event_log import Log
-    from supervise.runtime.status_writer import Recorder
+    from supervise.runtime.status_writer import StatusWriter
     from supervise.service.health_check import Checks
-    from supervise.service.launcher import Starter
+    from supervise.service.launcher import Launcher
     from supervise.service.leftovers import Leftovers
-    from supervise.service.readiness import Hearing
-    from supervise.service.successor import Succession
+    from supervise.service.readiness import Readiness
+    from supervise.service.successor import Successor
     from supervise.system.statusdir import StatusDir
 
 # What takes parts that need not be there, but for what restricts: that does not stay as it was (Starter.govern).
@@ -37,8 +37,8 @@ class Parts:
 
     def __init__(
         self,
-        starter: Starter,
-        recorder: Recorder,
+        launcher: Launcher,
+        status_writer: StatusWriter,
         leftovers: Leftovers,
         directory: StatusDir,
         env: dict[bytes, bytes],
@@ -46,8 +46,8 @@ class Parts:
         poll: select.poll,
         log: Log,
     ) -> None:
-        self._starter = starter
-        self._recorder = recorder
+        self._launcher = launcher
+        self._status_writer = status_writer
         self._leftovers = leftovers
         self._directory = directory
         self._env = env
@@ -55,8 +55,8 @@ class Parts:
         self._poll = poll
         self._log = log
         self._config: Config | None = None  # that they are for
-        self.hearing: Hearing | None = None
-        self.succession: Succession | None = None
+        self.readiness: Readiness | None = None
+        self.successor: Successor | None = None
         self.checks: Checks | None = None
 
     def equip(self, config: Config) -> None:
@@ -66,63 +66,63 @@ class Parts:
         try:
             complete = self._import_parts(config)
         except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
-            self._starter.blocked = f"cannot load what its configuration takes: {why}"
+            self._launcher.blocked = f"cannot load what its configuration takes: {why}"
             return  # it is tried again
         if not complete:
             for key in _KEYS_OF_PARTS:
                 setattr(config, key, getattr(self._config or Config(), key))
-        self._starter.govern(config)
+        self._launcher.govern(config)
         self._config = config
         self._leftovers.configure(config.killasgroup)
-        if self.succession:
-            self.succession.configure(config)
+        if self.successor:
+            self.successor.configure(config)
         if self.checks:
             self.checks.configure(config, time.monotonic())
         address = ""
         # A service that was started to speak is listened to for as long as it runs.
-        if self.hearing and (config.notify or config.watchdog_secs or self._recorder.notify_address):
+        if self.readiness and (config.notify or config.watchdog_secs or self._status_writer.notify_address):
             place = self._env[b"SUPERVISE_STATUS_DIR"]
-            address = self.hearing.listen(config, place, self._recorder.notify_address)
-            self._recorder.notify_address = address or None
-        self._starter.notify_socket = address if config.notify or config.watchdog_secs else ""
-        self._starter.watchdog_usec = config.watchdog_secs * 1000000
+            address = self.readiness.listen(config, place, self._status_writer.notify_address)
+            self._status_writer.notify_address = address or None
+        self._launcher.notify_socket = address if config.notify or config.watchdog_secs else ""
+        self._launcher.watchdog_usec = config.watchdog_secs * 1000000
 
     def _import_parts(self, config: Config) -> bool:
         """Have the parts that are needed, and only these: what most services do without costs none of them memory.
 
         Whether they could be had: when the files of this package have been replaced, they may be another version's.
         """
-        speaks = config.notify or config.watchdog_secs or self._recorder.notify_address
-        hearing = bool((speaks or config.notification_fd) and not self.hearing)
-        succession = bool((speaks or config.pidfile) and not self.succession)
+        speaks = config.notify or config.watchdog_secs or self._status_writer.notify_address
+        readiness = bool((speaks or config.notification_fd) and not self.readiness)
+        successor = bool((speaks or config.pidfile) and not self.successor)
         checks = bool(config.check_command and not self.checks)
-        forks = self._starter.needs_fork(config) and not self._starter.can_fork
-        if not (hearing or succession or checks or forks):
+        forks = self._launcher.needs_fork(config) and not self._launcher.can_fork
+        if not (readiness or successor or checks or forks):
             return True
         if replaced():
             text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
             self._log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
             return False
-        if hearing:
-            from supervise.service.readiness import Hearing
+        if readiness:
+            from supervise.service.readiness import Readiness
 
-            self.hearing = Hearing(self._directory, self._poll, self._log)
-        if succession:
-            from supervise.service.successor import Succession
+            self.readiness = Readiness(self._directory, self._poll, self._log)
+        if successor:
+            from supervise.service.successor import Successor
 
-            self.succession = Succession(self._env, self._ignored, self._poll, self._log)
+            self.successor = Successor(self._env, self._ignored, self._poll, self._log)
         if checks:
             from supervise.service import helpers_ended  # noqa: F401  (for later)
             from supervise.service.health_check import Checks
 
-            self.checks = Checks(self._starter, self._poll, self._log)
+            self.checks = Checks(self._launcher, self._poll, self._log)
         if forks:
-            self._starter.complete()
+            self._launcher.complete()
         return True
 
     def hear(self, descriptors: dict[str, int], address: str | None) -> None:
         """Listen on the descriptors that another supervise has handed over."""
-        from supervise.service.readiness import Hearing
+        from supervise.service.readiness import Readiness
 
-        self.hearing = Hearing(self._directory, self._poll, self._log)
-        self.hearing.attach(descriptors, address)
+        self.readiness = Readiness(self._directory, self._poll, self._log)
+        self.readiness.attach(descriptors, address)

@@ -17,7 +17,7 @@ import time
 from supervise.protocol import sdnotify
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import MAIN, SAYS_READY
-from supervise.service.notify_socket import Listener
+from supervise.service.notify_socket import NotifySocket
 from supervise.service.senders import Senders
 from supervise.system.statusdir import NOTIFY, StatusDirError
 
@@ -37,15 +37,15 @@ _AT_ONCE, _OWN, _LOOK, _MORE = 256, 8, 8, 1
 _BARRIER = b"BARRIER=1"  # rule 5 of notify_socket.py
 
 
-class Hearing:
+class Readiness:
     """The ears of one supervise; the descriptors are registered with the loop's poll."""
 
     def __init__(self, directory: StatusDir, poll: select.poll, log: Log) -> None:
         self._directory = directory
         self._poll = poll
         self._log = log
-        self._listener: Listener | None = None
-        self._formers: list[Listener] = []  # lost their names, but not those who are connected to them
+        self._notify_socket: NotifySocket | None = None
+        self._formers: list[NotifySocket] = []  # lost their names, but not those who are connected to them
         self._senders = Senders()
         self._quiet_until: dict[str, float] = {}  # kind of complaint -> until when there is no other
         self._dropped: dict[str, int] = {}
@@ -62,21 +62,21 @@ class Hearing:
         """
         # A service of root's may become somebody else by itself.
         other_user = bool(config.user) or os.geteuid() == 0
-        if self._listener and self._listener.suits(other_user):
-            return self._listener.address
+        if self._notify_socket and self._notify_socket.suits(other_user):
+            return self._notify_socket.address
         self._close_listener()
         try:
-            self._listener = Listener(self._directory, path, other_user, address)
+            self._notify_socket = NotifySocket(self._directory, path, other_user, address)
         except (OSError, StatusDirError) as why:
             reason = why.strerror if isinstance(why, OSError) else why  # without a number before it
             self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
             return ""
-        self._attend(self._listener)
-        return self._listener.address
+        self._attend(self._notify_socket)
+        return self._notify_socket.address
 
     def is_named(self) -> bool:
         """Whether the socket can be found by its address.  Raises OSError: nobody knows."""
-        if not self._listener or self._listener.abstract:
+        if not self._notify_socket or self._notify_socket.abstract:
             return True
         try:
             return stat.S_ISSOCK(os.lstat(NOTIFY, dir_fd=self._directory.fd).st_mode)
@@ -85,8 +85,8 @@ class Hearing:
 
     def moved(self, path: bytes, old: int | None) -> None:
         """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
-        listener = self._listener
-        if not listener or listener.abstract:
+        notify_socket = self._notify_socket
+        if not notify_socket or notify_socket.abstract:
             return
         try:
             if old is not None:
@@ -96,12 +96,12 @@ class Hearing:
         except OSError:
             pass  # it had been removed there, or is on another file system
         try:
-            made = Listener(self._directory, path, False, listener.address)
+            made = NotifySocket(self._directory, path, False, notify_socket.address)
         except (OSError, StatusDirError) as why:
             reason = why.strerror if isinstance(why, OSError) else why
             self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
             return
-        self._formers.append(listener)
+        self._formers.append(notify_socket)
         if self.resume_at is not None:
             self._pause(0)
         self._attend(made)
@@ -112,21 +112,21 @@ class Hearing:
 
     def formers(self) -> list[int]:
         """The descriptors of sockets that were at the address before."""
-        return [listener.fd for listener in self._formers]
+        return [notify_socket.fd for notify_socket in self._formers]
 
     def attach(self, fds: dict[str, int], address: str | None) -> None:
         """Listen on the descriptors of the supervise that this one replaces in the same process."""
         if fds.get("notify", -1) >= 0 and address:
-            self._attend(Listener.attach(fds["notify"], address))
+            self._attend(NotifySocket.attach(fds["notify"], address))
         for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
-            self._formers.append(Listener.attach(former, address or ""))
+            self._formers.append(NotifySocket.attach(former, address or ""))
             self._poll.register(former, select.POLLIN)
         if fds.get("notification", -1) >= 0:
             self.pipe = fds["notification"]
             self._poll.register(self.pipe, select.POLLIN)
 
-    def _attend(self, listener: Listener) -> None:
-        self._listener, self.socket = listener, listener.fd
+    def _attend(self, notify_socket: NotifySocket) -> None:
+        self._notify_socket, self.socket = notify_socket, notify_socket.fd
         self._poll.register(self.socket, select.POLLIN)
 
     def heard(
@@ -138,21 +138,21 @@ class Hearing:
         asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
         process just now; `all`: not only a portion, but whatever had come when it was asked.
         """
-        for listener in self._formers:
-            yield from self._received(listener, main, is_member, is_former, all)
-        if self._listener:
-            yield from self._received(self._listener, main, is_member, is_former, all)
+        for notify_socket in self._formers:
+            yield from self._received(notify_socket, main, is_member, is_former, all)
+        if self._notify_socket:
+            yield from self._received(self._notify_socket, main, is_member, is_former, all)
 
     def _received(
         self,
-        listener: Listener,
+        notify_socket: NotifySocket,
         main: Callable[[], int],
         is_member: Callable[[int], bool],
         is_former: Callable[[int], bool],
         all: bool,
     ) -> Iterator[tuple[str, Any, int]]:
         cost = strangers = 0
-        for pid, uid, data in listener.receive(max(listener.queue, _AT_ONCE)):
+        for pid, uid, data in notify_socket.receive(max(notify_socket.queue, _AT_ONCE)):
             if data.strip() == _BARRIER:
                 cost += _MORE
             else:
@@ -165,7 +165,7 @@ class Hearing:
                     self._drop(pid, uid, data, believed)
             if cost >= _AT_ONCE and not all:
                 break
-        if listener is self._listener:
+        if notify_socket is self._notify_socket:
             self._pause(strangers)
 
     def _read(self, pid: int, data: bytes, is_former: Callable[[int], bool]) -> Iterator[tuple[str, Any, int]]:
@@ -254,9 +254,9 @@ class Hearing:
 
     def _close_listener(self) -> None:
         self.close_formers()
-        if self._listener:
+        if self._notify_socket:
             if self.resume_at is None:
                 self._poll.unregister(self.socket)
             self.resume_at = None
-            self._listener.close(remove=True)
-            self._listener, self.socket = None, -1
+            self._notify_socket.close(remove=True)
+            self._notify_socket, self.socket = None, -1

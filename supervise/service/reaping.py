@@ -11,14 +11,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
-    from supervise.service.service import Charge
+    from supervise.service.service import Service
 
 
 class Reaper:
     """Reaps for one supervise."""
 
-    def __init__(self, charge: Charge, log: Log) -> None:
-        self._charge = charge
+    def __init__(self, service: Service, log: Log) -> None:
+        self._service = service
         self._log = log
         self._said = False  # that a check has left something, which the next ones may do as well
 
@@ -40,10 +40,10 @@ class Reaper:
     def _helper_ended(self, pid: int) -> None:
         from supervise.service.helpers_ended import end
 
-        check = pid == self._charge.check_pid
+        check = pid == self._service.check_pid
         try:
-            main = self._charge.process.pid if self._charge.process else 0
-            left = end(pid, main, check and self._charge.check_killed)
+            main = self._service.process.pid if self._service.process else 0
+            left = end(pid, main, check and self._service.check_killed)
         except OSError as why:
             self._log.add(WARNING, "cannot look at what pid %d left running: %s", pid, why.strerror)
             return

@@ -1,4 +1,4 @@
-"""What the loop has in its charge: the service's main process, those in its place after it, and what they say.
+"""One service as the loop has it: its main process, those in its place after it, and what they say.
 
 What lives here: which descriptors and deadlines there are for that, and what events they make.  What does not: what
 follows from them (the state machine), and the parts themselves: successor.py says who the main process is, readiness.py
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
-    from supervise.runtime.status_writer import Recorder
+    from supervise.runtime.status_writer import StatusWriter
     from supervise.service.health_check import Checks
-    from supervise.service.launcher import Starter
+    from supervise.service.launcher import Launcher
     from supervise.service.pidfile import PidFollower
     from supervise.system.statusdir import StatusDir
 
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 _LEFT = "what is left of the service"
 
 
-class Charge:
+class Service:
     """The processes of one service.  `process`: its main process, if it runs."""
 
     def __init__(
         self,
         machine: Machine,
-        starter: Starter,
-        recorder: Recorder,
+        launcher: Launcher,
+        status_writer: StatusWriter,
         directory: StatusDir,
         env: dict[bytes, bytes],
         ignored: list[int],
@@ -56,8 +56,8 @@ class Charge:
         log: Log,
     ) -> None:
         self._machine = machine
-        self._starter = starter
-        self._recorder = recorder
+        self._launcher = launcher
+        self._status_writer = status_writer
         self._directory = directory
         self._env = env
         self._ignored = ignored
@@ -68,8 +68,8 @@ class Charge:
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
-        self.leftovers = Leftovers(machine, recorder, poll, log, lambda: self.process.pid if self.process else 0)
-        self.parts = Parts(starter, recorder, self.leftovers, directory, env, ignored, poll, log)
+        self.leftovers = Leftovers(machine, status_writer, poll, log, lambda: self.process.pid if self.process else 0)
+        self.parts = Parts(launcher, status_writer, self.leftovers, directory, env, ignored, poll, log)
         self._checked = 0  # the main process that is checked
         self._doubt = Doubt(log)
 
@@ -85,7 +85,7 @@ class Charge:
 
     def recall(self, fields: dict[str, Any]) -> None:
         """Know the former main processes that the supervise before knew."""
-        if self.parts.succession and self.process:
+        if self.parts.successor and self.process:
             for identity in fields.get("formers") or []:
                 self._recall(identity)
 
@@ -97,8 +97,8 @@ class Charge:
         except OSError as why:
             self._doubt.about(f"former main process {identity['pid']}", why, self._recall, identity)
             return []
-        if process and self.parts.succession:
-            self.parts.succession.recall([process])
+        if process and self.parts.successor:
+            self.parts.successor.recall([process])
         return []
 
     def hold(self) -> None:
@@ -115,19 +115,20 @@ class Charge:
     def descriptors(self) -> dict[str, int]:
         """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
         service = self.process.fd if self.process else -1
-        notify, notification = (self.parts.hearing.socket, self.parts.hearing.pipe) if self.parts.hearing else (-1, -1)
-        formers = self.parts.hearing.formers() if self.parts.hearing else []
+        readiness = self.parts.readiness
+        notify, notification = (readiness.socket, readiness.pipe) if readiness else (-1, -1)
+        formers = readiness.formers() if readiness else []
         former = {f"notify_former{count}": fd for count, fd in enumerate(formers)}
         return {"service": service, "notify": notify, "notification": notification, **former}
 
     def is_named(self) -> bool:
         """Whether the service still finds the socket that it speaks to.  Raises OSError: nobody knows."""
-        return self.parts.hearing is None or self.parts.hearing.is_named()
+        return self.parts.readiness is None or self.parts.readiness.is_named()
 
     def moved(self, old: int | None = None) -> None:
         """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
-        if self.parts.hearing:
-            self.parts.hearing.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
+        if self.parts.readiness:
+            self.parts.readiness.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
 
     def settle(self) -> None:
         """After everything urgent: let go of what has ended, and prepare for what may come."""
@@ -135,16 +136,16 @@ class Charge:
         if machine.pid == 0 and self.process:
             self._dismiss(self.process)
             self.process = None
-            if self.parts.succession and machine.state != states.SUCCESSION:
-                self.parts.succession.forget()
-            if self.parts.hearing:
-                self.parts.hearing.close_pipe()
+            if self.parts.successor and machine.state != states.SUCCESSION:
+                self.parts.successor.forget()
+            if self.parts.readiness:
+                self.parts.readiness.close_pipe()
         elif self.process:
             self.process.look_again()
             self._session = self.process.session
         if machine.state != states.CLEANUP:
             self.leftovers.let_go()
-        self._recorder.formers = self.parts.succession.identities() if self.parts.succession else []
+        self._status_writer.formers = self.parts.successor.identities() if self.parts.successor else []
         self.prepare()
         if self.parts.checks:
             self._check(self.parts.checks)
@@ -152,13 +153,13 @@ class Charge:
     def prepare(self) -> None:
         """Have what is configured, the next start marked, and the mark in the state."""
         self.parts.equip(self._machine.config)
-        self._recorder.foretell()
+        self._status_writer.foretell()
 
     def close(self, leaving: bool = False) -> None:
         """Supervise ends, `leaving` the service to another or not."""
         self.end_check()
-        if self.parts.hearing and not leaving:
-            self.parts.hearing.close()
+        if self.parts.readiness and not leaving:
+            self.parts.readiness.close()
 
     def end_check(self) -> None:
         """Nobody will wait for the end of a check that runs; if supervise goes on after all, another is due."""
@@ -171,21 +172,21 @@ class Charge:
     def spawn(self) -> int | ExitStatus:
         """Start the service: its pid, or why not."""
         fd = self._machine.config.notification_fd
-        if not self.parts.hearing or not fd:
-            return self._starter.service()
-        self._starter.notification = self.parts.hearing.open_pipe()
+        if not self.parts.readiness or not fd:
+            return self._launcher.service()
+        self._launcher.notification = self.parts.readiness.open_pipe()
         try:
-            return self._starter.service()
+            return self._launcher.service()
         finally:
-            if self._starter.notification >= 0:
-                close(self._starter.notification)
-            self._starter.notification = -1
+            if self._launcher.notification >= 0:
+                close(self._launcher.notification)
+            self._launcher.notification = -1
 
     def spawn_ahead(self) -> None:
         """Start it before the machine asks for it; not where another process may turn out to be the main one."""
-        if self._ahead is not None or (self.parts.succession and self.parts.succession.formers()):
+        if self._ahead is not None or (self.parts.successor and self.parts.successor.formers()):
             return
-        self._ahead = self._starter.service()
+        self._ahead = self._launcher.service()
 
     def start(self) -> tuple[str, Any]:
         """Start the service, unless that has been done; the event that comes of it."""
@@ -196,12 +197,12 @@ class Charge:
         if isinstance(result, ExitStatus):
             return states.FAILED, result
         self.attend(Process(result))  # first of all: what fails from here on, it runs
-        if self.parts.succession:
-            self.parts.succession.forget()
-        if self.parts.hearing:
-            self.parts.hearing.close_formers()
-        if not self._starter.notify_socket:
-            self._recorder.notify_address = None
+        if self.parts.successor:
+            self.parts.successor.forget()
+        if self.parts.readiness:
+            self.parts.readiness.close_formers()
+        if not self._launcher.notify_socket:
+            self._status_writer.notify_address = None
         return states.STARTED, result
 
     def attend(self, process: Process) -> None:
@@ -233,9 +234,9 @@ class Charge:
     def _main_ended(self, process: Process, how: ExitStatus) -> Events:
         self._session = process.session
         self.leftovers.after(process)
-        if self.parts.succession and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
+        if self.parts.successor and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
             starts = self._machine.totals["starts"]
-            follows = self.parts.succession.after(process, how, self._helpers(), starts)
+            follows = self.parts.successor.after(process, how, self._helpers(), starts)
             if isinstance(follows, Process):
                 self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
                 self._outlived = process
@@ -245,13 +246,13 @@ class Charge:
                 # One of them is to follow; if none does, none is to stay.
                 self.leftovers.after(process, self._candidates)
                 self._outlived = process
-                yield states.ORPHANED, how
+                yield states.MAIN_EXITED, how
                 return
         yield states.EXITED, how
 
     def _now_main(self, process: Process) -> tuple[str, Any]:
-        if self.parts.succession:
-            self.parts.succession.succeed(self.process)
+        if self.parts.successor:
+            self.parts.successor.succeed(self.process)
         self.attend(process)
         return states.MAIN, process.pid
 
@@ -269,12 +270,12 @@ class Charge:
         self._dismiss(process)
         if how and process is self._outlived:
             if how.code != 0 and self._machine.state == states.SUCCESSION:
-                yield states.DESERTED, how
+                yield states.NO_SUCCESSOR, how
             else:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
         elif how:
             yield states.AMENDED, (how, process.pid)
-            self._recorder.amended(how)
+            self._status_writer.amended(how)
 
     def reaped(self, pid: int, how: ExitStatus) -> Events:
         """A child has ended that is none of supervise's own."""
@@ -287,8 +288,8 @@ class Charge:
             fault = self.parts.checks.ended(how, time.monotonic())
             if fault:
                 yield states.UNHEALTHY, fault
-        elif self.parts.succession:
-            self.parts.succession.reaped(pid, how)
+        elif self.parts.successor:
+            self.parts.successor.reaped(pid, how)
 
     def children_gone(self) -> Events:
         """Children have ended: is anything left of what is waited for?"""
@@ -297,17 +298,17 @@ class Charge:
                 yield states.CLEARED, None
                 return
             if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
-                yield states.DESERTED, None
+                yield states.NO_SUCCESSOR, None
         except OSError as why:
             self._doubt.about(_LEFT, why, self.children_gone)
 
     def _candidates(self) -> list[int]:
-        succession = self.parts.succession
-        return succession.candidates(self._helpers(), self._machine.totals["starts"]) if succession else []
+        successor = self.parts.successor
+        return successor.candidates(self._helpers(), self._machine.totals["starts"]) if successor else []
 
     def _strays(self) -> list[int]:
-        succession = self.parts.succession
-        return succession.strays(self._session, self._machine.totals["starts"]) if succession else []
+        successor = self.parts.successor
+        return successor.strays(self._session, self._machine.totals["starts"]) if successor else []
 
     # What is left.
 
@@ -332,12 +333,12 @@ class Charge:
 
     def heard(self, all: bool = True) -> Events:
         """What has arrived from the service, in the order in which it came; a portion, if it is not to be `all`."""
-        if self._machine.watchdog and (not self.parts.hearing or self.parts.hearing.socket < 0):
+        if self._machine.watchdog and (not self.parts.readiness or self.parts.readiness.socket < 0):
             yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
-        if not self.parts.hearing:
+        if not self.parts.readiness:
             return
-        yield from self.parts.hearing.pipe_readable()
-        heard = self.parts.hearing.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
+        yield from self.parts.readiness.pipe_readable()
+        heard = self.parts.readiness.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
         for event, value, sender in heard:
             if event == states.MAIN:
                 yield from self._named(value, f"MAINPID= of pid {sender}")
@@ -354,13 +355,13 @@ class Charge:
             raise
 
     def _is_former(self, pid: int) -> bool:
-        return bool(self.parts.succession and pid in self.parts.succession.formers())
+        return bool(self.parts.successor and pid in self.parts.successor.formers())
 
     def _named(self, pid: int, by: str) -> Events:
         waiting = self._machine.state == states.SUCCESSION
-        if self.parts.succession and (self._machine.pid or waiting):
+        if self.parts.successor and (self._machine.pid or waiting):
             try:
-                process = self.parts.succession.named(pid, by, self._machine.pid, self._helpers(), self._session)
+                process = self.parts.successor.named(pid, by, self._machine.pid, self._helpers(), self._session)
             except OSError as why:
                 self._doubt.about(f"pid {pid}, named by {by}", why, self._named, pid, by)
                 return
@@ -373,18 +374,18 @@ class Charge:
     def news(self) -> Events:
         """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
         yield from self.heard()
-        follower = self.parts.succession.follower if self.parts.succession else None
+        follower = self.parts.successor.follower if self.parts.successor else None
         if follower and self._machine.state == states.SUCCESSION:
             yield from self._look_at_pidfile(follower)
 
     def ready(self, fd: int, events: int) -> Events:
         """A descriptor is readable."""
-        hearing = self.parts.hearing
-        follower = self.parts.succession.follower if self.parts.succession else None
-        if hearing and hearing.is_socket(fd):
+        readiness = self.parts.readiness
+        follower = self.parts.successor.follower if self.parts.successor else None
+        if readiness and readiness.is_socket(fd):
             yield from self.heard(all=False)
-        elif hearing and fd == hearing.pipe:
-            yield from hearing.pipe_readable()
+        elif readiness and fd == readiness.pipe:
+            yield from readiness.pipe_readable()
         elif follower and fd == follower.fd:
             follower.ready()
         elif self.parts.checks and fd == self.parts.checks.fd:
@@ -396,16 +397,16 @@ class Charge:
 
     def deadlines(self) -> list[float | None]:
         """When something is due."""
-        follower = self.parts.succession.follower if self.parts.succession else None
+        follower = self.parts.successor.follower if self.parts.successor else None
         due = [follower.look_at if follower else None, self._doubt.due]
-        checks, hearing = self.parts.checks, self.parts.hearing
-        return [*due, checks.due if checks else None, hearing.resume_at if hearing else None]
+        checks, readiness = self.parts.checks, self.parts.readiness
+        return [*due, checks.due if checks else None, readiness.resume_at if readiness else None]
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""
         if self._doubt.due is not None and now >= self._doubt.due:
             yield from self._doubt.ask_again()
-        follower = self.parts.succession.follower if self.parts.succession else None
+        follower = self.parts.successor.follower if self.parts.successor else None
         if follower and follower.look_at is not None and now >= follower.look_at:
             yield from self._look_at_pidfile(follower)
         if self.parts.checks and self.parts.checks.due is not None and now >= self.parts.checks.due:

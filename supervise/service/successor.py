@@ -44,7 +44,7 @@ UNDECIDED = -1
 _NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 
 
-class Succession:
+class Successor:
     """The main processes of one service, and the pidfile that may name them."""
 
     def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], poll: select.poll, log: Log) -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Action, Machine
     from supervise.runtime.event_log import Log
     from supervise.runtime.path_follower import ConfFollower
-    from supervise.runtime.status_writer import Recorder
+    from supervise.runtime.status_writer import StatusWriter
     from supervise.runtime.trouble import Trouble
-    from supervise.service.launcher import Starter
-    from supervise.service.service import Charge
+    from supervise.service.launcher import Launcher
+    from supervise.service.service import Service
     from supervise.supervisor.upgrade import Upgrader
     from supervise.system.pidfd import Process
 
@@ -40,12 +40,18 @@ class Actions:
     """
 
     def __init__(
-        self, machine: Machine, charge: Charge, starter: Starter, recorder: Recorder, trouble: Trouble, log: Log
+        self,
+        machine: Machine,
+        service: Service,
+        launcher: Launcher,
+        status_writer: StatusWriter,
+        trouble: Trouble,
+        log: Log,
     ) -> None:
         self._machine = machine
-        self._charge = charge
-        self._starter = starter
-        self._recorder = recorder
+        self._service = service
+        self._launcher = launcher
+        self._status_writer = status_writer
         self._trouble = trouble
         self._log = log
         self.sent: str | None = None
@@ -75,11 +81,11 @@ class Actions:
             kind = action[0]
             try:
                 if kind == states.START:
-                    results.append(self._charge.start())
+                    results.append(self._service.start())
                 elif kind == states.KILL:
                     sent, self.sent = self.sent, None
-                    if self._charge.process and sent is None:
-                        self.send(self._charge.process, *action[1:])
+                    if self._service.process and sent is None:
+                        self.send(self._service.process, *action[1:])
                 elif kind in states.LINES:
                     self._log.add(*action)
                 else:
@@ -93,19 +99,19 @@ class Actions:
 
     def _do(self, kind: str, action: Action) -> list[tuple[str, Any]]:
         """Carry out an action for which there is time; the events that come of it."""
-        if kind == states.CLEAR:
+        if kind == states.KILL_LEFTOVERS:
             return self._clear(action[1]) if self._machine.state == states.CLEANUP else []
-        if kind == states.LEFT:
-            self._charge.report_left()
+        if kind == states.REPORT_LEFTOVERS:
+            self._service.report_left()
         elif kind == states.SCRIPT:
-            started = self._starter.script(action[1])
+            started = self._launcher.script(action[1])
             if isinstance(started, str):
                 return [(states.SCRIPT_DONE, started)]
             self.script_pid = started
         elif kind == states.END_SCRIPT:
             self._end_script()
         elif kind == states.GONE:
-            self._recorder.exited(*action[1:])
+            self._status_writer.exited(*action[1:])
         elif not (self.follower and self.new_upgrader and self.alarms):
             raise RuntimeError("parts of supervise are not loaded yet")
         elif kind == states.RELOAD:
@@ -114,12 +120,12 @@ class Actions:
             self.upgrader = self.upgrader or self.new_upgrader()
             self.upgrader.attempt()
         elif kind == states.ALARM:
-            self.alarms.give(self._machine, self._charge.check_output, *action[1:])
+            self.alarms.give(self._machine, self._service.check_output, *action[1:])
         return []
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
-        results = self._charge.clear(signal)
-        self._clear_again = signal if self._charge.leftovers.untold and not results else ""
+        results = self._service.clear(signal)
+        self._clear_again = signal if self._service.leftovers.untold and not results else ""
         self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
         self._clear_at = time.monotonic() + self._pause
         return results
@@ -140,7 +146,7 @@ class Actions:
             self._send_again(now)
         if self._clear_again and now >= self._clear_at:
             signal, self._clear_again = self._clear_again, ""
-            self.carry_out([(states.CLEAR, signal)])
+            self.carry_out([(states.KILL_LEFTOVERS, signal)])
         if self.alarms and self.alarms.retry_at is not None and now >= self.alarms.retry_at:
             self.alarms.retry(now)
 
@@ -167,7 +173,7 @@ class Actions:
 
     def _send_again(self, now: float) -> None:
         """What could not be sent; a service that is told to end has the time for it that it has from being told."""
-        self.unsent.retry(self._charge.process, now)
+        self.unsent.retry(self._service.process, now)
         if self._machine.state == states.STOPPING:
             self.event(states.EXTEND, self._machine.config.stopwaitsecs)
 

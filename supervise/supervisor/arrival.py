@@ -20,7 +20,7 @@ from supervise.supervisor import shelf
 from supervise.supervisor.handoff import GUARDIAN, read_nothing
 from supervise.supervisor.loop import Supervisor
 from supervise.supervisor.startup import furnish, recalled, rename_process
-from supervise.system.descriptors import Kept
+from supervise.system.descriptors import HeldDescriptors
 from supervise.system.pidfd import Process
 from supervise.system.spawn import HELPERS
 from supervise.system.statusdir import StatusDir
@@ -55,17 +55,17 @@ def carry_on(
     rename_process()
     directory = kind.attach(options.path, descriptors["directory"])
     directory.keep()
-    kept = Kept(descriptors["lock"], descriptors["control"], descriptors["ok"])
+    kept = HeldDescriptors(descriptors["lock"], descriptors["control"], descriptors["ok"])
     options = options.without_handover()
     if fields.get("configured"):
         find_again(options.conf)
     conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
     config, problems = conf.read(recalled(fields))
     what = fields["boot_id"], conf, config, problems, fields.get("place", "")
-    supervisor, log = furnish(options, directory, kept, env, ignored, *what, Successor)
+    supervisor, log = furnish(options, directory, kept, env, ignored, *what, Upgraded)
     for problem in problems:
         log.add(WARNING, "%s", problem)
-    assert isinstance(supervisor, Successor)
+    assert isinstance(supervisor, Upgraded)
     supervisor.carry_on(fields)
     return supervisor
 
@@ -80,7 +80,7 @@ def find_again(conf: str) -> None:
         raise StartError(f"the configuration {conf}, which is in force, cannot be read: {why.strerror}") from None
 
 
-class Successor(Supervisor):
+class Upgraded(Supervisor):
     """A supervise that replaces another in the same process."""
 
     _token: dict[str, int]  # what the copy of the other has left, by name: see Guardian.kept
@@ -93,12 +93,12 @@ class Successor(Supervisor):
         self._wakeup.begin()
         self._complete()
         self.machine.carry_on(fields, time.monotonic())
-        self._recorder.inherit(fields, self.machine.pid)
-        self._charge.inherit(fields)
-        self._charge.parts.equip(self.machine.config)
-        self._charge.recall(fields)
-        self._recorder.upgrades = fields["upgrades"]
-        self._recorder.upgrades_refused = fields["upgrades_refused"]
+        self._status_writer.inherit(fields, self.machine.pid)
+        self._service.inherit(fields)
+        self._service.parts.equip(self.machine.config)
+        self._service.recall(fields)
+        self._status_writer.upgrades = fields["upgrades"]
+        self._status_writer.upgrades_refused = fields["upgrades_refused"]
         actions = self._actions
         actions.script_pid = fields["script_pid"]
         if actions.script_pid and not fields.get("script_child", True):

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
     from supervise.runtime.path_follower import ConfFollower
-    from supervise.runtime.status_writer import Recorder
-    from supervise.service.service import Charge
+    from supervise.runtime.status_writer import StatusWriter
+    from supervise.service.service import Service
     from supervise.supervisor.relocation import Relocation
-    from supervise.system.descriptors import Kept
+    from supervise.system.descriptors import HeldDescriptors
 
 HERE, DAMAGED, GONE, OTHER = range(4)
 _AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart
@@ -51,18 +51,18 @@ class Home:
     """
 
     __slots__ = (
-        *("directory", "kept", "place", "machine", "recorder", "charge", "log"),
+        *("directory", "kept", "place", "machine", "status_writer", "service", "log"),
         *("due", "lost", "unread", "busy", "_source", "_pid", "_plan", "_relocation", "_changed"),
     )
 
     def __init__(
         self,
         directory: StatusDir,
-        kept: Kept,
+        kept: HeldDescriptors,
         place: bytes,
         machine: Machine,
-        recorder: Recorder,
-        charge: Charge,
+        status_writer: StatusWriter,
+        service: Service,
         log: Log,
     ) -> None:
         """`place`: the absolute path that the service knows its directory by."""
@@ -70,8 +70,8 @@ class Home:
         self.kept = kept
         self.place = place
         self.machine = machine
-        self.recorder = recorder
-        self.charge = charge
+        self.status_writer = status_writer
+        self.service = service
         self.log = log
         self.due: float | None = None
         self.lost = False
@@ -150,7 +150,7 @@ class Home:
         if not os.path.samestat(found, os.fstat(self.directory.fd)):
             return OTHER
         named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
-        return HERE if named and self.charge.is_named() else DAMAGED
+        return HERE if named and self.service.is_named() else DAMAGED
 
     def _look(self) -> list[tuple[str, Any]]:
         self.due = None

@@ -25,12 +25,12 @@ from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import origin
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import Poll, pause
-from supervise.runtime.status_writer import FULL, Recorder
+from supervise.runtime.status_writer import FULL, StatusWriter
 from supervise.runtime.trouble import Trouble
 from supervise.runtime.wakeup import Wakeup
-from supervise.service.launcher import Starter, StartError
+from supervise.service.launcher import Launcher, StartError
 from supervise.service.reaping import Reaper
-from supervise.service.service import Charge
+from supervise.service.service import Service
 from supervise.supervisor import shelf
 from supervise.supervisor.actions import Actions
 from supervise.supervisor.orders import Orders
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from supervise.config.file import ConfFile
     from supervise.machine.machine import Action
     from supervise.protocol.options import Options
-    from supervise.supervisor.heritage import Heritage
     from supervise.supervisor.home import Home
     from supervise.supervisor.systemd import Forwarder
+    from supervise.supervisor.taken_over import TakenOver
     from supervise.supervisor.upgrade import Upgrader
-    from supervise.system.descriptors import Kept
+    from supervise.system.descriptors import HeldDescriptors
     from supervise.system.statusdir import StatusDir
 
 _MOMENT = 1.5  # seconds
@@ -63,7 +63,7 @@ class Supervisor:
         options: Options,
         name: str,
         directory: StatusDir,
-        kept: Kept,
+        kept: HeldDescriptors,
         conf: ConfFile,
         config: Config,
         log: Log,
@@ -85,15 +85,15 @@ class Supervisor:
         chance = Random(int.from_bytes(os.urandom(8), "big")).random
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
-        self._starter = Starter(options, directory, env, ignored, log, config)
-        self._recorder = Recorder(directory, self.machine, options.command, boot_id, log)
+        self._launcher = Launcher(options, directory, env, ignored, log, config)
+        self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log)
         poll: select.poll = self._poll  # type: ignore[assignment]  # for the parts it is that
-        self._charge = Charge(self.machine, self._starter, self._recorder, directory, env, ignored, poll, log)
-        self._actions = Actions(self.machine, self._charge, self._starter, self._recorder, self._trouble, log)
+        self._service = Service(self.machine, self._launcher, self._status_writer, directory, env, ignored, poll, log)
+        self._actions = Actions(self.machine, self._service, self._launcher, self._status_writer, self._trouble, log)
         self._event = self._actions.event
-        self._reaper = Reaper(self._charge, log)
+        self._reaper = Reaper(self._service, log)
         self._wakeup = Wakeup()
-        self._orders = Orders(kept.control, self._wakeup, self.machine, self._charge, self._actions, log)
+        self._orders = Orders(kept.control, self._wakeup, self.machine, self._service, self._actions, log)
         self._conf = conf
         self._home: Home | None = None
         self._eager_from: float | None = None
@@ -104,44 +104,44 @@ class Supervisor:
 
     # The start.
 
-    def start(self, heritage: Heritage) -> None:
+    def start(self, taken_over: TakenOver) -> None:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
         self._wakeup.begin()
-        if heritage.fields:
-            self.machine.inherit(heritage.fields, self._options.resume)
-            self._recorder.inherit(heritage.fields, heritage.process.pid if heritage.process else 0)
-        process, event = heritage.process, states.ADOPTED
-        self._charge.prepare()
+        if taken_over.fields:
+            self.machine.inherit(taken_over.fields, self._options.resume)
+            self._status_writer.inherit(taken_over.fields, taken_over.process.pid if taken_over.process else 0)
+        process, event = taken_over.process, states.ADOPTED
+        self._service.prepare()
         actions: list[Action] = []
         if not process:
-            if heritage.left:
-                self._charge.leftovers.of(*heritage.left)
-            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(heritage.left))
+            if taken_over.left:
+                self._service.leftovers.of(*taken_over.left)
+            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(taken_over.left))
         if actions == [(states.START,)]:
             actions = []
-            self._starter.check()
+            self._launcher.check()
             # Before there is a process: the state names the session that it will be born into (takeover.py, rule 3).
-            self._recorder.write_state()
+            self._status_writer.write_state()
             self._insist()
-            result = self._charge.spawn()
+            result = self._service.spawn()
             if isinstance(result, ExitStatus):
-                self._charge.close()
+                self._service.close()
                 raise StartError(f"cannot start the service: {result.failure}")
             process, event = Process(result), states.STARTED
         try:
             if process:
-                self._charge.attend(process)
-                if heritage.process and heritage.fields:
-                    self._charge.recall(heritage.fields)
-                    self._actions.unsent.restore(process.pid, heritage.fields["unsent"], time.monotonic())
-                self._event(event, process.pid if event == states.STARTED else (process.pid, heritage.fields))
+                self._service.attend(process)
+                if taken_over.process and taken_over.fields:
+                    self._service.recall(taken_over.fields)
+                    self._actions.unsent.restore(process.pid, taken_over.fields["unsent"], time.monotonic())
+                self._event(event, process.pid if event == states.STARTED else (process.pid, taken_over.fields))
             self._actions.carry_out(actions)
             self._settle(said=False)
             self._insist()
         except Exception as why:
-            if process and not heritage.process:
+            if process and not taken_over.process:
                 process.take_back()
-            self._charge.close()
+            self._service.close()
             self._log.drop()
             if isinstance(why, StartError):
                 raise
@@ -153,8 +153,8 @@ class Supervisor:
 
         Nor has a successor anything to find the service by, where nothing was written.
         """
-        if self._recorder.failed_by:
-            raise StartError(self._recorder.problem)
+        if self._status_writer.failed_by:
+            raise StartError(self._status_writer.problem)
 
     def _complete_if_possible(self) -> None:
         try:
@@ -181,7 +181,7 @@ class Supervisor:
         watch, log = Watch(self._env, self._ignored), self._log
         poll: select.poll = self._poll  # type: ignore[assignment]
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
-        place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._recorder, self._charge, log)
+        place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
         self._home = Home(self._directory, self._kept, place, *parts)
         shelf.fill()
         self._actions.new_upgrader = self._new_upgrader
@@ -222,7 +222,7 @@ class Supervisor:
 
     def _end(self) -> int:
         try:
-            self._charge.close(self._orders.left)
+            self._service.close(self._orders.left)
             if self._options.foreground:
                 from supervise.supervisor import farewell
 
@@ -236,18 +236,18 @@ class Supervisor:
         # Nobody will write later what cannot be written now; but a full disk is not waited for longer than a moment.
         began = time.monotonic()
         end = began + _LAST_TRY
-        while self._recorder.failed_by not in (0, errno.ENOENT):  # nor is a directory that was removed
-            if time.monotonic() >= (began + _MOMENT if self._recorder.failed_by in FULL else end):
+        while self._status_writer.failed_by not in (0, errno.ENOENT):  # nor is a directory that was removed
+            if time.monotonic() >= (began + _MOMENT if self._status_writer.failed_by in FULL else end):
                 break
             pause(0.05)
-            self._recorder.doubt()
+            self._status_writer.doubt()
             self._settle()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush(ending=True)
-        while self._log.unwritten and self._recorder.failed_by not in FULL and time.monotonic() < end:
+        while self._log.unwritten and self._status_writer.failed_by not in FULL and time.monotonic() < end:
             pause(0.05)
             self._log.flush(ending=True)
-        code = self._recorder.exit_code
+        code = self._status_writer.exit_code
         if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
         return 111 if self.machine.gave_up or (self._home and self._home.lost) else 0
@@ -263,11 +263,11 @@ class Supervisor:
             if self._actions.follower is None:
                 self._complete_if_possible()
                 self._follow()
-            self._actions.events(untold(self.machine, self._charge))
+            self._actions.events(untold(self.machine, self._service))
             self._children()
             self._orders.by_signal()
             self._actions.mend()
-            self._recorder.doubt()
+            self._status_writer.doubt()
             if self._home:
                 self._home.due = time.monotonic()
         except Exception as why:
@@ -284,7 +284,7 @@ class Supervisor:
             # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
             # as it was before this last look.
             self._attend(self._poll.poll(0))
-            if self._charge.check_pid:
+            if self._service.check_pid:
                 self._children()  # a check may have ended, and the signal that tells be lost
             self._judge(now)
         self._look_home(now, bool(ready))
@@ -299,12 +299,12 @@ class Supervisor:
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
-        charge = self._charge
+        service = self._service
         # One that has ended in this turn already is still there, until everything is settled.
-        ended = charge.process.fd if charge.process is not None and self.machine.pid else -1
+        ended = service.process.fd if service.process is not None and self.machine.pid else -1
         for fd, events in ready:
-            if fd == ended and events and charge.process is not None:
-                self._service_ended(charge.process)
+            if fd == ended and events and service.process is not None:
+                self._service_ended(service.process)
                 break
         for fd, events in ready:
             if fd == self._kept.control:
@@ -318,7 +318,7 @@ class Supervisor:
                 elif self._actions.script and fd == self._actions.script.fd:
                     self._script_ended(self._actions.script)
                 elif fd != ended:  # whose number may be another descriptor's by now
-                    self._actions.events(charge.ready(fd, events))
+                    self._actions.events(service.ready(fd, events))
             except Exception as why:
                 self._trouble.note(why)
         if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
@@ -327,17 +327,17 @@ class Supervisor:
     def _judge(self, now: float) -> None:
         """Do what was due at `now`."""
         actions = self._actions
-        actions.events(self._charge.news())
+        actions.events(self._service.news())
         if self.machine.deadline is not None and now >= self.machine.deadline:
             self._event(states.TIMER)
-        actions.events(self._charge.on_time(now))
+        actions.events(self._service.on_time(now))
         actions.on_time(now)
         if actions.upgrader and actions.upgrader.deadline is not None and now >= actions.upgrader.deadline:
             actions.upgrader.overdue()
 
     def _deadlines(self) -> list[float]:
-        deadlines = [self.machine.deadline, self._recorder.retry_at, self._log.due, self._actions.due]
-        deadlines += self._charge.deadlines()
+        deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due, self._actions.due]
+        deadlines += self._service.deadlines()
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
         deadlines += [self._home.due] if self._home else []
         deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
@@ -355,12 +355,12 @@ class Supervisor:
     def _settle(self, said: bool = True) -> None:
         """After everything urgent: the record and the state, then the log.  Never raises."""
         try:
-            self._charge.settle()
+            self._service.settle()
         except Exception as why:
             self._trouble.note(why)
         try:
-            self._recorder.unsent = self._actions.unsent.signals
-            self._recorder.settle(self._charge.process)
+            self._status_writer.unsent = self._actions.unsent.signals
+            self._status_writer.settle(self._service.process)
             if not self._trouble.fresh:
                 self._eager_from, self._direct = self.machine.eager_from, self._orders.direct
             problem = self._forwarder.follow(self.machine) if self._forwarder else None
@@ -379,8 +379,8 @@ class Supervisor:
         is started before it is asked; it claims it with its START.
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
-            self._charge.spawn_ahead()
-        self._actions.events(self._charge.ended(process))
+            self._service.spawn_ahead()
+        self._actions.events(self._service.ended(process))
 
     # Events.
 
@@ -388,7 +388,7 @@ class Supervisor:
         try:
             self._wakeup.drain()
             # From those who have ended, as long as they can be told from others.
-            self._actions.events(self._charge.news())
+            self._actions.events(self._service.news())
         except Exception as why:
             self._trouble.note(why)
         try:
@@ -405,7 +405,7 @@ class Supervisor:
                 self._child_ended(pid, how)
             except Exception as why:
                 self._trouble.note(why)
-        self._actions.events(self._charge.children_gone())
+        self._actions.events(self._service.children_gone())
 
     def _child_ended(self, pid: int, how: ExitStatus) -> None:
         if pid == self._actions.script_pid:
@@ -419,7 +419,7 @@ class Supervisor:
         else:
             if self._actions.follower:
                 self._actions.follower.reaped(pid, how)
-            self._actions.events(self._charge.reaped(pid, how))
+            self._actions.events(self._service.reaped(pid, how))
 
     def _script_ended(self, script: Process) -> None:
         """A restart script that is not a child."""
@@ -443,5 +443,5 @@ class Supervisor:
     def _replaced(self) -> None:
         """This is the supervise now, and there is no other that has the lock open."""
         self._guardian = 0
-        self._recorder.upgrades += 1
+        self._status_writer.upgrades += 1
         self._log.add(NOTICE, "supervise replaced by the installed version")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from supervise.protocol.letters import Command
     from supervise.runtime.event_log import Log
     from supervise.runtime.wakeup import Wakeup
-    from supervise.service.service import Charge
+    from supervise.service.service import Service
     from supervise.supervisor.actions import Actions
     from supervise.system.pidfd import Process
 
@@ -34,12 +34,12 @@ class Orders:
     """`control`: the descriptor of the FIFO; `left`: QUIT came, so the service is left to the next supervise."""
 
     def __init__(
-        self, control: int, wakeup: Wakeup, machine: Machine, charge: Charge, actions: Actions, log: Log
+        self, control: int, wakeup: Wakeup, machine: Machine, service: Service, actions: Actions, log: Log
     ) -> None:
         self.control = control
         self._wakeup = wakeup
         self._machine = machine
-        self._charge = charge
+        self._service = service
         self._actions = actions
         self._log = log
         self._reader = Reader()
@@ -55,7 +55,7 @@ class Orders:
     def direct(self) -> Process | None:
         """Whom a letter that is a signal goes to before the machine is asked: nothing else can come of it."""
         if self._machine.passes_signals and self._reader.between_writes and not self._commands:
-            return self._charge.process
+            return self._service.process
         return None
 
     def read(self, direct: Process | None = None) -> bool:
@@ -121,9 +121,9 @@ class Orders:
 
     def _leave(self) -> None:
         self.left = True
-        if self._machine.paused and self._charge.process:
+        if self._machine.paused and self._service.process:
             # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops one that
             # runs again.
-            self._charge.process.send("CONT", True)
+            self._service.process.send("CONT", True)
         if self._machine.pid:
             self._log.add(NOTICE, "leaving the service (pid %d) to the next supervise", self._machine.pid)

@@ -102,22 +102,22 @@ def parts(supervisor: Supervisor) -> list[Any]:
     """What another configuration would need."""
     from supervise.service.health_check import Checks
     from supervise.service.pidfile import PidFile
-    from supervise.service.readiness import Hearing
-    from supervise.service.successor import Succession
+    from supervise.service.readiness import Readiness
+    from supervise.service.successor import Successor
     from supervise.supervisor.replaceable import Replaceable
-    from supervise.supervisor.systemd import Forwarder, Upstream
+    from supervise.supervisor.systemd import Forwarder, Systemd
     from supervise.supervisor.upgrade import Upgrader
 
-    log, starter = supervisor._log, supervisor._starter
+    log, launcher = supervisor._log, supervisor._launcher
     poll: Any = supervisor._poll
-    succession = Succession({}, [], poll, log)
-    charge = supervisor._charge
-    charge.parts.succession = charge.parts.succession or succession
-    charge.parts.hearing = charge.parts.hearing or Hearing(supervisor._directory, poll, log)
-    charge.parts.checks = charge.parts.checks or Checks(starter, poll, log)
-    succession._file = PidFile("pid", "")
-    supervisor._forwarder = supervisor._forwarder or Forwarder(Upstream({}))
+    successor = Successor({}, [], poll, log)
+    service = supervisor._service
+    service.parts.successor = service.parts.successor or successor
+    service.parts.readiness = service.parts.readiness or Readiness(supervisor._directory, poll, log)
+    service.parts.checks = service.parts.checks or Checks(launcher, poll, log)
+    successor._file = PidFile("pid", "")
+    supervisor._forwarder = supervisor._forwarder or Forwarder(Systemd({}))
     supervisor.__class__ = Replaceable
     assert isinstance(supervisor, Replaceable)
     supervisor._actions.upgrader = Upgrader(supervisor, [], log)
-    return [succession]
+    return [successor]

@@ -61,8 +61,8 @@ class Relocation:
         self._home = home
         self._directory = home.directory
         self._kept = home.kept
-        self._recorder = home.recorder
-        self._charge = home.charge
+        self._status_writer = home.status_writer
+        self._service = home.service
         self._log = home.log
         self.over = False
         self._next: StatusDir | None = None  # at the path, and to be moved into
@@ -147,7 +147,7 @@ class Relocation:
             found = decode(directory.read(STATE) or b"")
         except (OSError, StatusDirError, StateError):
             return False
-        fields = {**self._recorder.fields(), "machine": ENDED, "directory": directory.identity()}
+        fields = {**self._status_writer.fields(), "machine": ENDED, "directory": directory.identity()}
         return all(found[name] == fields[name] for name in _IDENTITY)
 
     def _open(self) -> StatusDir:
@@ -231,8 +231,8 @@ class Relocation:
         for name in names:
             self._log.add(WARNING, "%s/%s had been removed or replaced: made anew", self._home.path, name)
         self._say_replaced(self._directory)
-        if not self._charge.is_named():
-            self._charge.moved()
+        if not self._service.is_named():
+            self._service.moved()
             self._log.add(WARNING, "%s/%s had been removed: made anew", self._home.path, NOTIFY)
         self._home.due = time.monotonic()
 
@@ -279,8 +279,8 @@ class Relocation:
         self._say_moved(fds["old"], removed, new.made)
         self._say_replaced(new)
         new.keep()
-        self._recorder.moved()
-        self._charge.moved(fds["old"])
+        self._status_writer.moved()
+        self._service.moved(fds["old"])
         kept = removed or self._leave(fds["old"], fds["old lock"])
         for name, fd in fds.items():
             if kept or name != "old lock":
@@ -290,7 +290,7 @@ class Relocation:
 
     def _write_into(self, directory: StatusDir, left: bool = False) -> None:
         """Write record and state into the directory to come, or into the one that is `left`.  Raises OSError."""
-        record, fields = self._recorder.last(), {**self._recorder.fields(), "directory": directory.identity()}
+        record, fields = self._status_writer.last(), {**self._status_writer.fields(), "directory": directory.identity()}
         if left:
             record = Record(time.time_ns(), False, record.want, record.alarms, 0)
             fields.update(machine=ENDED, service=None, remains=None, formers=[], notify_address=None)

@@ -49,8 +49,8 @@ class Replaceable(Supervisor):
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
-        self._charge.end_check()
-        self._charge.hold()
+        self._service.end_check()
+        self._service.hold()
         if self._actions.script_pid and not self._actions.script:
             self._held = Process(self._actions.script_pid)
             self._held.hold()
@@ -60,15 +60,15 @@ class Replaceable(Supervisor):
 
     def _descriptors(self) -> dict[str, int]:
         script = self._actions.script.fd if self._actions.script else -1
-        parts = self._charge.descriptors()
+        parts = self._service.descriptors()
         return {**self._kept.numbers(), "directory": self._directory.fd, "script": script, **parts}
 
     def handover(self, trial: bool, more: Mapping[str, Any] | None = None) -> Options:
         """What this supervise was told, and what it knows; with `more`, whose descriptors are added to these."""
-        process = self._charge.process
+        process = self._service.process
         added = {**more} if more else {}
         fields = {
-            **self._recorder.fields(),
+            **self._status_writer.fields(),
             "deadline_at": self.machine.deadline,  # in the same process it holds on
             "child": process.child if process else True,
             "script_pid": self._actions.script_pid,
@@ -86,7 +86,7 @@ class Replaceable(Supervisor):
 
     def refused(self) -> None:
         """The installed version is not to be had: this one goes on."""
-        self._recorder.upgrades_refused += 1
+        self._status_writer.upgrades_refused += 1
         if self._held:
             self._held.close()
             self._held = None
@@ -95,12 +95,12 @@ class Replaceable(Supervisor):
 
     def superseded(self) -> bool:
         """Whether the state is one that the new version has written."""
-        return self._recorder.superseded()
+        return self._status_writer.superseded()
 
     def go_on(self, signals: list[str]) -> None:
         """Be the supervise in another process than before, whose children others have; `signals` are to be obeyed."""
         self._wakeup.names += signals
-        self._recorder.move()
+        self._status_writer.move()
         if self._actions.alarms:  # they deliver what they have, and say it in the log if they cannot
             self._actions.alarms.pids.clear()
         script, self._held = self._held or self._actions.script, None
@@ -109,7 +109,7 @@ class Replaceable(Supervisor):
             self._actions.script = script
             if script.fd >= 0:
                 self._poll.register(script.fd, select.POLLIN)
-        if not self._charge.go_on() or (script and script.fd < 0):
+        if not self._service.go_on() or (script and script.fd < 0):
             self._log.add(FATAL, "nothing can be supervised that is not a child: the kernel has no pidfds")
             self._orders.left = True
         _signal.raise_signal(_signal.SIGCHLD)  # the loop is to look

@@ -25,9 +25,9 @@ from supervise.runtime.event_log import Log
 from supervise.runtime.polling import pause
 from supervise.service.launcher import StartError
 from supervise.supervisor.handoff import NO_ORPHANS
-from supervise.supervisor.heritage import Heritage
 from supervise.supervisor.loop import Supervisor
-from supervise.system.descriptors import Kept, close
+from supervise.supervisor.taken_over import TakenOver
+from supervise.system.descriptors import HeldDescriptors, close
 from supervise.system.patience import patiently
 from supervise.system.procfs import boot_id
 from supervise.system.spawn import HELPER, ignored_signals
@@ -157,29 +157,29 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         locked = True
         rivalry = claim(directory, lock)
         boot = known_boot()
-        kept = Kept(lock, *patiently(directory.open_fifos))
+        kept = HeldDescriptors(lock, *patiently(directory.open_fifos))
         conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
         config, problems = conf.read()
-        heritage = left_behind(directory, boot, config.user)
-        if heritage.process and heritage.fields:
-            config, problems = conf.read(recalled(heritage.fields))  # what was in force may stay
-        if config.blocked and not heritage.process:
+        taken_over = left_behind(directory, boot, config.user)
+        if taken_over.process and taken_over.fields:
+            config, problems = conf.read(recalled(taken_over.fields))  # what was in force may stay
+        if config.blocked and not taken_over.process:
             raise StartError(f"cannot start the service: {config.blocked}")
-        if conf.silent and heritage.restrictions and not heritage.process:
-            raise StartError(f"cannot start the service: {gone(conf, heritage.restrictions)}")
+        if conf.silent and taken_over.restrictions and not taken_over.process:
+            raise StartError(f"cannot start the service: {gone(conf, taken_over.restrictions)}")
         supervisor, log = furnish(options, directory, kept, env, ignored, boot, conf, config, problems)
-        if heritage.left and not supervisor.machine.config.killasgroup:
-            heritage.warnings.append(heritage.left_said)
+        if taken_over.left and not supervisor.machine.config.killasgroup:
+            taken_over.warnings.append(taken_over.left_said)
         for problem in log.probe():
             if not options.foreground:
                 say("supervise", "warning", problem)
-        for line in heritage.notices:
+        for line in taken_over.notices:
             log.add(NOTICE, "%s", line)
-        for problem in problems + directory.replaced + rivalry + heritage.warnings:
+        for problem in problems + directory.replaced + rivalry + taken_over.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
-        supervisor.start(heritage)
+        supervisor.start(taken_over)
         directory.keep()
     except Exception as why:
         if isinstance(why, (StatusDirError, StartError)):
@@ -243,7 +243,7 @@ def known_boot() -> str:
     return boot
 
 
-def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
+def left_behind(directory: StatusDir, boot: str, user: str) -> TakenOver:
     """What another supervise has left in the directory; without a state, nothing that could be taken over.
 
     `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
@@ -251,9 +251,9 @@ def left_behind(directory: StatusDir, boot: str, user: str) -> Heritage:
     if not patiently(directory.has, STATE):
         if patiently(directory.has, STATUS):
             patiently(load_takeover).look_without_state(directory)
-        return Heritage()
-    heritage: Heritage = patiently(load_takeover).look(directory, boot, user)
-    return heritage
+        return TakenOver()
+    taken_over: TakenOver = patiently(load_takeover).look(directory, boot, user)
+    return taken_over
 
 
 def load_takeover() -> Any:
@@ -285,7 +285,7 @@ def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
 def furnish(
     options: Options,
     directory: StatusDir,
-    kept: Kept,
+    kept: HeldDescriptors,
     env: dict[bytes, bytes],
     ignored: list[int],
     boot: str,
@@ -313,9 +313,9 @@ def furnish(
         problems.append(f"{options.conf}: {stays(config)}")
     forwarder = None
     if options.foreground and b"NOTIFY_SOCKET" in env:
-        from supervise.supervisor.systemd import Forwarder, Upstream
+        from supervise.supervisor.systemd import Forwarder, Systemd
 
-        forwarder = Forwarder(Upstream(env))
+        forwarder = Forwarder(Systemd(env))
     for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", HELPER):
         env.pop(variable, None)  # who set them meant supervise
     made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)

@@ -40,7 +40,7 @@ def reloading() -> str:
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
-class Upstream:
+class Systemd:
     """The way to systemd.  `unsent`: what it had no room for; the loop should `send` again in a while."""
 
     def __init__(self, env: dict[bytes, bytes]) -> None:
@@ -93,7 +93,7 @@ class Upstream:
 class Forwarder:
     """Tells systemd what changes in the state machine of one service."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Systemd) -> None:
         self._upstream = upstream
         self._ready = False
         self._phase: str | None = None

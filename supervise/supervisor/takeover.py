@@ -36,7 +36,7 @@ import time
 from supervise.protocol.record import RecordError
 from supervise.protocol.record import decode as decode_record
 from supervise.protocol.state import StateError, decode
-from supervise.supervisor.heritage import Heritage
+from supervise.supervisor.taken_over import TakenOver
 from supervise.system import start_tag
 from supervise.system.patience import patiently
 from supervise.system.pidfd import Process, Stat, everybody, proc_is_ours, read_of, stat_of, unique_inode
@@ -56,55 +56,55 @@ _SAME_TIME = 2.0  # seconds between the start of a process and its record
 _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
 
-def look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
+def look(directory: StatusDir, boot_id: str, user: str) -> TakenOver:
     """What is left in a status directory.  Raises StatusDirError: it could not be told.
 
     `boot_id`: this boot's, "" where the kernel has none; `user`: whom the service runs as, "" for supervise's own.
     """
     try:
-        heritage: Heritage = patiently(_look, directory, boot_id, user)
+        taken_over: TakenOver = patiently(_look, directory, boot_id, user)
     except OSError as why:
         what = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
         raise _cannot_tell(directory, what or str(why)) from None
-    return heritage
+    return taken_over
 
 
 def _cannot_tell(directory: StatusDir, why: str) -> StatusDirError:
     return StatusDirError(f"cannot tell whether the service of {directory.path} still runs: {why}")
 
 
-def _look(directory: StatusDir, boot_id: str, user: str) -> Heritage:
-    heritage = Heritage()
+def _look(directory: StatusDir, boot_id: str, user: str) -> TakenOver:
+    taken_over = TakenOver()
     name = f"{directory.path}/{STATE}"
     try:
         data = directory.read(STATE)
         if data is None:
-            return heritage
+            return taken_over
         fields = decode(data)
     except NotBelieved as why:
         refuse_if_it_lives(why, boot_id)
-        heritage.warnings.append(f"{why}; nothing is taken over")
-        return heritage
+        taken_over.warnings.append(f"{why}; nothing is taken over")
+        return taken_over
     except (WrongKind, StateError) as why:
-        heritage.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
-        return heritage
-    heritage.restrictions = fields["restrictions"] or {}
+        taken_over.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
+        return taken_over
+    taken_over.restrictions = fields["restrictions"] or {}
     if boot_id and fields["boot_id"] != boot_id:
-        heritage.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
-        return heritage
+        taken_over.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
+        return taken_over
     if fields["directory"] not in (None, directory.identity()):
-        heritage.notices.append(f"{name} is from another directory; nothing is taken over")
-        return heritage
+        taken_over.notices.append(f"{name} is from another directory; nothing is taken over")
+        return taken_over
     if boot_id == fields["boot_id"]:
-        heritage.fields = fields
-        heed_record(heritage, fields, directory)
+        taken_over.fields = fields
+        heed_record(taken_over, fields, directory)
     if fields["machine"] != _ENDED and is_of_another_namespace(fields):
         # It may be gone, with all that was in it, and nobody can see whether it is.
         text = "of another PID namespace: whether the service still runs there cannot be told; nothing is taken over"
-        heritage.warnings.append(f"{name} is {text}")
+        taken_over.warnings.append(f"{name} is {text}")
     elif fields["machine"] != _ENDED:
-        find(heritage, fields, directory, boot_id, user)
-    return heritage
+        find(taken_over, fields, directory, boot_id, user)
+    return taken_over
 
 
 def is_of_another_namespace(fields: dict[str, Any]) -> bool:
@@ -113,28 +113,28 @@ def is_of_another_namespace(fields: dict[str, Any]) -> bool:
     return None not in (here, fields["pid_namespace"]) and here != fields["pid_namespace"]
 
 
-def find(heritage: Heritage, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
+def find(taken_over: TakenOver, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
     """The service, if it still runs, or else what it has left.  Raises OSError, StatusDirError."""
     service = fields["service"]
     process = named(service) if service else None
     try:
         if service and process is None:
-            heritage.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
+            taken_over.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
         if process is None:
             if not proc_is_ours():
                 text = "there is no /proc of this PID namespace: what the state does not name yet is not looked for"
-                heritage.warnings.append(text)
+                taken_over.warnings.append(text)
                 return
             process = unnamed(fields, directory, user)
         if process and not boot_id and (fields["boot_id"] or not is_known_by_inode(process, service)):
             raise _cannot_tell(directory, f"pid {process.pid} runs, and this system's boot id cannot be read")
         if process is None or (service and process.pid != service["pid"]):
-            find_left(heritage, fields)
+            find_left(taken_over, fields)
     except BaseException:
         if process:
             process.close()
         raise
-    heritage.process = process
+    taken_over.process = process
 
 
 def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
@@ -142,7 +142,7 @@ def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
     return bool(service and process.pid == service["pid"] and service["pidfd_inode"] is not None)
 
 
-def find_left(heritage: Heritage, fields: dict[str, Any]) -> None:
+def find_left(taken_over: TakenOver, fields: dict[str, Any]) -> None:
     """What is left of the process group of a service that has ended.  Raises OSError."""
     remains = fields["remains"] or fields["service"]
     if not remains:
@@ -153,8 +153,8 @@ def find_left(heritage: Heritage, fields: dict[str, Any]) -> None:
     # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
     # another PID namespace, and any number of them.
     if left and session and group not in left:
-        heritage.left = group, session
-        heritage.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+        taken_over.left = group, session
+        taken_over.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
 
 
 def look_without_state(directory: StatusDir) -> None:
@@ -236,12 +236,12 @@ def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:
         raise StatusDirError(f"{disbelieved}, and pid {service['pid']}, which it calls the service, runs")
 
 
-def heed_record(heritage: Heritage, fields: dict[str, Any], directory: StatusDir) -> None:
+def heed_record(taken_over: TakenOver, fields: dict[str, Any], directory: StatusDir) -> None:
     """The record is written first, so where both are about the same process it has the last word."""
     try:
         record = decode_record(directory.read(STATUS) or b"")
     except (NotBelieved, WrongKind) as why:
-        heritage.warnings.append(f"{why}; it is replaced")
+        taken_over.warnings.append(f"{why}; it is replaced")
         return
     except RecordError:
         return

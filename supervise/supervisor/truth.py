@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.machine.machine import Machine
-    from supervise.service.service import Charge
+    from supervise.service.service import Service
 
 
-def untold(machine: Machine, charge: Charge) -> Iterator[tuple[str, Any]]:
+def untold(machine: Machine, service: Service) -> Iterator[tuple[str, Any]]:
     """The events of the main process that were lost on their way to the machine."""
-    process = charge.process
+    process = service.process
     if machine.state == states.SPAWNING:  # the result of START
         if process and not process.gone():
             yield states.STARTED, process.pid
@@ -26,6 +26,6 @@ def untold(machine: Machine, charge: Charge) -> Iterator[tuple[str, Any]]:
     elif machine.pid:
         if process is None or process.pid != machine.pid:
             process = Process(machine.pid)
-            charge.attend(process)
+            service.attend(process)
         if process.gone():
-            yield from charge.ended(process)
+            yield from service.ended(process)

@@ -13,7 +13,7 @@ def close(fd: int) -> None:
         pass
 
 
-class Kept:
+class HeldDescriptors:
     """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
 
     __slots__ = ("lock", "control", "ok")
