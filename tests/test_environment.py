@@ -219,7 +219,7 @@ def test_the_notification_descriptor_has_its_number(stage: Stage, way: dict[str,
         launcher = stage.launcher("/bin/sh", "-c", SHOW_DESCRIPTORS)
         launcher.config, launcher.notification = config, writing
         assert stage.run(launcher).split() == sorted(["0", "1", "2", str(number)])
-        assert len(descriptors()) == len(before) + 1  # the second starter's
+        assert len(descriptors()) == len(before) + 1  # the second launcher's
         # And when the files are opened beforehand.
         (stage.status / "__stderr").unlink()
         (stage.status / "__stderr").mkdir()
