@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
-from supervise.system.pidfd import stat_of
+from supervise.system.procfs import stat_of
 
 
 @contextmanager

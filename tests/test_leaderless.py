@@ -17,7 +17,8 @@ from tools import run_tool
 
 from supervise.system import start_tag
 from supervise.system.members import belongs, children, group_members
-from supervise.system.pidfd import Process, read_of, stat_of
+from supervise.system.pidfd import Process
+from supervise.system.procfs import read_of, stat_of
 
 
 @pytest.fixture

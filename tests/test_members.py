@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from supervise.system import members
 from supervise.system.members import belongs, children, group_members
-from supervise.system.pidfd import Stat, stat_of
+from supervise.system.procfs import Stat, stat_of
 
 # What the families below are made with.  Every process says its name and pid on one pipe, and ends when the other, the
 # lifeline, is closed: by whoever holds it, however that ends.

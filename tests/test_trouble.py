@@ -25,7 +25,7 @@ from supervise.runtime import polling, trouble
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import Poll
 from supervise.service.unsent import Unsent
-from supervise.system import pidfd
+from supervise.system import procfs
 from supervise.system.pidfd import Process
 from supervise.system.statusdir import StatusDir
 
@@ -48,7 +48,7 @@ def true(box: Box) -> bool:
         and alive(box.pid)
         and named
         and named["pid"] == box.pid
-        and named["start_ticks"] == pidfd.stat_of(box.pid).start_ticks
+        and named["start_ticks"] == procfs.stat_of(box.pid).start_ticks
         and (state["wanted"], state["machine"]) == (box.record.want, "running")
     )
 
@@ -173,7 +173,7 @@ def test_pause_and_continue_that_are_refused(box: Box) -> None:
     with failing(box.supervisor, box.folder, "kill:error=EPERM:when=1+"):
         box.control("p")
         box.wait_warning("cannot send STOP")
-    wait_for("the pause", lambda: pidfd.stat_of(pid).state == "T")
+    wait_for("the pause", lambda: procfs.stat_of(pid).state == "T")
     assert box.record.paused
     with failing(box.supervisor, box.folder, "kill:error=EPERM:when=1+"):
         box.control("c")
@@ -182,7 +182,7 @@ def test_pause_and_continue_that_are_refused(box: Box) -> None:
         box.wait_log("command p: pause", 2)
         box.control("c")
         box.wait_log("command c: continue", 2)
-    wait_for("the end of the pause", lambda: pidfd.stat_of(pid).state == "S")
+    wait_for("the end of the pause", lambda: procfs.stat_of(pid).state == "S")
     assert not box.record.paused
 
 
@@ -518,7 +518,7 @@ def test_a_flood_of_letters_is_obeyed_and_makes_few_lines(box: Box) -> None:
     wait_for("the last letter to be obeyed", lambda: not box.record.alarms)
     wait_for("the count", lambda: box.said("command u: keep the service up") == 200000)
     assert len(box.log()) < 30000
-    assert (box.pid, pidfd.stat_of(pid).state) == (pid, "S")
+    assert (box.pid, procfs.stat_of(pid).state) == (pid, "S")
     box.write_control(b"ud" * 20000 + b"n")
     wait_for("the last letter to be obeyed", lambda: box.record.alarms)
     box.wait_down()

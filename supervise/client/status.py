@@ -83,8 +83,7 @@ class Status:
         service = self.state["service"] if self.state else None
         if self.supervised or not self.state or not service or service["pid"] != self.pid:
             return False
-        from supervise.system.pidfd import stat_of
-        from supervise.system.procfs import boot_id
+        from supervise.system.procfs import boot_id, stat_of
 
         try:
             found = stat_of(self.pid)

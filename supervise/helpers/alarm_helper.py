@@ -26,7 +26,7 @@ from supervise.protocol.exitstatus import from_wait_status
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.runtime.event_log import Log
 from supervise.system.descendants import send_to
-from supervise.system.pidfd import Stat, everybody
+from supervise.system.procfs import Stat, everybody
 from supervise.system.statusdir import StatusDir
 
 LIMIT = 30.0  # seconds for everything together

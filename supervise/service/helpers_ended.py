@@ -18,12 +18,12 @@ import os
 
 from supervise.system.descendants import below, kill_all, shown, with_all
 from supervise.system.members import own_children
-from supervise.system.pidfd import everybody, proc_is_ours, stat_of
+from supervise.system.procfs import everybody, proc_is_ours, stat_of
 from supervise.system.spawn import HELPER, HELPERS, send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.system.pidfd import Stat
+    from supervise.system.procfs import Stat
 
 
 def end(helper: int, main: int, killed: bool) -> str:

@@ -18,7 +18,7 @@ import select
 
 from supervise.system import start_tag
 from supervise.system.members import group_members
-from supervise.system.pidfd import proc_is_ours
+from supervise.system.procfs import proc_is_ours
 from supervise.system.spawn import send
 
 TYPE_CHECKING = False

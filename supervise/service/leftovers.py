@@ -24,7 +24,7 @@ from supervise.service.leftover_group import Remains, empty, of_start
 from supervise.supervisor.handoff import NO_ORPHANS
 from supervise.system.installed import replaced
 from supervise.system.members import left_in_session, own_children
-from supervise.system.pidfd import everybody, proc_is_ours
+from supervise.system.procfs import everybody, proc_is_ours
 from supervise.system.spawn import HELPERS
 
 TYPE_CHECKING = False
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
     from supervise.runtime.status_writer import StatusWriter
-    from supervise.system.pidfd import Process, Stat
+    from supervise.system.pidfd import Process
+    from supervise.system.procfs import Stat
 
 
 class Leftovers:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import time
 
-from supervise.system.pidfd import proc_is_ours, stat_of
+from supervise.system.procfs import proc_is_ours, stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import time
 from supervise.protocol.severities import NOTICE
 from supervise.runtime.polling import Poll, pause
 from supervise.system.descendants import shown
-from supervise.system.pidfd import everybody, proc_is_ours
+from supervise.system.procfs import everybody, proc_is_ours
 from supervise.system.spawn import reap, send
 
 TYPE_CHECKING = False

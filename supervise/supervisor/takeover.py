@@ -39,8 +39,8 @@ from supervise.protocol.state import StateError, decode
 from supervise.supervisor.taken_over import TakenOver
 from supervise.system import start_tag
 from supervise.system.patience import patiently
-from supervise.system.pidfd import Process, Stat, everybody, proc_is_ours, read_of, stat_of, unique_inode
-from supervise.system.procfs import pid_namespace
+from supervise.system.pidfd import Process, unique_inode
+from supervise.system.procfs import Stat, everybody, pid_namespace, proc_is_ours, read_of, stat_of
 from supervise.system.statusdir import STATE, STATUS, NotBelieved, StatusDirError, WrongKind
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from supervise.protocol.sdnotify import printable
-from supervise.system.pidfd import stat_of
+from supervise.system.procfs import stat_of
 from supervise.system.spawn import NUMBERS, send
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Iterable
 
-    from supervise.system.pidfd import Stat
+    from supervise.system.procfs import Stat
 else:
     import _signal  # see spawn.py
 

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import os
 
-from supervise.system.pidfd import everybody, proc_is_ours, stat_of
+from supervise.system.procfs import everybody, proc_is_ours, stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.system.pidfd import Stat
+    from supervise.system.procfs import Stat
 
 _FAR = 256  # parents; who hides behind more of them is not found
 

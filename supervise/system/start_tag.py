@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 
-from supervise.system.pidfd import NO_PROCESS, read_of
+from supervise.system.procfs import NO_PROCESS, read_of
 
 _FILE = "coredump_filter"
 _SIZE = 32  # bytes
