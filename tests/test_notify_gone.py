@@ -192,3 +192,5 @@ def test_pauses_grow_and_end() -> None:
     assert pauses == sorted(pauses) and 0 < pauses[0] < pauses[-1] == 0.1
     assert senders.pause_after(0) == 0
     assert senders.pause_after(8) == pauses[0]
+    assert senders.pause_after(0) == 0
+    assert senders.pause_after(0, failed=True) == pauses[0]  # no memory for what is there: it is not asked at once

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 
+from supervise.protocol.exitcodes import SYSTEM, TIME_LIMIT, USAGE
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.client.status import Status
 
-USAGE, SYSTEM, TIME_LIMIT = 100, 111, 99
 
 
 class ClientError(Exception):

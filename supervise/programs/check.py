@@ -10,10 +10,11 @@ from supervise.config.file import names_for, open_configuration, read_from
 from supervise.config.parser import parse
 from supervise.config.remainder import harmless as looked_through
 from supervise.config.sections import Problem, Problems, section_names, split
+from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.text import one_line
 from supervise.system.trust import Untrusted
 
-OK, PROBLEMS = 0, 100
+OK, PROBLEMS = 0, USAGE
 _BLOCKS = " (the service is not started)"
 
 _DEFAULTS = Config()

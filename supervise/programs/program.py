@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client.errors import USAGE, ClientError
+from supervise.client.errors import ClientError
+from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.text import one_line
 from supervise.system.isolated import reach_others
 

@@ -40,7 +40,8 @@ import time
 
 from supervise import __version__
 from supervise.config.shellwords import Unbalanced, split
-from supervise.protocol.options import SYSTEM, Options, set_apart
+from supervise.protocol.exitcodes import SYSTEM, USAGE
+from supervise.protocol.options import Options, set_apart
 from supervise.protocol.paths import BadPath, plain, service_name
 from supervise.protocol.text import say
 from supervise.supervisor.handoff import interpreter, told
@@ -51,7 +52,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-USAGE = 100  # the exit code for "you"
 DEFAULT_CONF = "supervise.conf"
 _SAID = 65536  # bytes of what the daemon says that are passed on
 _NO_DAEMON = ("-h", "--help", "-v", "--version", "--check")  # alone

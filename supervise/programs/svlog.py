@@ -26,10 +26,11 @@ import re
 import select
 
 from supervise.client import Service, services
-from supervise.client.errors import SYSTEM, ClientError
+from supervise.client.errors import ClientError
 from supervise.client.logfiles import LogError
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.program import UsageError, complain, parse, run
+from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.text import one_line
 from supervise.system.statusdir import LOG, LOG_WF, STDERR, STDOUT
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from supervise.client import ClientError, Service
-from supervise.client.errors import USAGE
+from supervise.protocol.exitcodes import USAGE
 
 
 def main() -> int:

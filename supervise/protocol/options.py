@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-SYSTEM = 111  # the exit code for "the system refused"
 
 _FLAGS = ("foreground", "resume", "exit_with_service", "trial")
 _LAUNCHER = b"__PYVENV_LAUNCHER__"

@@ -58,6 +58,7 @@ class NotifySocket:
             raise OSError(why.errno, f"cannot make a notify socket: {why.strerror}") from None
         self.fd = self._socket.fileno()
         self.queue = _longest_queue()
+        self.failed = False
         try:
             # Before there is an address: a message that is sent without credentials is lost.
             self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
@@ -77,6 +78,7 @@ class NotifySocket:
         notify_socket.fd = fd
         notify_socket.queue = _longest_queue()
         notify_socket.address = address
+        notify_socket.failed = False
         return notify_socket
 
     @property
@@ -101,12 +103,17 @@ class NotifySocket:
         """What is in the queue, at most so many messages: pid and uid of the sender, and what it sent.
 
         Each is to be dealt with before the next is asked for (rule 5).  A pid of 0 is that of a process that cannot
-        be seen from here; of a message that is too long there is one byte more than sdnotify.LIMIT.
+        be seen from here; of a message that is too long there is one byte more than sdnotify.LIMIT.  `failed` says
+        whether the last could not be received, although one may be there.
         """
+        self.failed = False
         for _ in range(limit):
             try:
                 data, ancillary, _, _ = self._socket.recvmsg(LIMIT + 1, _CREDENTIALS, _socket.MSG_CMSG_CLOEXEC)
-            except OSError:  # nothing is there; or no memory, and poll(2) will tell again
+            except BlockingIOError:
+                return
+            except OSError:  # no memory: it is still there, and poll(2) would tell at once, again and again
+                self.failed = True
                 return
             pid = uid = 0
             for level, kind, content in ancillary:

@@ -166,7 +166,7 @@ class Readiness:
             if cost >= _AT_ONCE and not all:
                 break
         if notify_socket is self._notify_socket:
-            self._pause(strangers)
+            self._pause(strangers, notify_socket.failed)
 
     def _read(self, pid: int, data: bytes, is_former: Callable[[int], bool]) -> Iterator[tuple[str, Any, int]]:
         said, complaints = sdnotify.parse(data)
@@ -196,9 +196,9 @@ class Readiness:
         self._quiet_until.update(dict.fromkeys(kinds, now + _QUIET))
         self._log.add(WARNING, "%s%s", text, f" (and {dropped} more since the last)" if dropped else "")
 
-    def _pause(self, strangers: int) -> None:
+    def _pause(self, strangers: int, failed: bool = False) -> None:
         """Leave the socket alone for a while, or do so no longer."""
-        seconds = self._senders.pause_after(strangers)
+        seconds = self._senders.pause_after(strangers, failed)
         if seconds and self.resume_at is None:
             self._poll.unregister(self.socket)
         elif not seconds and self.resume_at is not None:

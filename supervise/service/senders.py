@@ -64,10 +64,10 @@ class Senders:
         may = uid in (0, os.geteuid()) or uid in self._users or uid in _users_of(main)
         return True if may else None
 
-    def pause_after(self, strangers: int) -> float:
-        """Seconds to leave the socket alone, after so many messages of strangers at once."""
+    def pause_after(self, strangers: int, failed: bool = False) -> float:
+        """Seconds to leave the socket alone, after so many messages of strangers at once, or a call that failed."""
         longer = min(max(self._pause * 2, _FIRST), _LONGEST)
-        self._pause = longer if strangers >= _BURST else 0.0
+        self._pause = longer if failed or strangers >= _BURST else 0.0
         return self._pause
 
 

@@ -13,6 +13,7 @@ import time
 
 from supervise.config.file import ConfFile, open_configuration
 from supervise.protocol import state
+from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import WARNING
 from supervise.service.launcher import StartError
@@ -123,7 +124,7 @@ class Upgraded(Supervisor):
         said = os.pread(2, _LAST_WORDS, 0)
         os.dup2(self._token["stderr"], 2)
         if not guardian.taken(self._token["token"]):
-            raise SystemExit(111)
+            raise SystemExit(SYSTEM)
         # Nothing may stop it any more, and nobody is there to stand in for.
         sys._xoptions.pop(GUARDIAN, None)
         for fd in self._token.values():

@@ -20,6 +20,7 @@ from _random import Random  # without `random`, which costs more than all of thi
 
 from supervise.machine.machine import Machine
 from supervise.protocol import states
+from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import origin
@@ -250,7 +251,7 @@ class Supervisor:
         code = self._status_writer.exit_code
         if self._options.exit_with_service and code is not None and not self._orders.left:
             return code
-        return 111 if self.machine.gave_up or (self._home and self._home.lost) else 0
+        return SYSTEM if self.machine.gave_up or (self._home and self._home.lost) else 0
 
     def _recover(self) -> None:
         """Put everything in order from what is true, after a pause (trouble.py)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.exitstatus import from_wait_status
 from supervise.system.spawn import HANDLED
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 else:
     import _signal  # see spawn.py
 
-_FAILED = 111
 
 
 def stand_in(guardian: int) -> int:
@@ -49,4 +49,4 @@ def _reap(guardian: int) -> int | None:
             if not pid:
                 return None
     except ChildProcessError:
-        return _FAILED
+        return SYSTEM

@@ -17,7 +17,8 @@ import sys
 from supervise.config.file import ConfFile
 from supervise.config.restrictions import stays
 from supervise.protocol.claims import claim_of
-from supervise.protocol.options import SYSTEM, Options, environment, set_apart
+from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.options import Options, environment, set_apart
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.text import origin, say
