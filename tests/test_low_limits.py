@@ -121,6 +121,20 @@ def test_little_memory(box: Box) -> None:
     assert {"python", "works"} <= seen
 
 
+@pytest.mark.parametrize("size", [0, 4096])
+def test_files_of_no_size(box: Box, size: int) -> None:
+    """Where no state can be written nothing is started, and a pipe can be told why."""
+    done = start(box, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    if size == 0:
+        assert (done.returncode, done.stdout) == (111, b"")
+        assert re.fullmatch(rb"(supervise: warning: .*\n)?supervise: fatal: .*: File too large\n", done.stderr), done.stderr
+        assert not box.status.exists()
+        done = start(box, lambda: None)
+    assert (done.returncode, done.stderr) == (0, b"")
+    works(box)
+
+
+
 @pytest.mark.parametrize("limit", range(6))
 def test_few_processes_of_an_unprivileged_user(box: Box, limit: int) -> None:
     if os.geteuid() != 0 or not shutil.which("setpriv"):

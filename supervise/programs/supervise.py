@@ -205,12 +205,19 @@ class Daemon:
         self._report, its_output = os.pipe()
         # What it says is passed on: from an interpreter that cannot start it would be more than a line.
         self._said = os.memfd_create("said")
+        try:  # under a limit of the size of files (RLIMIT_FSIZE) nothing could be said there
+            os.ftruncate(self._said, _SAID)
+            os.ftruncate(self._said, 0)
+        except OSError:
+            _close(self._said)
+            self._said = -1
         self._pid = os.fork()
         if not self._pid:
             try:
                 os.dup2(its_input, 0)
                 os.dup2(its_output, 1)
-                os.dup2(self._said, 2)
+                if self._said >= 0:
+                    os.dup2(self._said, 2)
                 os.set_inheritable(0, True)  # it may have been 0 before, where the caller had that closed
                 become(argv, env)
             finally:
@@ -254,7 +261,7 @@ class Daemon:
 
     def _says(self) -> bytes:
         """What it has said to its standard error."""
-        return os.pread(self._said, _SAID, 0)
+        return os.pread(self._said, _SAID, 0) if self._said >= 0 else b""
 
     def dismiss(self) -> None:
         """Wait for the end of one that was told nothing, or could not do it."""
