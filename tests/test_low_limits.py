@@ -127,7 +127,8 @@ def test_files_of_no_size(box: Box, size: int) -> None:
     done = start(box, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     if size == 0:
         assert (done.returncode, done.stdout) == (111, b"")
-        assert re.fullmatch(rb"(supervise: warning: .*\n)?supervise: fatal: .*: File too large\n", done.stderr), done.stderr
+        said = rb"(supervise: warning: .*\n)?supervise: fatal: .*: File too large\n"
+        assert re.fullmatch(said, done.stderr), done.stderr
         assert not box.status.exists()
         done = start(box, lambda: None)
     assert (done.returncode, done.stderr) == (0, b"")
