@@ -38,7 +38,7 @@ SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the lo
 _MAX_LINKS = 40  # as the kernel's own limit
 # Why a file cannot be read that will not pass by itself; for other reasons it is tried again.
 _LASTING = (
-    *(errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
     *(errno.EINVAL, errno.ENXIO, errno.ENODEV),
 )
 

@@ -175,7 +175,8 @@ class _Way:
                 self._refuse_writable(above, here)
                 higher, lower = os.open("..", _PATH, dir_fd=above), here
                 os.close(above)
-                above, here = higher, os.fstat(higher)
+                above = higher  # before anything can fail: it is closed below
+                here = os.fstat(above)
                 if os.path.samestat(here, lower):
                     return
         finally:
@@ -202,8 +203,10 @@ class _Way:
                 steps[:0] = [(word, "") for word in _words(target)]
                 if target.startswith("/"):
                     root = os.open("/", _PATH)
-                    self._go_to(root)
-                    os.close(root)
+                    try:
+                        self._go_to(root)
+                    finally:
+                        os.close(root)
             if steps:  # else it is the end, which is looked at more closely
                 self._refuse_writable(self.at, os.fstat(self.at))
 
@@ -225,8 +228,9 @@ class _Way:
                     target = self._target(fd, found)
                     steps[:0] = [(word, True) for word in _words(target)]
                     if target.startswith("/"):
+                        root = os.open("/", _PATH)
                         os.close(fd)
-                        fd = os.open("/", _PATH)
+                        fd = root
                         self._go_to(fd)
                 elif steps or path.endswith("/"):
                     if not stat.S_ISDIR(found.st_mode):
