@@ -270,12 +270,12 @@ def test_a_directory_on_the_way_is_replaced(box: Box, replaced: str) -> None:
     (box.folder / path).write_text(policy(3))
     wait_reading(box, 3, path)
     # What was moved away is not the configuration any more.
-    seen = readings(box, path)
     wait_watching(box)
     (box.folder / "old" / (path[len(replaced) + 1 :])).write_text(policy(9))
     (box.folder / path).write_text(policy(4))
     wait_reading(box, 4, path)
-    assert readings(box, path) == [*seen, "4"]
+    # Between the two renames it may have been looked for, and that is said in the other log.
+    assert [read for read in readings(box, path) if read != "absent"] == ["1", "2", "3", "4"]
 
 
 def test_a_path_with_dots(box: Box) -> None:
