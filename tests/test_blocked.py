@@ -7,7 +7,6 @@ import json
 import os
 import pwd
 import re
-import select
 import signal
 import types
 from pathlib import Path
@@ -21,6 +20,7 @@ from supervise.config import file
 from supervise.config.file import SIZE_LIMIT, ConfFile
 from supervise.runtime.event_log import Log
 from supervise.runtime.path_follower import ConfFollower
+from supervise.runtime.reactor import Reactor
 from supervise.service.launcher import Launcher
 from supervise.service.parts import Parts
 from supervise.service.service import Service
@@ -299,7 +299,7 @@ def test_what_is_blocked_starts_neither_service_nor_check(tmp_path: Path) -> Non
 class Unwatched:
     """In the place of a Watch."""
 
-    fd, arming, plan = -1, False, None
+    fd, arming, plan, helper = -1, False, None, 0
 
     def arm(self, plan: object) -> None:
         self.plan = plan  # type: ignore[assignment]
@@ -319,7 +319,7 @@ def test_a_file_that_could_not_be_read_is_read_later(tmp_path: Path, monkeypatch
         def add(self, severity: str, template: str, *values: object) -> None:
             lines.append(template % values)
 
-    follower = ConfFollower(conf, config, Unwatched(), select.poll(), Heard())  # type: ignore[arg-type]
+    follower = ConfFollower(conf, config, Unwatched(), Reactor(Heard()), Heard())  # type: ignore[arg-type]
     path.write_text("[app]\nmax_tries : 2\n")
     with monkeypatch.context() as patch:
 
@@ -341,7 +341,7 @@ def test_what_was_read_is_not_lost_with_the_watches(tmp_path: Path, monkeypatch:
     path.write_text("[app]\nuser : www\n")
     conf = ConfFile(str(path), "app", True)
     log: Any = types.SimpleNamespace(add=lambda *_: None)
-    follower = ConfFollower(conf, conf.read()[0], Unwatched(), select.poll(), log)  # type: ignore[arg-type]
+    follower = ConfFollower(conf, conf.read()[0], Unwatched(), Reactor(log), log)  # type: ignore[arg-type]
     path.write_text("[app]\nuser : nobody\n")
 
     def refused() -> None:

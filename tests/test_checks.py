@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from conftest import alive, wait_for
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.runtime.reactor import Reactor
 from supervise.service.health_check import Checks
 from supervise.system.spawn import reap
 
@@ -67,10 +67,10 @@ class Watched:
     """The checks of one service, and of the loop what they need.  `now` is what the test says it is."""
 
     def __init__(self) -> None:
-        self.poll = select.poll()
         self.log = Lines()
+        self.reactor = Reactor(self.log)  # type: ignore[arg-type]
         self.launcher = Launcher()
-        self.checks = Checks(self.launcher, self.poll, self.log)  # type: ignore[arg-type]
+        self.checks = Checks(self.launcher, self.reactor, self.log)  # type: ignore[arg-type]
         self.now = START
 
     def begin(self, config: Config) -> None:
@@ -83,9 +83,9 @@ class Watched:
 
     def reaped(self) -> bool:
         """Read what there is; whether the check has been reaped now.  Its fault is in `fault`."""
-        for fd, _ in self.poll.poll(0):
+        for fd, events in self.reactor.poll(0):
             assert fd == self.checks.fd
-            self.checks.readable()
+            self.reactor.readable(fd, events)
         ended = reap(self.checks.pid)
         self.fault = self.checks.ended(ended[1], self.now) if ended else None
         return bool(ended)
@@ -110,7 +110,7 @@ def watched() -> Iterator[Watched]:
     made.checks.end()
     if made.checks.pid:
         made.finish()
-    assert made.checks.due is None and made.checks.fd == -1 and made.poll.poll(0) == []
+    assert made.checks.due is None and made.checks.fd == -1 and made.reactor.poll(0) == []
     assert len(os.listdir("/proc/self/fd")) == before
     for pid in made.launcher.pids:
         with pytest.raises(ChildProcessError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from conftest import PATIENCE, rounds
 
 from supervise.runtime.inotify_lease import Watch
+from supervise.runtime.reactor import Reactor
 from supervise.service.pidfile import PidFile, PidFollower
 
 
@@ -42,7 +42,7 @@ class CountedWatch(Watch):
 
     def answer(self) -> str | None:
         answer = super().answer()
-        os.waitpid(self._helper, 0)
+        os.waitpid(self.helper, 0)
         return answer
 
 
@@ -50,11 +50,11 @@ class Following:
     """A pidfile, and of the loop what following it needs.  `found` is what the loop would have been told."""
 
     def __init__(self, path: Path) -> None:
-        self.poll = select.poll()
         self.log = Lines()
+        self.reactor = Reactor(self.log)  # type: ignore[arg-type]
         self.watch = CountedWatch(os.environb, [])
         self.file = PidFile(str(path))
-        self.follower = PidFollower(self.file, self.watch, self.poll, self.log)  # type: ignore[arg-type]
+        self.follower = PidFollower(self.file, self.watch, self.reactor, self.log)  # type: ignore[arg-type]
         self.found: list[int] = []
 
     def turn(self, longest: float) -> None:
@@ -62,9 +62,9 @@ class Following:
         follower = self.follower
         now = time.monotonic()
         waits = [longest] if follower.look_at is None else [longest, max(follower.look_at - now, 0)]
-        for fd, _ in self.poll.poll(min(waits) * 1000):
+        for fd, events in self.reactor.poll(min(waits) * 1000):
             assert fd == follower.fd
-            follower.ready()
+            self.reactor.readable(fd, events)
         if follower.look_at is not None and time.monotonic() >= follower.look_at:
             pid = follower.look()
             if pid is not None:
@@ -105,7 +105,7 @@ def following(tmp_path: Path) -> Iterator[Callable[[str], Following]]:
         if each.watch.arming:
             each.until("the helper to answer", lambda each=each: not each.watch.arming)  # type: ignore[misc]
         each.follower.close()
-        assert each.follower.fd == -1 and each.follower.look_at is None and each.poll.poll(0) == []
+        assert each.follower.fd == -1 and each.follower.look_at is None and each.reactor.poll(0) == []
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -282,7 +282,7 @@ def test_nothing_is_done_where_nothing_happens(following: Follow, tmp_path: Path
     (tmp_path / "pid").write_text("100\n")
     here = following("pid")
     assert here.follower.look_at is None
-    assert here.poll.poll(300) == []
+    assert here.reactor.poll(300) == []
 
 
 def test_without_watches_there_is_one_warning(
@@ -322,7 +322,7 @@ def test_a_helper_that_does_not_answer_is_ended(
     here.until("the warning", lambda: bool(here.log.lines))
     assert "does not answer" in here.log.lines[0]
     assert not here.watch.arming and here.follower.fd == -1
-    os.waitpid(here.watch._helper, 0)
+    os.waitpid(here.watch.helper, 0)
     here.follower.rewatch()  # not with the same plan
     assert not here.watch.arming
     here.follower.close()
@@ -333,7 +333,7 @@ def test_closing_while_the_watches_are_being_set(following: Follow, tmp_path: Pa
     here.follower.rewatch()
     here.follower.close()
     assert here.follower.fd == -1 and here.follower.look_at is None
-    os.waitpid(here.watch._helper, 0)
+    os.waitpid(here.watch.helper, 0)
     here.follower.rewatch()  # and again
     here.wait_watching()
     (tmp_path / "pid").write_text("100\n")

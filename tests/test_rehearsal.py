@@ -154,7 +154,7 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
 
 
 RENAMED = {
-    "service.health_check": ("def readable(self)", "supervise.service.service"),
+    "service.health_check": ("def readable(self", "self.readable"),
     "alarms.alarm": ("def give(", "self.alarms.give"),
     "service.spawn_as": ("def spawn_as(", "spawn_as"),
     "service.successor": ("def reaped(self", "self.parts.successor.reaped"),

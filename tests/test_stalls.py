@@ -21,6 +21,7 @@ from system import children
 
 from supervise.runtime import path_follower
 from supervise.runtime.inotify_lease import Watch
+from supervise.runtime.reactor import Reactor
 from supervise.service.pidfile import PidFile, PidFollower
 
 
@@ -188,7 +189,7 @@ class Lines:
 def test_the_watches_were_set_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The helper has answered, and the loop comes to it only when its time is over."""
     log: Any = Lines()
-    follower = PidFollower(PidFile(str(tmp_path / "pid")), Watch(os.environb, []), select.poll(), log)
+    follower = PidFollower(PidFile(str(tmp_path / "pid")), Watch(os.environb, []), Reactor(log), log)
     follower.rewatch()
     poll = select.poll()
     poll.register(follower.fd, select.POLLIN)
@@ -200,9 +201,9 @@ def test_the_watches_were_set_in_time(tmp_path: Path, monkeypatch: pytest.Monkey
     assert log.lines == []
     assert not follower._watch.arming and follower.fd >= 0
     (tmp_path / "pid").write_text("4711\n")
-    wait_for("the pid", lambda: (follower.ready(), follower.look())[1] == 4711)
+    wait_for("the pid", lambda: (follower.readable(), follower.look())[1] == 4711)
     follower.close()
-    os.waitpid(follower._watch._helper, 0)
+    os.waitpid(follower._watch.helper, 0)
 
 
 # Waits for a program that is being executed, as supervise does; the test holds the other end of the pipe.

@@ -18,6 +18,7 @@ from supervise.system.statusdir import LOG, LOG_WF, STDERR, STDOUT
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Callable
 
     from supervise.config.config import Config
     from supervise.machine.machine import Machine
@@ -123,13 +124,21 @@ class Alarms:
     """Alarms on their way.  `pids`: of their helpers; `nobody_can_send`: one has said that there is no mailer."""
 
     def __init__(
-        self, name: str, directory: StatusDir, env: Mapping[bytes, bytes], ignored: Sequence[int], log: Log
+        self,
+        name: str,
+        directory: StatusDir,
+        env: Mapping[bytes, bytes],
+        ignored: Sequence[int],
+        log: Log,
+        on_exit: Callable[[int, Callable[[ExitStatus], None]], None],
     ) -> None:
+        """`on_exit` is the reactor's."""
         self._name = name
         self._directory = directory
         self._env = env
         self._ignored = ignored
         self._log = log
+        self._on_exit = on_exit
         self.pids: set[int] = set()
         self.nobody_can_send = False
         self._unsent: list[tuple[Text, Config]] = []
@@ -138,7 +147,9 @@ class Alarms:
 
     def inherit(self, pids: list[int], nobody_can_send: bool) -> None:
         """Those of the supervise that this one replaces in the same process."""
-        self.pids, self.nobody_can_send = set(pids), nobody_can_send
+        self.nobody_can_send = nobody_can_send
+        for pid in pids:
+            self._await(pid)
 
     def give(self, machine: Machine, output: str, how: ExitStatus, uptime: float, restarts: int, gave_up: bool) -> None:
         """Send what the machine asks for; `output`: what the last check printed."""
@@ -165,10 +176,14 @@ class Alarms:
                 self._unsent.append((text, config))
                 continue
             if pid:
-                self.pids.add(pid)
+                self._await(pid)
                 self._log.add(NOTICE, "alarm: %s", text.subject)
         self._pause = min(self._pause * 2, _LONGEST_RETRY) if self._unsent else _RETRY
         self.retry_at = now + self._pause if self._unsent else None
+
+    def _await(self, pid: int) -> None:
+        self.pids.add(pid)
+        self._on_exit(pid, lambda how: self.delivered(pid, how))
 
     def delivered(self, pid: int, how: ExitStatus) -> None:
         """A helper has ended."""

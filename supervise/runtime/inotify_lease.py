@@ -35,7 +35,7 @@ class Watch:
         self.plan: tuple[Watched, ...] | None = None
         self.fd = -1
         self._answer: object | None = None  # the socket, while a helper is at work
-        self._helper = 0  # its pid
+        self.helper = 0  # its pid
         self._silent = False  # it ended without a word, and how it ended is not known yet
         self._how: ExitStatus | None = None  # how it ended, where that is known before its answer was taken
 
@@ -57,7 +57,7 @@ class Watch:
         ours, its = _socket.socketpair()
         try:
             words = [f"{kind}:{path}" for path, kind, _, _ in plan]
-            self._helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
+            self.helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
         except OSError:
             ours.close()
             raise
@@ -95,9 +95,9 @@ class Watch:
 
     def ended(self, pid: int, how: ExitStatus) -> str | None:
         """A child has ended.  What went wrong, if it is the helper, and has not answered; else None."""
-        if pid != self._helper:
+        if pid != self.helper:
             return None
-        self._helper = 0
+        self.helper = 0
         if self._silent:
             self._silent = False
             return _came_to_grief(how)
@@ -106,8 +106,8 @@ class Watch:
 
     def give_up(self) -> None:
         """End a helper that does not answer."""
-        if self._helper:
-            send(self._helper, "KILL", True)
+        if self.helper:
+            send(self.helper, "KILL", True)
         self.close()
 
     def drain(self) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from supervise.config.file import ConfFile, Watched
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor
     from supervise.supervisor.home import Home
 
     class Subject(Protocol):
@@ -49,10 +50,10 @@ class PathFollower:
 
     still_works = "it is not looked at again"  # for the log, where the watches cannot be set
 
-    def __init__(self, subject: Subject, watch: Watch, poll: select.poll, log: Log) -> None:
+    def __init__(self, subject: Subject, watch: Watch, reactor: Reactor, log: Log) -> None:
         self._subject = subject
         self._watch = watch
-        self._poll = poll
+        self._reactor = reactor
         self._log = log
         self._warned = False
         self._look_at: float | None = None
@@ -81,13 +82,15 @@ class PathFollower:
         now = time.monotonic()
         try:
             self._watch.arm(plan)
+            helper = self._watch.helper
+            self._reactor.on_exit(helper, lambda how: self._reaped(helper, how))
             self._arming_until = now + PATIENCE
         except OSError as why:
             self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")
             self._look_by(now + PATIENCE)  # and try again
         self._register()
 
-    def ready(self) -> None:
+    def readable(self, events: int = 0) -> None:
         """The descriptor is readable: the watches are set, or something has happened."""
         now = time.monotonic()
         if self._watch.arming:
@@ -104,8 +107,8 @@ class PathFollower:
         self._watch.drain()
         self._look_by(now + self._settle(now))
 
-    def reaped(self, pid: int, how: ExitStatus) -> None:
-        """A child has ended; perhaps it is the helper that sets the watches here."""
+    def _reaped(self, pid: int, how: ExitStatus) -> None:
+        """The helper that sets the watches has ended, or one before it."""
         problem = self._watch.ended(pid, how)
         if problem:
             self._not_watched(problem)
@@ -130,7 +133,7 @@ class PathFollower:
         self._look_at = None
         late = self._arming_until is not None and time.monotonic() >= self._arming_until
         if late and self._has_answered():
-            self.ready()  # it was in time, and we were not
+            self.readable()  # it was in time, and we were not
             self._look_at = None
         elif late:
             self._unregister()
@@ -153,13 +156,13 @@ class PathFollower:
 
     def _unregister(self) -> None:
         if self.fd >= 0:
-            self._poll.unregister(self.fd)
+            self._reactor.forget(self.fd)
             self.fd = -1
 
     def _register(self) -> None:
         if self._watch.fd >= 0:
             self.fd = self._watch.fd
-            self._poll.register(self.fd, select.POLLIN)
+            self._reactor.on_readable(self.fd, self.readable)
 
 
 class ConfFollower(PathFollower):
@@ -172,10 +175,10 @@ class ConfFollower(PathFollower):
     still_works = "the letter r still works"
 
     def __init__(
-        self, conf: ConfFile, config: Config, watch: Watch, poll: select.poll, log: Log, home: Home | None = None
+        self, conf: ConfFile, config: Config, watch: Watch, reactor: Reactor, log: Log, home: Home | None = None
     ) -> None:
         """`config` is what `conf` meant when it was last read."""
-        super().__init__(conf, watch, poll, log)
+        super().__init__(conf, watch, reactor, log)
         self._conf = conf
         self._config = config
         self._said: list[str] = []  # the problems that were told last

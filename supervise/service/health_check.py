@@ -20,9 +20,10 @@ Rule 4.  What a check prints is read as it comes, so that it never waits for us,
 from __future__ import annotations
 
 import os
-import select
+import time
 
 from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.states import UNHEALTHY
 from supervise.system.descriptors import close
 from supervise.system.spawn import send
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from supervise.config.config import Config
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Events, Reactor
 
     class CheckStarter(Protocol):
         """Starts checks."""
@@ -50,9 +52,9 @@ _SHOWN = 200  # characters of it in the log
 class Checks:
     """The checks of a service whose main process is `service`.  `output`: what the last one that failed had printed."""
 
-    def __init__(self, launcher: CheckStarter, poll: select.poll, log: Log) -> None:
+    def __init__(self, launcher: CheckStarter, reactor: Reactor, log: Log) -> None:
         self._launcher = launcher
-        self._poll = poll
+        self._reactor = reactor
         self._log = log
         self._config: Config | None = None  # None: nothing is to be checked now
         self.service = 0
@@ -121,7 +123,7 @@ class Checks:
         self._again_at = now + max(config.check_interval, 1)
         return self._failure(config, f"did not end within {self._timeout} seconds")
 
-    def readable(self) -> None:
+    def readable(self, events: int = 0) -> None:
         """`fd` is readable: read once."""
         if self.fd < 0:
             return
@@ -133,6 +135,10 @@ class Checks:
             self._keep(data)
         else:
             self._close()
+
+    def _reaped(self, how: ExitStatus) -> Events | None:
+        fault = self.ended(how, time.monotonic())
+        return [(UNHEALTHY, fault)] if fault else None
 
     def ended(self, how: ExitStatus, now: float) -> str | None:
         """The check that ran was reaped.  The fault, if that is one."""
@@ -180,7 +186,8 @@ class Checks:
             return
         self._refused = ""
         self.pid, self.fd = result, reading
-        self._poll.register(reading, select.POLLIN)
+        self._reactor.on_readable(reading, self.readable)
+        self._reactor.on_exit(result, self._reaped)
 
     def _refuse(self, why: str) -> None:
         if why != self._refused:
@@ -233,5 +240,5 @@ class Checks:
     def _close(self) -> None:
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            self._poll.unregister(fd)
+            self._reactor.forget(fd)
             close(fd)

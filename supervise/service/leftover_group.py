@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 
 from supervise.system import start_tag
 from supervise.system.members import group_members
@@ -24,6 +23,8 @@ from supervise.system.spawn import send
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
+
+    from supervise.runtime.reactor import Reactor, Readable
 
 
 def empty(group: int) -> bool:
@@ -55,12 +56,18 @@ class Remains:
     """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
 
     def __init__(
-        self, group: int, session: int, poll: select.poll, orphans: Callable[[], list[int]] | None = None
+        self,
+        group: int,
+        session: int,
+        reactor: Reactor,
+        ended: Readable,
+        orphans: Callable[[], list[int]] | None = None,
     ) -> None:
         """`orphans`: who else is left."""
         self.group, self.session = group, session
         self._orphans = orphans
-        self._poll = poll
+        self._reactor = reactor
+        self._ended = ended
         self.fd = -1
 
     def also(self, orphans: Callable[[], list[int]]) -> None:
@@ -104,13 +111,13 @@ class Remains:
                 if why.errno not in (errno.ESRCH, errno.ENOSYS):
                     raise
                 continue  # it has ended just now, or the kernel has no pidfds: then SIGCHLD and the deadline tell
-            self._poll.register(self.fd, select.POLLIN)
+            self._reactor.on_readable(self.fd, self._ended)
             return False
         return not self.pids()
 
     def let_go(self) -> None:
         """Wait for nobody."""
         if self.fd >= 0:
-            self._poll.unregister(self.fd)
+            self._reactor.forget(self.fd)
             os.close(self.fd)
             self.fd = -1

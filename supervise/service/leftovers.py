@@ -29,25 +29,35 @@ from supervise.system.spawn import HELPERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     from typing import Callable
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor, Readable
     from supervise.runtime.status_writer import StatusWriter
     from supervise.system.pidfd import Process
     from supervise.system.procfs import Stat
 
 
 class Leftovers:
-    """What is left of one service.  `main` is the pid of the main process that there is by now, if any."""
+    """What is left of one service.  `main` is the pid of the main process that there is by now, if any.
+
+    `ended` is called when one of those that are waited for has ended.
+    """
 
     def __init__(
-        self, machine: Machine, status_writer: StatusWriter, poll: select.poll, log: Log, main: Callable[[], int]
+        self,
+        machine: Machine,
+        status_writer: StatusWriter,
+        reactor: Reactor,
+        log: Log,
+        main: Callable[[], int],
+        ended: Readable,
     ) -> None:
         self._machine = machine
         self._status_writer = status_writer
-        self._poll = poll
+        self._reactor = reactor
+        self._ended = ended
         self._log = log
         self._main = main
         self._asked: bool | str = False
@@ -55,11 +65,6 @@ class Leftovers:
         self._start = 0  # the number of the start that has left it
         self._signal = ""  # what everybody is told, by rule 3
         self._told: set[tuple[int, int]] = set()  # pid and start of who has been
-
-    @property
-    def fd(self) -> int:
-        """Readable when one of those that are waited for has ended; -1: nobody is."""
-        return self._remains.fd if self._remains else -1
 
     def configure(self, killasgroup: bool | str) -> None:
         """Say what this cannot promise."""
@@ -70,11 +75,11 @@ class Leftovers:
 
     def of(self, group: int, session: int) -> None:
         """The service had ended before this supervise began, and left its process group."""
-        self._begin(Remains(group, session, self._poll))
+        self._begin(Remains(group, session, self._reactor, self._ended))
 
     def after(self, process: Process, orphans: Callable[[], list[int]] | None = None) -> None:
         """This main process has ended.  `orphans`: who else is left."""
-        self._begin(Remains(process.group, process.session, self._poll, orphans))
+        self._begin(Remains(process.group, process.session, self._reactor, self._ended, orphans))
 
     def _begin(self, remains: Remains) -> None:
         self._remains, self._signal, self._start = remains, "", self._machine.totals["starts"]

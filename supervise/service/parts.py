@@ -14,9 +14,9 @@ from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
 
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor, Readable
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
@@ -43,8 +43,9 @@ class Parts:
         directory: StatusDir,
         env: dict[bytes, bytes],
         ignored: list[int],
-        poll: select.poll,
+        reactor: Reactor,
         log: Log,
+        told: Readable,
     ) -> None:
         self._launcher = launcher
         self._status_writer = status_writer
@@ -52,7 +53,8 @@ class Parts:
         self._directory = directory
         self._env = env
         self._ignored = ignored
-        self._poll = poll
+        self._reactor = reactor
+        self._told = told  # see Readiness
         self._log = log
         self._config: Config | None = None  # that they are for
         self.readiness: Readiness | None = None
@@ -106,16 +108,16 @@ class Parts:
         if readiness:
             from supervise.service.readiness import Readiness
 
-            self.readiness = Readiness(self._directory, self._poll, self._log)
+            self.readiness = Readiness(self._directory, self._reactor, self._log, self._told)
         if successor:
             from supervise.service.successor import Successor
 
-            self.successor = Successor(self._env, self._ignored, self._poll, self._log)
+            self.successor = Successor(self._env, self._ignored, self._reactor, self._log)
         if checks:
             from supervise.service import helpers_ended  # noqa: F401  (for later)
             from supervise.service.health_check import Checks
 
-            self.checks = Checks(self._launcher, self._poll, self._log)
+            self.checks = Checks(self._launcher, self._reactor, self._log)
         if forks:
             self._launcher.complete()
         return True
@@ -124,5 +126,5 @@ class Parts:
         """Listen on the descriptors that another supervise has handed over."""
         from supervise.service.readiness import Readiness
 
-        self.readiness = Readiness(self._directory, self._poll, self._log)
+        self.readiness = Readiness(self._directory, self._reactor, self._log, self._told)
         self.readiness.attach(descriptors, address)

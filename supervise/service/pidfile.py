@@ -22,11 +22,11 @@ from supervise.runtime.path_follower import PathFollower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
 
     from supervise.config.file import Watched
     from supervise.runtime.event_log import Log
     from supervise.runtime.inotify_lease import Watch
+    from supervise.runtime.reactor import Reactor
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 # There is no such file, or none that may be read; any other error says nothing of it.
@@ -110,8 +110,8 @@ class PidFollower(PathFollower):
 
     still_works = "it is still read when the main process ends"
 
-    def __init__(self, file: PidFile, watch: Watch, poll: select.poll, log: Log) -> None:
-        super().__init__(file, watch, poll, log)
+    def __init__(self, file: PidFile, watch: Watch, reactor: Reactor, log: Log) -> None:
+        super().__init__(file, watch, reactor, log)
         self._file = file
         self._pause = 0.0  # before the next look that no event asks for
         self._burst_from = 0.0

@@ -10,7 +10,6 @@ supervise; the socket does, for its address is the same in the next.
 from __future__ import annotations
 
 import os
-import select
 import stat
 import time
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from supervise.config.config import Config
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor, Readable
     from supervise.system.statusdir import StatusDir
 
 FORMER = "notify_former"  # and a number: what an upgrade calls their descriptors
@@ -38,11 +38,12 @@ _BARRIER = b"BARRIER=1"  # rule 5 of notify_socket.py
 
 
 class Readiness:
-    """The ears of one supervise; the descriptors are registered with the loop's poll."""
+    """The ears of one supervise.  `told` is called when somebody has sent something: for `heard` it takes who asks."""
 
-    def __init__(self, directory: StatusDir, poll: select.poll, log: Log) -> None:
+    def __init__(self, directory: StatusDir, reactor: Reactor, log: Log, told: Readable) -> None:
         self._directory = directory
-        self._poll = poll
+        self._reactor = reactor
+        self._told = told
         self._log = log
         self._notify_socket: NotifySocket | None = None
         self._formers: list[NotifySocket] = []  # lost their names, but not those who are connected to them
@@ -120,14 +121,14 @@ class Readiness:
             self._attend(NotifySocket.attach(fds["notify"], address))
         for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
             self._formers.append(NotifySocket.attach(former, address or ""))
-            self._poll.register(former, select.POLLIN)
+            self._reactor.on_readable(former, self._told)
         if fds.get("notification", -1) >= 0:
             self.pipe = fds["notification"]
-            self._poll.register(self.pipe, select.POLLIN)
+            self._reactor.on_readable(self.pipe, self.pipe_readable)
 
     def _attend(self, notify_socket: NotifySocket) -> None:
         self._notify_socket, self.socket = notify_socket, notify_socket.fd
-        self._poll.register(self.socket, select.POLLIN)
+        self._reactor.on_readable(self.socket, self._told)
 
     def heard(
         self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
@@ -200,9 +201,9 @@ class Readiness:
         """Leave the socket alone for a while, or do so no longer."""
         seconds = self._senders.pause_after(strangers, failed)
         if seconds and self.resume_at is None:
-            self._poll.unregister(self.socket)
+            self._reactor.forget(self.socket)
         elif not seconds and self.resume_at is not None:
-            self._poll.register(self.socket, select.POLLIN)
+            self._reactor.on_readable(self.socket, self._told)
         self.resume_at = time.monotonic() + seconds if seconds else None
 
     # The pipe.
@@ -217,10 +218,10 @@ class Readiness:
             return -1
         os.set_blocking(reading, False)
         self.pipe = reading
-        self._poll.register(reading, select.POLLIN)
+        self._reactor.on_readable(reading, self.pipe_readable)
         return writing
 
-    def pipe_readable(self) -> list[tuple[str, Any]]:
+    def pipe_readable(self, events: int = 0) -> list[tuple[str, Any]]:
         """Ready, or nothing yet."""
         if self.pipe < 0:
             return []
@@ -236,7 +237,7 @@ class Readiness:
     def close_pipe(self) -> None:
         """The process that was to write to it has done so, or has ended."""
         if self.pipe >= 0:
-            self._poll.unregister(self.pipe)
+            self._reactor.forget(self.pipe)
             os.close(self.pipe)
             self.pipe = -1
 
@@ -249,14 +250,14 @@ class Readiness:
         """Those who may have been connected have ended."""
         while self._formers:
             former = self._formers.pop()
-            self._poll.unregister(former.fd)
+            self._reactor.forget(former.fd)
             former.close(remove=False)
 
     def _close_listener(self) -> None:
         self.close_formers()
         if self._notify_socket:
             if self.resume_at is None:
-                self._poll.unregister(self.socket)
+                self._reactor.forget(self.socket)
             self.resume_at = None
             self._notify_socket.close(remove=True)
             self._notify_socket, self.socket = None, -1

@@ -24,18 +24,19 @@ from supervise.system.spawn import HELPERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from typing import Any
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
     from supervise.service.pidfile import PidFollower
     from supervise.system.statusdir import StatusDir
 
-    Events = Iterator[tuple[str, Any]]
+    Events = Iterable[tuple[str, Any]]
 
 
 _LEFT = "what is left of the service"
@@ -52,7 +53,7 @@ class Service:
         directory: StatusDir,
         env: dict[bytes, bytes],
         ignored: list[int],
-        poll: select.poll,
+        reactor: Reactor,
         log: Log,
     ) -> None:
         self._machine = machine
@@ -61,17 +62,20 @@ class Service:
         self._directory = directory
         self._env = env
         self._ignored = ignored
-        self._poll = poll
+        self._reactor = reactor
         self._log = log
         self.process: Process | None = None
         self._session = 0  # of the last main process
         self._fading: Process | None = None  # was taken over and has ended, nobody knows how yet
         self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
-        self.leftovers = Leftovers(machine, status_writer, poll, log, lambda: self.process.pid if self.process else 0)
-        self.parts = Parts(launcher, status_writer, self.leftovers, directory, env, ignored, poll, log)
+        self.leftovers = Leftovers(machine, status_writer, reactor, log, self._main_pid, self.children_gone)
+        self.parts = Parts(launcher, status_writer, self.leftovers, directory, env, ignored, reactor, log, self._told)
         self._checked = 0  # the main process that is checked
         self._doubt = Doubt(log)
+
+    def _main_pid(self) -> int:
+        return self.process.pid if self.process else 0
 
     # Going on.
 
@@ -104,7 +108,7 @@ class Service:
     def hold(self) -> None:
         """Have the pidfd that there was no descriptor left for when the process was started.  Raises OSError."""
         if self.process and self.process.hold():
-            self._poll.register(self.process.fd, select.POLLIN)
+            self._reactor.on_readable(self.process.fd, self._main_readable)
 
     def go_on(self) -> bool:
         """In a copy of the process whose children they are: none is a child any more.  Whether it can be supervised."""
@@ -211,11 +215,11 @@ class Service:
             self._dismiss(self.process)
         self.process, self._session = process, process.session
         if process.fd >= 0:
-            self._poll.register(process.fd, select.POLLIN)
+            self._reactor.on_readable(process.fd, self._main_readable)
 
     def _dismiss(self, process: Process) -> None:
         if process.fd >= 0 and process is not self._fading:
-            self._poll.unregister(process.fd)
+            self._reactor.forget(process.fd)
             process.close()
 
     # Ends.
@@ -262,7 +266,7 @@ class Service:
             former, self._fading = self._fading, None
             self._dismiss(former)
         self._fading = process
-        self._poll.modify(process.fd, 0)
+        self._reactor.on_readable(process.fd, self._hung_up, 0)
 
     def _amend(self, process: Process) -> Events:
         how = exit_info(process.fd)
@@ -284,14 +288,10 @@ class Service:
             yield from self.heard()
             if process is self.process:
                 yield from self._main_ended(process, how)
-        elif self.parts.checks and pid == self.parts.checks.pid:
-            fault = self.parts.checks.ended(how, time.monotonic())
-            if fault:
-                yield states.UNHEALTHY, fault
         elif self.parts.successor:
             self.parts.successor.reaped(pid, how)
 
-    def children_gone(self) -> Events:
+    def children_gone(self, events: int = 0) -> Events:
         """Children have ended: is anything left of what is waited for?"""
         try:
             if self._machine.state == states.CLEANUP and self.leftovers.gone():
@@ -378,29 +378,25 @@ class Service:
         if follower and self._machine.state == states.SUCCESSION:
             yield from self._look_at_pidfile(follower)
 
-    def ready(self, fd: int, events: int) -> Events:
-        """A descriptor is readable."""
-        readiness = self.parts.readiness
-        follower = self.parts.successor.follower if self.parts.successor else None
-        if readiness and readiness.is_socket(fd):
-            yield from self.heard(all=False)
-        elif readiness and fd == readiness.pipe:
-            yield from readiness.pipe_readable()
-        elif follower and fd == follower.fd:
-            follower.ready()
-        elif self.parts.checks and fd == self.parts.checks.fd:
-            self.parts.checks.readable()
-        elif fd == self.leftovers.fd:
-            yield from self.children_gone()
-        elif self._fading and fd == self._fading.fd and events & select.POLLHUP:
-            yield from self._amend(self._fading)
+    def _told(self, events: int) -> Events:
+        """Somebody has sent something to the socket."""
+        return self.heard(all=False)
 
-    def deadlines(self) -> list[float | None]:
-        """When something is due."""
+    def _main_readable(self, events: int) -> Events:
+        """The main process has ended, and the loop has not seen to that first."""
+        return self.ended(self.process) if self.process and self._machine.pid else ()
+
+    def _hung_up(self, events: int) -> Events:
+        return self._amend(self._fading) if self._fading and events & select.POLLHUP else ()
+
+    @property
+    def due(self) -> float | None:
+        """Monotonic: when `on_time` has something to do."""
         follower = self.parts.successor.follower if self.parts.successor else None
-        due = [follower.look_at if follower else None, self._doubt.due]
         checks, readiness = self.parts.checks, self.parts.readiness
-        return [*due, checks.due if checks else None, readiness.resume_at if readiness else None]
+        due = [follower.look_at if follower else None, self._doubt.due]
+        due += [checks.due if checks else None, readiness.resume_at if readiness else None]
+        return min((at for at in due if at is not None), default=None)
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""

@@ -31,13 +31,13 @@ from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import select
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from supervise.config.config import Config
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor
 
 UNDECIDED = -1
 # pidfd_open: no such process, or a thread of one; a kernel without pidfds.
@@ -47,10 +47,10 @@ _NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 class Successor:
     """The main processes of one service, and the pidfile that may name them."""
 
-    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], poll: select.poll, log: Log) -> None:
+    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], reactor: Reactor, log: Log) -> None:
         self._env = env
         self._ignored = ignored
-        self._poll = poll
+        self._reactor = reactor
         self._log = log
         self._file: PidFile | None = None
         self._path = "", ""
@@ -70,7 +70,7 @@ class Successor:
         self._file = self.follower = None
         if config.pidfile:
             self._file = PidFile(config.pidfile, config.directory)
-            self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._poll, self._log)
+            self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._reactor, self._log)
             self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
 
     def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
@@ -142,8 +142,6 @@ class Successor:
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
-        if self.follower:
-            self.follower.reaped(pid, how)
         for process in self._former:
             if process.pid == pid:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)

@@ -15,13 +15,14 @@ from supervise.system.spawn import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, Callable
 
     from supervise.alarms.alarm import Alarms
     from supervise.machine.machine import Action, Machine
+    from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.path_follower import ConfFollower
+    from supervise.runtime.reactor import Events, Reactor
     from supervise.runtime.status_writer import StatusWriter
     from supervise.runtime.trouble import Trouble
     from supervise.service.launcher import Launcher
@@ -45,6 +46,7 @@ class Actions:
         service: Service,
         launcher: Launcher,
         status_writer: StatusWriter,
+        reactor: Reactor,
         trouble: Trouble,
         log: Log,
     ) -> None:
@@ -52,6 +54,7 @@ class Actions:
         self._service = service
         self._launcher = launcher
         self._status_writer = status_writer
+        self._reactor = reactor
         self._trouble = trouble
         self._log = log
         self.sent: str | None = None
@@ -69,7 +72,7 @@ class Actions:
         """Something has happened."""
         self.carry_out(self._machine.handle(event, time.monotonic(), value))
 
-    def events(self, events: Iterator[tuple[str, Any]]) -> None:
+    def events(self, events: Events) -> None:
         """Several things; each is dealt with before the next is asked for."""
         for event, value in events:
             self.event(event, value)
@@ -108,6 +111,7 @@ class Actions:
             if isinstance(started, str):
                 return [(states.SCRIPT_DONE, started)]
             self.script_pid = started
+            self._reactor.on_exit(started, self._script_reaped)
         elif kind == states.END_SCRIPT:
             self._end_script()
         elif kind == states.GONE:
@@ -158,10 +162,25 @@ class Actions:
         if problem:
             raise ChildProcessError(problem)
 
-    def script_ended(self, how: str | None) -> None:
-        """The restart script was reaped; `how` it ended, unless well."""
+    def await_script(self, pid: int, script: Process | None) -> None:
+        """A restart script runs that another supervise has started; `script` where it is not a child."""
+        self.script_pid, self.script = pid, script
+        if script and script.fd >= 0:
+            self._reactor.on_readable(script.fd, self._script_readable)
+        elif not script:
+            self._reactor.on_exit(pid, self._script_reaped)
+
+    def _script_readable(self, events: int) -> Events:
+        script, self.script = self.script, None
+        assert script
+        how = script.ended()
+        self._reactor.forget(script.fd)
+        script.close()
+        return self._script_reaped(how)
+
+    def _script_reaped(self, how: ExitStatus) -> Events:
         self.script_pid = 0
-        self.event(states.SCRIPT_DONE, f"restart script {how}" if how else None)
+        return [(states.SCRIPT_DONE, f"restart script {how}" if how.code != 0 else None)]
 
     # Signals to the service.
 

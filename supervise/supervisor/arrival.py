@@ -7,7 +7,6 @@ where a supervise replaces another, and so in few processes.
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 
@@ -101,15 +100,18 @@ class Upgraded(Supervisor):
         self._status_writer.upgrades = fields["upgrades"]
         self._status_writer.upgrades_refused = fields["upgrades_refused"]
         actions = self._actions
-        actions.script_pid = fields["script_pid"]
-        if actions.script_pid and not fields.get("script_child", True):
-            actions.script = Process(actions.script_pid, False, fields["descriptors"]["script"])
-            self._poll.register(actions.script.fd, select.POLLIN)
+        pid, script = fields["script_pid"], None
+        if pid and not fields.get("script_child", True):
+            script = Process(pid, False, fields["descriptors"]["script"])
+        if pid:
+            actions.await_script(pid, script)
         if actions.alarms:
             actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
         actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
         HELPERS.update((int(pid), variable.encode()) for pid, variable in fields.get("helpers", {}).items())
         self._guardian = fields.get("guardian", 0)
+        if self._guardian:
+            self._reactor.on_exit(self._guardian, self._replaced)
         names = ("token", "alive", "stderr") if self._guardian else ()
         self._token = {name: fields["descriptors"][name] for name in names}
         # What has ended meanwhile has made its signal already: the loop is to look.

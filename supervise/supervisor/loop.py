@@ -25,7 +25,8 @@ from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import origin
 from supervise.runtime.event_log import Log
-from supervise.runtime.polling import Poll, pause
+from supervise.runtime.polling import pause
+from supervise.runtime.reactor import Reactor
 from supervise.runtime.status_writer import FULL, StatusWriter
 from supervise.runtime.trouble import Trouble
 from supervise.runtime.wakeup import Wakeup
@@ -81,16 +82,18 @@ class Supervisor:
         self._log = log
         self._env = env
         self._ignored = ignored
-        self._poll = Poll(log)
+        self._reactor = Reactor(log)
         self._trouble = Trouble(log)
         chance = Random(int.from_bytes(os.urandom(8), "big")).random
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
         self._launcher = Launcher(options, directory, env, ignored, log, config)
         self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log)
-        poll: select.poll = self._poll  # type: ignore[assignment]  # for the parts it is that
-        self._service = Service(self.machine, self._launcher, self._status_writer, directory, env, ignored, poll, log)
-        self._actions = Actions(self.machine, self._service, self._launcher, self._status_writer, self._trouble, log)
+        parts = self.machine, self._launcher, self._status_writer, directory, env, ignored, self._reactor, log
+        self._service = Service(*parts)
+        doers = self._service, self._launcher, self._status_writer, self._reactor, self._trouble
+        self._actions = Actions(self.machine, *doers, log)
+        self._reactor.parts += [self._service, self._actions]
         self._event = self._actions.event
         self._reaper = Reaper(self._service, log)
         self._wakeup = Wakeup()
@@ -180,13 +183,12 @@ class Supervisor:
         if self._options.foreground:
             from supervise.supervisor import farewell  # noqa: F401  (for the end)
         watch, log = Watch(self._env, self._ignored), self._log
-        poll: select.poll = self._poll  # type: ignore[assignment]
-        self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log)
+        self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log, self._reactor.on_exit)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
         self._home = Home(self._directory, self._kept, place, *parts)
         shelf.fill()
         self._actions.new_upgrader = self._new_upgrader
-        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, poll, log, self._home)
+        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, self._home)
 
     # The loop.
 
@@ -195,14 +197,13 @@ class Supervisor:
         self._complete_if_possible()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
-        self._poll.register(self._wakeup.fd, select.POLLIN)
-        self._poll.register(self._kept.control, select.POLLIN)
+        self._wait()
         self._follow()
         self._settle()
         self._arrived()
         while self.machine.state != states.ENDED and not self._orders.left:
             try:
-                ready = self._poll.poll(self._timeout())
+                ready = self._reactor.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
                     self._orders.read(self._direct)
                 else:
@@ -213,6 +214,15 @@ class Supervisor:
             if self._trouble.fresh:
                 self._recover()
         return self._end()
+
+    def _wait(self) -> None:
+        """For what the loop itself waits for; the letters it reads when all others have been called."""
+        self._reactor.on_readable(self._wakeup.fd, self._woken)
+        self._reactor.register(self._kept.control, select.POLLIN)
+
+    def _woken(self, events: int) -> None:
+        self._children()
+        self._orders.by_signal()
 
     def _follow(self) -> None:
         try:
@@ -258,9 +268,8 @@ class Supervisor:
         self._eager_from = self._direct = None
         self._trouble.rest()
         try:
-            self._poll.mend()
-            self._poll.register(self._wakeup.fd, select.POLLIN)
-            self._poll.register(self._kept.control, select.POLLIN)
+            self._reactor.mend()
+            self._wait()
             if self._actions.follower is None:
                 self._complete_if_possible()
                 self._follow()
@@ -284,7 +293,7 @@ class Supervisor:
         if min(self._deadlines(), default=now + 1) <= now:
             # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
             # as it was before this last look.
-            self._attend(self._poll.poll(0))
+            self._attend(self._reactor.poll(0))
             if self._service.check_pid:
                 self._children()  # a check may have ended, and the signal that tells be lost
             self._judge(now)
@@ -308,18 +317,10 @@ class Supervisor:
                 self._service_ended(service.process)
                 break
         for fd, events in ready:
-            if fd == self._kept.control:
+            if fd == ended:  # whose number may be another descriptor's by now
                 continue
             try:  # each for itself: one that fails does not keep the others waiting
-                if fd == self._wakeup.fd:
-                    self._children()
-                    self._orders.by_signal()
-                elif self._actions.follower and fd == self._actions.follower.fd:
-                    self._actions.follower.ready()
-                elif self._actions.script and fd == self._actions.script.fd:
-                    self._script_ended(self._actions.script)
-                elif fd != ended:  # whose number may be another descriptor's by now
-                    self._actions.events(service.ready(fd, events))
+                self._actions.events(self._reactor.readable(fd, events))
             except Exception as why:
                 self._trouble.note(why)
         if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
@@ -331,17 +332,18 @@ class Supervisor:
         actions.events(self._service.news())
         if self.machine.deadline is not None and now >= self.machine.deadline:
             self._event(states.TIMER)
-        actions.events(self._service.on_time(now))
-        actions.on_time(now)
-        if actions.upgrader and actions.upgrader.deadline is not None and now >= actions.upgrader.deadline:
-            actions.upgrader.overdue()
+        for part in self._reactor.parts:
+            try:
+                if part.due is not None and now >= part.due:
+                    actions.events(part.on_time(now) or ())
+            except Exception as why:
+                self._trouble.note(why)
 
     def _deadlines(self) -> list[float]:
-        deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due, self._actions.due]
-        deadlines += self._service.deadlines()
+        deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due]
+        deadlines += [part.due for part in self._reactor.parts]
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
         deadlines += [self._home.due] if self._home else []
-        deadlines += [self._actions.upgrader.deadline] if self._actions.upgrader else []
         return [at for at in deadlines if at is not None]
 
     def _timeout(self) -> float | None:
@@ -409,39 +411,22 @@ class Supervisor:
         self._actions.events(self._service.children_gone())
 
     def _child_ended(self, pid: int, how: ExitStatus) -> None:
-        if pid == self._actions.script_pid:
-            self._actions.script_ended(str(how) if how.code != 0 else None)
-        elif self._actions.alarms and pid in self._actions.alarms.pids:
-            self._actions.alarms.delivered(pid, how)
-        elif pid == self._guardian:
-            self._replaced()
-        elif self._actions.upgrader and self._actions.upgrader.owns(pid):
-            self._actions.upgrader.ended(how)
-        else:
-            if self._actions.follower:
-                self._actions.follower.reaped(pid, how)
-            self._actions.events(self._service.reaped(pid, how))
-
-    def _script_ended(self, script: Process) -> None:
-        """A restart script that is not a child."""
-        how = script.ended()
-        self._poll.unregister(script.fd)
-        script.close()
-        self._actions.script = None
-        self._actions.script_ended(str(how) if how.code != 0 else None)
+        call = self._reactor.exited(pid)
+        self._actions.events((call(how) if call else self._service.reaped(pid, how)) or ())
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
     def _new_upgrader(self) -> Upgrader:
         *_, upgrade, replaceable = map(shelf.take, shelf.UPGRADE)
         self.__class__ = replaceable.Replaceable
-        made: Upgrader = upgrade.Upgrader(self, self._ignored, self._log)
+        made: Upgrader = upgrade.Upgrader(self, self._reactor, self._ignored, self._log)
+        self._reactor.parts.append(made)
         return made
 
     def _arrived(self) -> None:
         """About to obey: where this replaces another (arrival.py), there is something to do."""
 
-    def _replaced(self) -> None:
+    def _replaced(self, how: ExitStatus | None = None) -> None:
         """This is the supervise now, and there is no other that has the lock open."""
         self._guardian = 0
         self._status_writer.upgrades += 1

@@ -109,15 +109,15 @@ def parts(supervisor: Supervisor) -> list[Any]:
     from supervise.supervisor.upgrade import Upgrader
 
     log, launcher = supervisor._log, supervisor._launcher
-    poll: Any = supervisor._poll
-    successor = Successor({}, [], poll, log)
+    reactor = supervisor._reactor
+    successor = Successor({}, [], reactor, log)
     service = supervisor._service
     service.parts.successor = service.parts.successor or successor
-    service.parts.readiness = service.parts.readiness or Readiness(supervisor._directory, poll, log)
-    service.parts.checks = service.parts.checks or Checks(launcher, poll, log)
+    service.parts.readiness = service.parts.readiness or Readiness(supervisor._directory, reactor, log, service._told)
+    service.parts.checks = service.parts.checks or Checks(launcher, reactor, log)
     successor._file = PidFile("pid", "")
     supervisor._forwarder = supervisor._forwarder or Forwarder(Systemd({}))
     supervisor.__class__ = Replaceable
     assert isinstance(supervisor, Replaceable)
-    supervisor._actions.upgrader = Upgrader(supervisor, [], log)
+    supervisor._actions.upgrader = Upgrader(supervisor, reactor, [], log)
     return [successor]

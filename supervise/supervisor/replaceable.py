@@ -7,7 +7,6 @@ What lives here: what is handed over, and how a copy goes on.  What does not: wh
 from __future__ import annotations
 
 import os
-import select
 
 from supervise.protocol import states
 from supervise.protocol.severities import FATAL
@@ -100,15 +99,14 @@ class Replaceable(Supervisor):
     def go_on(self, signals: list[str]) -> None:
         """Be the supervise in another process than before, whose children others have; `signals` are to be obeyed."""
         self._wakeup.names += signals
+        self._reactor.disown()
         self._status_writer.move()
         if self._actions.alarms:  # they deliver what they have, and say it in the log if they cannot
             self._actions.alarms.pids.clear()
         script, self._held = self._held or self._actions.script, None
         if script and script.child:
             script.child = False
-            self._actions.script = script
-            if script.fd >= 0:
-                self._poll.register(script.fd, select.POLLIN)
+            self._actions.await_script(script.pid, script)
         if not self._service.go_on() or (script and script.fd < 0):
             self._log.add(FATAL, "nothing can be supervised that is not a child: the kernel has no pidfds")
             self._orders.left = True

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.reactor import Reactor
     from supervise.supervisor.replaceable import Replaceable
 else:
     import _signal  # see spawn.py
@@ -112,18 +113,15 @@ def replace(
 class Upgrader:
     """Tries and replaces when it is asked to; one at a time."""
 
-    def __init__(self, supervisor: Replaceable, ignored: Sequence[int], log: Log) -> None:
+    def __init__(self, supervisor: Replaceable, reactor: Reactor, ignored: Sequence[int], log: Log) -> None:
         self._supervisor = supervisor
+        self._reactor = reactor
         self._ignored = ignored
         self._log = log
         self._trial: Trial | None = None
 
-    def owns(self, pid: int) -> bool:
-        """Whether a child is the trial."""
-        return bool(self._trial and pid == self._trial.pid)
-
     @property
-    def deadline(self) -> float | None:
+    def due(self) -> float | None:
         """When the trial has taken too long, monotonic."""
         return self._trial.deadline if self._trial else None
 
@@ -134,10 +132,11 @@ class Upgrader:
             return
         try:
             self._trial = Trial(self._supervisor.handover(True), self._ignored)
+            self._reactor.on_exit(self._trial.pid, self.ended)
         except OSError as why:
             self._refuse(f"it cannot be tried: {why.strerror}")
 
-    def overdue(self) -> None:
+    def on_time(self, now: float) -> None:
         """The trial has taken too long; or it has ended, and the signal that tells was lost."""
         trial = self._trial
         if trial:
@@ -145,6 +144,7 @@ class Upgrader:
             trial.deadline = time.monotonic() + _AGAIN
             done = reap(trial.pid)
             if done:
+                self._reactor.exited(done[0])
                 self.ended(done[1])
 
     def ended(self, how: ExitStatus) -> None:

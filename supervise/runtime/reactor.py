@@ -1,0 +1,79 @@
+"""What the loop waits for, and whom it calls then: descriptors, children, deadlines.
+
+Rule 1.  Who waits for a descriptor says so (`on_readable`), and is called with poll's events when there is something;
+         what it returns are events for the state machine, each dealt with before the next is asked for.
+Rule 2.  Who has started a child says so (`on_exit`), and is called once, with how it ended, after it was reaped.
+Rule 3.  Who has deadlines is one of `parts`: `due` says when, monotonic, or None; `on_time` is called when that is
+         past.  It is asked anew in each turn, so that nobody has to tell that a deadline has changed.
+Rule 4.  Nobody is called twice for a number: a descriptor is forgotten before it is closed, a child when it was reaped.
+
+What lives here: who is called.  What does not: in which order things are dealt with in a turn (loop.py), and the poll
+itself (polling.py).
+"""
+
+from __future__ import annotations
+
+import select
+
+from supervise.runtime.polling import Poll
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, Callable, Optional, Protocol
+
+    from supervise.protocol.exitstatus import ExitStatus
+    from supervise.runtime.event_log import Log
+
+    Events = Iterable[tuple[str, Any]]
+    Readable = Callable[[int], Optional[Events]]
+    Exited = Callable[[ExitStatus], Optional[Events]]
+
+    class Part(Protocol):
+        """Rule 3."""
+
+        @property
+        def due(self) -> float | None:
+            """When `on_time` has something to do."""
+
+        def on_time(self, now: float) -> Events | None:
+            """`due` is past."""
+
+
+class Reactor(Poll):
+    """Of one process."""
+
+    __slots__ = ("parts", "_readable", "_exited")
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self.parts: list[Part] = []
+        self._readable: dict[int, Readable] = {}
+        self._exited: dict[int, Exited] = {}
+
+    def on_readable(self, fd: int, call: Readable, mask: int = select.POLLIN) -> None:
+        """Have `call` called when there is something to read, or what else `mask` says."""
+        self._readable[fd] = call
+        self.register(fd, mask)
+
+    def forget(self, fd: int) -> None:
+        """Wait for this descriptor no more.  No mistake where nobody does."""
+        self._readable.pop(fd, None)
+        self.unregister(fd)
+
+    def readable(self, fd: int, events: int) -> Events:
+        """Call who waits for it."""
+        call = self._readable.get(fd)
+        return (call(events) if call else None) or ()
+
+    def on_exit(self, pid: int, call: Exited) -> None:
+        """Have `call` called when this child was reaped."""
+        self._exited[pid] = call
+
+    def exited(self, pid: int) -> Exited | None:
+        """Whom to call for a child that was reaped."""
+        return self._exited.pop(pid, None)
+
+    def disown(self) -> None:
+        """Nobody is a child any more (a copy of the process whose children they are)."""
+        self._exited.clear()
