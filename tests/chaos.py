@@ -24,6 +24,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).with_name("support")))
+from box import Box
 from boxes import (
     CALL,
     FILES,
@@ -40,7 +42,6 @@ from boxes import (
     until,
     wants_down,
 )
-from conftest import Box
 
 from supervise.protocol.record import RecordError
 

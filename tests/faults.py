@@ -29,6 +29,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).with_name("support")))
 from boxes import CALL, Gone, in_vain, until
 from errnos import EXEMPT, INTERPRETER, Exempt, possible
 from scenes import FAULT, TRACED, Scene, clean

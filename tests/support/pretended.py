@@ -1,0 +1,134 @@
+"""A status directory in which the test is the supervise: every state of a service, without the time that it takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from box import Box, wait_for
+
+from supervise.protocol.record import Record
+from supervise.protocol.state import encode
+from supervise.system.procfs import boot_id
+
+PID = 1000001  # of no process
+FIELDS: dict[str, Any] = {
+    "version": 1,
+    "supervise_version": "0.1.0",
+    "supervise_pid": os.getpid(),
+    "session": os.getsid(0),
+    "boot_id": boot_id(),
+    "command": ["sleep", "1000"],
+    "machine": "running",
+    "wanted": "up",
+    "paused": False,
+    "alarms": True,
+    "leaving": False,
+    "service": {"pid": PID, "start_ticks": 1, "pidfd_inode": None, "start_time": 1.0},
+    "started_at": 1.0,
+    "exited_at": None,
+    "script_exits": 0,
+    "window": {"opened_at": None, "exits": 0, "cores": 0},
+    "totals": {
+        "starts": 1, "exits": 0, "crashes": 0, "cores": 0, "failures": 0, "planned": 0, "expected": 0, "hangs": 0
+    },
+    "last_exit": None,
+    "gave_up": False,
+    "deadline_at": None,
+    "directory": None,
+    "next_mark": None,
+    "pid_namespace": None,
+    "upgrades": 0,
+    "upgrades_refused": 0,
+    "phase": None,
+    "phase_time": None,
+    "status_text": None,
+    "quick_exits": 0,
+    "watchdog": None,
+    "fault": None,
+    "notify_address": None,
+}  # fmt: skip
+EXIT: dict[str, Any] = {
+    "code": 0,
+    "signal": None,
+    "core": False,
+    "failure": None,
+    "planned": False,
+    "uptime": 2.5,
+    "time": 1e9,
+    "fault": None,
+}
+
+
+def state(pid: int = PID, **fields: Any) -> dict[str, Any]:
+    """A state; `totals` and `last_exit` need only have what is not as usual."""
+    made = {**FIELDS, **fields}
+    made["totals"] = {**FIELDS["totals"], **fields.get("totals", {})}
+    if fields.get("last_exit") is not None:
+        made["last_exit"] = {**EXIT, **fields["last_exit"]}
+    if "service" not in fields:
+        made["service"] = {**FIELDS["service"], "pid": pid} if pid else None
+    return made
+
+
+class Pretended:
+    """The supervise: `write` what it would write, look at the `letters` that it was sent."""
+
+    def __init__(self, box: Box) -> None:
+        self.path = box.status
+        self.path.mkdir(parents=True)
+        for name in ("ok", "control"):
+            os.mkfifo(self.path / name, 0o600)
+        self._fifos = [os.open(self.path / name, os.O_RDWR | os.O_NONBLOCK) for name in ("ok", "control")]
+        self._record = b""
+        self._sent = ""
+        self.write()
+
+    def write(self, pid: int = PID, want: str = "up", **fields: Any) -> None:
+        """The record and the state, as supervise replaces them: in this order, the record only when it has changed."""
+        self.write_record(pid, want)
+        self.write_state(state(pid, **{"wanted": want, **fields}))
+
+    def write_record(self, pid: int, want: str = "up") -> None:
+        found = Record(0, False, want, True, pid).encode()
+        if found != self._record:
+            self._record = found
+            self._replace("status", Record(time.time_ns(), False, want, True, pid).encode())
+
+    def write_state(self, fields: dict[str, Any]) -> None:
+        self._replace("state", encode(fields))
+
+    def _replace(self, name: str, data: bytes) -> None:
+        (self.path / f"{name}.new").write_bytes(data)
+        (self.path / f"{name}.new").rename(self.path / name)
+
+    def wait_letters(self, letters: str) -> None:
+        """Wait until these letters have come, and forget them."""
+
+        def come() -> bool:
+            try:
+                self._sent += os.read(self._fifos[1], 4096).decode()
+            except BlockingIOError:
+                pass
+            return letters in self._sent
+
+        wait_for(f"the letters {letters!r}", come)
+        self._sent = ""
+
+    def end(self) -> None:
+        """What the kernel does with the FIFOs of a supervise that ends."""
+        while self._fifos:
+            os.close(self._fifos.pop())
+
+
+@contextmanager
+def pretended(box: Box) -> Iterator[Pretended]:
+    """Such a supervise in the box's status directory; its service is up, and says nothing of itself."""
+    supervise = Pretended(box)
+    try:
+        yield supervise
+    finally:
+        supervise.end()
