@@ -7,7 +7,7 @@ SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise docs/man do
 NAME ?= demo
 CMD ?=
 
-.PHONY: all run test lint bench chaos clean debian
+.PHONY: all run test unit lint bench chaos clean debian
 
 all: $(VENV)/.installed
 
@@ -32,6 +32,10 @@ run: all
 test: all debian
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected || true
 	$(BIN)/python -m pytest -n 6 --dist worksteal
+
+# Those of them that start no supervise, package by package: seconds, for after each change.
+unit: all
+	$(BIN)/python -m pytest -qq -n 3 --dist worksteal tests/unit
 
 # What some tests need from Debian; without it (or without the right to install it) they say what they skipped.
 debian:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from box import Box, wait_for
+from samples import LAST_EXIT, SAMPLE
 
 from supervise.protocol.record import Record
 from supervise.protocol.state import encode
@@ -16,51 +17,14 @@ from supervise.system.procfs import boot_id
 
 PID = 1000001  # of no process
 FIELDS: dict[str, Any] = {
-    "version": 1,
-    "supervise_version": "0.1.0",
+    **SAMPLE,
     "supervise_pid": os.getpid(),
     "session": os.getsid(0),
     "boot_id": boot_id(),
-    "command": ["sleep", "1000"],
-    "machine": "running",
-    "wanted": "up",
-    "paused": False,
-    "alarms": True,
-    "leaving": False,
     "service": {"pid": PID, "start_ticks": 1, "pidfd_inode": None, "start_time": 1.0},
     "started_at": 1.0,
-    "exited_at": None,
-    "script_exits": 0,
-    "window": {"opened_at": None, "exits": 0, "cores": 0},
-    "totals": {
-        "starts": 1, "exits": 0, "crashes": 0, "cores": 0, "failures": 0, "planned": 0, "expected": 0, "hangs": 0
-    },
-    "last_exit": None,
-    "gave_up": False,
-    "deadline_at": None,
-    "directory": None,
-    "next_mark": None,
-    "pid_namespace": None,
-    "upgrades": 0,
-    "upgrades_refused": 0,
-    "phase": None,
-    "phase_time": None,
-    "status_text": None,
-    "quick_exits": 0,
-    "watchdog": None,
-    "fault": None,
-    "notify_address": None,
-}  # fmt: skip
-EXIT: dict[str, Any] = {
-    "code": 0,
-    "signal": None,
-    "core": False,
-    "failure": None,
-    "planned": False,
-    "uptime": 2.5,
-    "time": 1e9,
-    "fault": None,
 }
+EXIT: dict[str, Any] = {**LAST_EXIT, "code": 0, "uptime": 2.5, "time": 1e9}
 
 
 def state(pid: int = PID, **fields: Any) -> dict[str, Any]:

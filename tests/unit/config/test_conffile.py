@@ -117,7 +117,8 @@ def test_of_an_endless_file_the_beginning_is_read() -> None:
 
 @pytest.mark.parametrize("more, cut", [(0, False), (1, True)])
 def test_what_is_beyond_the_size_limit_is_not_read(path: Path, more: int, cut: bool) -> None:
-    path.write_bytes(FIVE.encode() + b"\n" * (SIZE_LIMIT - len(FIVE) + more))
+    rest = SIZE_LIMIT - len(FIVE) + more
+    path.write_bytes(FIVE.encode() + (b"#" * 127 + b"\n") * (rest // 128) + b"\n" * (rest % 128))
     config, problems = conf_file(path).read()
     assert config == policy(5)
     assert problems == ([f"{path}: longer than {SIZE_LIMIT} bytes: the rest is not read"] if cut else [])

@@ -362,7 +362,8 @@ def test_the_rest_of_a_file_that_is_too_long_is_looked_through(
     tmp_path: Path, rest: str, blocks: bool, before: int
 ) -> None:
     path = tmp_path / "conf"
-    path.write_bytes(b"[app]\nmax_tries : 1\n" + b"# x\n" * (SIZE_LIMIT // 4) + b"#" * before + b"\n" + rest.encode())
+    filled = (b"# " + b"x" * 125 + b"\n") * (SIZE_LIMIT // 128)
+    path.write_bytes(b"[app]\nmax_tries : 1\n" + filled + b"#" * before + b"\n" + rest.encode())
     config, problems = ConfFile(str(path), "app", True).read()
     assert config.max_tries == 1
     assert bool(config.blocked) == blocks

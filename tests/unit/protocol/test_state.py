@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Box, rounds, wait_for
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from samples import LAST_EXIT, SAMPLE, TOTALS, known
 
 from supervise.protocol.state import SIZE_LIMIT, VERSION, StateError, decode, encode
 
@@ -19,7 +20,6 @@ TIME = st.one_of(st.integers(0, 2**40), st.floats(0, 2**40, allow_nan=False))
 TEXT = st.text(st.characters(), max_size=20)  # surrogates, too: what os.fsdecode makes of bytes that are not UTF-8
 MAYBE_TIME = st.one_of(st.none(), TIME)
 GROUP: dict[str, Any] = {name: st.one_of(st.none(), COUNT) for name in ("group", "session")}
-TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned")  # that the first release had
 
 states = st.fixed_dictionaries(
     {
@@ -87,55 +87,6 @@ states = st.fixed_dictionaries(
     }
 )
 
-SAMPLE: dict[str, Any] = {
-    "version": VERSION,
-    "supervise_version": "0.1.0",
-    "supervise_pid": 4711,
-    "session": 4711,
-    "boot_id": "8672b627-8f6b-453d-93b4-6e9e06aa1f81",
-    "command": ["sleep", "1000"],
-    "machine": "running",
-    "wanted": "up",
-    "paused": False,
-    "alarms": True,
-    "leaving": False,
-    "service": {
-        **{"pid": 4712, "start_ticks": 465805, "pidfd_inode": 26159, "start_time": 1795229305.176},
-        **{"group": 4712, "session": 4711},
-    },
-    "remains": None,
-    "started_at": 4658.05,
-    "exited_at": None,
-    "script_exits": 0,
-    "window": {"opened_at": None, "exits": 0, "cores": 0},
-    "totals": {**dict.fromkeys((*TOTALS, "expected", "hangs"), 0), "starts": 1},
-    "last_exit": None,
-    "gave_up": False,
-    "deadline_at": None,
-    "directory": None,
-    "next_mark": None,
-    "pid_namespace": None,
-    "upgrades": 0,
-    "upgrades_refused": 0,
-    "phase": None,
-    "phase_time": None,
-    "status_text": None,
-    "quick_exits": 0,
-    "watchdog": None,
-    "fault": None,
-    "notify_address": None,
-    "restrictions": None,
-}
-LAST_EXIT: dict[str, Any] = {
-    "code": 3,
-    "signal": None,
-    "core": False,
-    "failure": None,
-    "planned": False,
-    "uptime": 1.5,
-    "time": 1795229306.676,
-    "fault": None,
-}
 # Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
@@ -149,11 +100,6 @@ WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
 def raw(**changes: Any) -> bytes:
     return json.dumps({**SAMPLE, **changes}).encode()
-
-
-def known(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without what later releases may add."""
-    return {name: value for name, value in fields.items() if name in SAMPLE}
 
 
 def read_or_refuse(data: bytes) -> dict[str, Any] | None:
@@ -347,27 +293,3 @@ def test_what_is_too_long_is_refused() -> None:
     assert known(decode(encode(SAMPLE) + b" " * 1000)) == SAMPLE
     with pytest.raises(StateError, match="long"):
         decode(encode(SAMPLE) + b" " * SIZE_LIMIT)
-
-
-def test_what_a_real_supervise_writes(box: Box) -> None:
-    pid = box.start("sh", "-c", "exec sleep 86399", "n\u00e4me", "\udcff\n")
-    data = (box.status / "state").read_bytes()
-    fields = decode(data)
-    assert known(json.loads(data)) == known(fields)
-    assert fields["service"]["pid"] == pid
-    assert fields["supervise_pid"] == fields["session"] == box.supervisor
-    assert fields["command"] == ["sh", "-c", "exec sleep 86399", "n\u00e4me", "\udcff\n"]
-    assert fields["totals"]["starts"] == 1
-    assert fields["last_exit"] is None
-    assert (fields["phase"], fields["phase_time"], fields["fault"], fields["quick_exits"]) == (None, None, None, 0)
-    box.control("k")
-    box.wait_new_pid(pid)
-    box.wait_log("service started", 2)
-
-    def counted() -> bool:
-        now = decode((box.status / "state").read_bytes())
-        last = now["last_exit"]
-        crashed = last and last["signal"] == 9 and not last["planned"] and last["fault"] is None
-        return bool(now["totals"]["crashes"] == 1 and crashed)
-
-    wait_for("the exit in the state", counted)
