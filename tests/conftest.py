@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from box import PATIENCE, ROOT, SUPERVISE, THOROUGH, Box, alive, in_session, processes, rounds, wait_for
 from hypothesis import settings
-from privileges import exhausted, nobody_else, unprivileged
+from privileges import exhausted, nobody_else, stranger, unprivileged
+from speaking import Speaker, speaking
 
 __all__ = [
     "PATIENCE",
@@ -25,6 +26,7 @@ __all__ = [
     "nobody_else",
     "processes",
     "rounds",
+    "stranger",
     "unprivileged",
     "wait_for",
 ]
@@ -85,3 +87,10 @@ def open_box(box: Box) -> Box:
         if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
     return box
+
+
+@pytest.fixture
+def speaker(box: Box) -> Iterator[Speaker]:
+    """A service that does what the test tells it."""
+    with speaking(box) as made:
+        yield made

@@ -83,10 +83,21 @@ class Box:
         self.program = SUPERVISE
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-        """Run `supervise ARGS` in the folder, wait for it, return its exit code and what it printed."""
+    def run(
+        self, *args: str | bytes, timeout: float = PATIENCE, before: Callable[[], object] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `supervise ARGS` in the folder, wait for it, return its exit code and what it printed.
+
+        `before()` is done in its process first.
+        """
+        return self.run_words(self.program, *args, timeout=timeout, before=before)
+
+    def run_words(
+        self, *words: str | bytes, timeout: float = PATIENCE, before: Callable[[], object] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The same with the words of any command."""
         return subprocess.run(
-            [self.program, *args],
+            words,
             cwd=self.folder,
             env=self.env,
             capture_output=True,
@@ -94,6 +105,7 @@ class Box:
             errors="surrogateescape",
             timeout=timeout,
             stdin=subprocess.DEVNULL,
+            preexec_fn=before,
         )
 
     def start(self, *command: str, options: tuple[str, ...] = ()) -> int:

@@ -12,7 +12,7 @@ import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from box import PATIENCE, SUPERVISE, Box, alive, wait_for
 
@@ -155,21 +155,14 @@ class Private(Box):
         self.package = box.folder / "lib" / "supervise"
         shutil.copytree(INSTALLED, self.package, ignore=shutil.ignore_patterns("__pycache__"))
 
-    def run(self, *args: str | bytes, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *args: str | bytes, timeout: float = PATIENCE, before: Callable[[], object] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         code = (
             f"import sys; sys.path.insert(0, {str(self.package.parent)!r});"
             f"sys.argv[0] = {SUPERVISE!r}; from supervise.programs.supervise import main; sys.exit(main())"
         )
-        return subprocess.run(
-            [sys.executable, "-B", "-c", code, *args],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
+        return self.run_words(sys.executable, "-B", "-c", code, *args, timeout=timeout, before=before)
 
     def path(self, module: str) -> Path:
         """The file of a module, such as `supervisor.startup`."""
@@ -197,3 +190,16 @@ class Private(Box):
     def restore(self, module: str) -> None:
         shutil.copy(INSTALLED / self.path(module).relative_to(self.package), self.path(module))
         self.forget()
+
+
+def leave_unnamed(box: Box) -> int:
+    """Kill supervise when it has restarted its service, with the state as before; the pid of the service."""
+    first = box.start(*SLEEP)
+    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == first)
+    before = (box.status / "state").read_bytes()
+    box.control("k")
+    pid = box.wait_new_pid(first)
+    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == pid)
+    kill_supervise(box)
+    (box.status / "state").write_bytes(before)
+    return pid

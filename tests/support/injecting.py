@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from box import wait_for
+from box import SUPERVISE, Box, wait_for
+from system import needs
 
 from supervise.system.procfs import stat_of
+
+PYTHON = (sys.executable, "-I", "-S")  # as the script for sh starts it
+SLEEP = ("sleep", "86399")
 
 
 @contextmanager
@@ -22,8 +26,7 @@ def failing(pid: int, aside: Path, *faults: str) -> Iterator[Path]:
 
     The file that comes of it has the calls that were traced, as strace shows them.
     """
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     output, said = aside / "trace", aside / "said"
     calls = ",".join(fault.partition(":")[0] for fault in faults)
     words = ["strace", "-o", str(output), "-e", f"trace={calls}", *(f"--inject={fault}" for fault in faults)]
@@ -47,3 +50,18 @@ def failing(pid: int, aside: Path, *faults: str) -> Iterator[Path]:
             os.kill(pid, signal.SIGCONT)
         except ProcessLookupError:
             pass
+
+
+def begin(box: Box, path: str, inject: str, *words: str) -> subprocess.Popen[bytes]:
+    """A start in the foreground of which a system call fails, on this path if there is one; `words` run it, if any."""
+    needs("strace")
+    pid = box.pid if "{pid}" in path else 0
+    filters = ["-P", path.format(pid=pid, status=box.status)] if path else []
+    command = ["strace", "-o", str(box.folder / "trace"), *filters, "-e", f"trace={inject.partition(':')[0]}"]
+    command += [f"--inject={inject}", "--", *words, *PYTHON, SUPERVISE, "--foreground", "-u", "status/app", *SLEEP]
+    with (box.folder / "said").open("wb") as said:
+        process = subprocess.Popen(
+            command, cwd=box.folder, env=box.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
+        )
+    box.processes.append(process)
+    return process

@@ -79,3 +79,11 @@ def exhausted(nobody_else: tuple[list[str], int]) -> Iterator[list[str]]:
         holder.stdin.close()
         holder.wait(PATIENCE)
         holder.stdout.close()
+
+
+@pytest.fixture
+def stranger() -> int:
+    """A user who runs nothing else."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: somebody else sends")
+    return random.randrange(1 << 28, 1 << 29)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
+import re
 import shutil
+import stat
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
 
@@ -86,14 +94,19 @@ def identity(status: str) -> tuple[list[int], list[int], list[int]]:
 
 def as_user(name: str, found: Callable[[], str]) -> str:
     """What a function returns in a process of this user."""
-    reading, writing = os.pipe()
     entry = pwd.getpwnam(name)
+    return as_somebody(entry.pw_uid, entry.pw_gid, [], found)
+
+
+def as_somebody(uid: int, gid: int, groups: Sequence[int], found: Callable[[], str]) -> str:
+    """The same with numbers, which need not be anybody's."""
+    reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         try:
-            os.setgroups([])
-            os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
-            os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+            os.setgroups(groups)
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
             os.write(writing, found().encode())
         finally:
             os._exit(0)
@@ -102,3 +115,54 @@ def as_user(name: str, found: Callable[[], str]) -> str:
         text = said.read()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     return text
+
+
+def tree(folder: Path) -> dict[str, tuple[int, object]]:
+    """Everything below a folder: mode, and content or target."""
+    found: dict[str, tuple[int, object]] = {}
+    for place, dirs, files in os.walk(folder):
+        for name in (*dirs, *files):
+            path = os.path.join(place, name)
+            mode = os.lstat(path).st_mode
+            content: object = None
+            if stat.S_ISLNK(mode):
+                content = os.readlink(path)
+            elif stat.S_ISREG(mode):
+                content = Path(path).read_bytes()
+            found[path] = (mode, content)
+    return found
+
+
+@contextmanager
+def own_disk(box: Box, size: str) -> Iterator[Path]:
+    """A disk of this size (as mount(8) has it) where the status directories are."""
+    place = box.folder / "status"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a disk of its own takes the right to mount a tmpfs")
+    try:
+        yield place
+    finally:
+        box.clean()
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def switches(pid: int) -> int:
+    """How often a process has been given a processor, or has lost it."""
+    return sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())))
+
+
+def unread(box: Box) -> int:
+    """How many bytes of the control FIFO supervise has not read yet."""
+    fd = os.open(box.status / "control", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return int(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))[0])
+    finally:
+        os.close(fd)
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
-from heirs import SLEEP, adopted, copies, kill_supervise, start, started_refused, stat, state
+from heirs import SLEEP, adopted, copies, kill_supervise, leave_unnamed, start, started_refused, stat, state
 from system import NOBODY, needs, needs_root
 
 from supervise.supervisor import takeover
@@ -82,14 +82,7 @@ def test_one_of_supervises_own_is(box: Box) -> None:
 def test_one_of_the_services_user_is(box: Box) -> None:
     needs("setpriv")
     box.conf("[app]\nuser : nobody\n")
-    first = start(box, *SLEEP)
-    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == first)
-    before = (box.status / "state").read_bytes()
-    box.control("k")
-    pid = box.wait_new_pid(first)
-    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == pid)
-    kill_supervise(box)
-    (box.status / "state").write_bytes(before)
+    pid = leave_unnamed(box)
     assert os.stat(f"/proc/{pid}").st_uid == NOBODY
     box.start(*SLEEP)
     adopted(box, pid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import time
@@ -12,6 +11,7 @@ from typing import Callable
 
 import pytest
 from conftest import Box, wait_for
+from system import switches
 from watched import CONF, move_over, policy, readings, wait_reading, wait_watching
 
 
@@ -323,21 +323,18 @@ def test_an_idle_supervise_does_not_run(box: Box) -> None:
     """No context switch in three seconds with the configuration watched, and none after a reload either."""
     box.conf(policy(1))
     follow(box)
-    status = Path(f"/proc/{box.supervisor}/status")
-
-    def switches() -> int:
-        return sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status.read_text())))
+    supervisor = box.supervisor
 
     def settled() -> bool:
-        before = switches()
+        before = switches(supervisor)
         time.sleep(0.3)  # what is counted is what happens while nothing does
-        return switches() == before
+        return switches(supervisor) == before
 
     for tries in (2, 3):
         wait_watching(box)
         wait_for("supervise to have done all it has to", settled)
-        before = switches()
+        before = switches(supervisor)
         time.sleep(3)  # as above
-        assert switches() - before == 0
+        assert switches(supervisor) - before == 0
         box.conf(policy(tries))
         wait_reading(box, tries)

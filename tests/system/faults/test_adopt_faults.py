@@ -9,13 +9,25 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
-from heirs import SLEEP, adopted, copies, edit_state, kill_both, kill_supervise, started_refused, stat, state, succeed
+from conftest import PATIENCE, Box, alive, wait_for
+from heirs import (
+    SLEEP,
+    adopted,
+    copies,
+    edit_state,
+    kill_both,
+    kill_supervise,
+    leave_unnamed,
+    started_refused,
+    stat,
+    state,
+    succeed,
+)
+from injecting import begin
 from system import needs
 
 from supervise.supervisor import takeover
@@ -25,25 +37,6 @@ from supervise.system.procfs import boot_id
 from supervise.system.statusdir import StatusDir, StatusDirError
 
 BOOT = "/proc/sys/kernel/random/boot_id"
-
-
-def begin(box: Box, path: str, inject: str) -> subprocess.Popen[bytes]:
-    """Start a successor of which a system call fails, on this path if there is one."""
-    needs("strace")
-    filters = ["-P", path.format(pid=box.pid, status=box.status)] if path else []
-    command = ["strace", "-o", str(box.folder / "trace"), *filters, "-e", f"trace={inject.partition(':')[0]}"]
-    words = [sys.executable, SUPERVISE, "--foreground", "-u", "status/app", *SLEEP]
-    with (box.folder / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [*command, f"--inject={inject}", "--", *words],
-            cwd=box.folder,
-            env=box.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
-    box.processes.append(process)
-    return process
 
 
 def with_fault(box: Box, path: str, inject: str) -> tuple[int, str]:
@@ -220,19 +213,6 @@ def test_identity_raises_where_nobody_can_look(monkeypatch: pytest.MonkeyPatch) 
 
 
 # Whose process it is that no state names.
-
-
-def leave_unnamed(box: Box) -> int:
-    """Kill supervise when it has restarted its service, with the state as before; the pid of the service."""
-    first = box.start(*SLEEP)
-    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == first)
-    before = (box.status / "state").read_bytes()
-    box.control("k")
-    pid = box.wait_new_pid(first)
-    wait_for("the state to name it", lambda: (state(box)["service"] or {}).get("pid") == pid)
-    kill_supervise(box)
-    (box.status / "state").write_bytes(before)
-    return pid
 
 
 def test_none_that_is_older_than_the_last_that_was_counted(box: Box) -> None:

@@ -7,44 +7,23 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, SUPERVISE, Box, wait_for
-from system import children, needs
+from conftest import PATIENCE, Box, wait_for
+from injecting import begin
+from system import children
 
 from supervise.programs import supervise
 from supervise.system import patience
 from supervise.system.statusdir import LOCK, STATUS, StatusDir, StatusDirError
 
-SLEEP = ["sleep", "86399"]
-PYTHON = [sys.executable, "-I", "-S"]  # as the script for sh starts it
 BEFORE = (  # a child that has ended before the program begins
     "import os, sys; pid = os.fork() or os._exit(0); "
     "os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT); os.execv(sys.argv[1], sys.argv[1:])"
 )
-
-
-def begin(box: Box, path: str, inject: str, *words: str) -> subprocess.Popen[bytes]:
-    """A start in the foreground of which a system call fails, on this path if there is one."""
-    needs("strace")
-    filters = ["-P", path.format(status=box.status)] if path else []
-    command = ["strace", "-o", str(box.folder / "trace"), *filters, "-e", f"trace={inject.partition(':')[0]}"]
-    with (box.folder / "said").open("wb") as said:
-        process = subprocess.Popen(
-            [*command, f"--inject={inject}", "--", *words, *PYTHON, SUPERVISE, "--foreground", "-u", "status/app"]
-            + SLEEP,
-            cwd=box.folder,
-            env=box.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
-    box.processes.append(process)
-    return process
 
 
 def refused(box: Box, path: str, inject: str) -> str:

@@ -7,13 +7,12 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from conftest import Box, alive, wait_for
 from heirs import state
 from mailers import POLICY, is_alarm, record, recorded
-from speaking import Speaker, ignoring, speaking, wait_until
+from speaking import Speaker, ignoring, wait_until
 
 HUNG = "hung: no WATCHDOG=1 for 1 seconds"
 
@@ -48,12 +47,6 @@ thread = threading.Thread(target=take_one_then_the_other)
 thread.start()
 take_the_other_then_one()
 """
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 def ended(speaker: Speaker) -> dict[str, object]:

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from conftest import Box, alive, wait_for
 from heirs import state
 from injecting import failing
 from mailers import POLICY, is_alarm, record, recorded
-from speaking import Speaker, at_rest, descriptors, environment, memory, speaking, wait_until
+from speaking import Speaker, at_rest, descriptors, environment, memory, wait_until
 from system import children
 
 # One line for each check when it begins, and one when it ends; one that begins while another runs says so.
@@ -28,12 +27,6 @@ echo "end $$" >>checks
 exit 0
 """
 SICK = "unhealthy: check_command exited with status 3"
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 @pytest.fixture

@@ -16,19 +16,13 @@ from typing import Any
 import pytest
 from conftest import PATIENCE, Box, alive, wait_for
 from heirs import SLEEP, Private, stat, state
-from speaking import Speaker, speaking, wait_until
+from speaking import Speaker, wait_until
 from system import children
 
 from supervise.runtime import path_follower
 from supervise.runtime.inotify_lease import Watch
 from supervise.runtime.reactor import Reactor
 from supervise.service.pidfile import PidFile, PidFollower
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 @contextmanager

@@ -6,20 +6,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from conftest import PATIENCE, Box, rounds, wait_for
-from speaking import Speaker, at_rest, descriptors, environment, speaking, wait_until
+from speaking import Speaker, at_rest, descriptors, environment, wait_until
 from tools import run_tool, started, watching
 
 CANNOT = "cannot give it descriptor 1023: Bad file descriptor"
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 def descriptor(pid: int, number: int) -> str:

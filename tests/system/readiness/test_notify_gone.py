@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 from conftest import PATIENCE, Box, wait_for
 from heirs import stat
-from speaking import Speaker, speaking
+from speaking import Speaker
 from system import children
 
 from supervise.service.senders import Senders
@@ -34,20 +33,6 @@ WAYS = {
     "orphan": "import subprocess; subprocess.run(['sh', '-c', '\"$@\" & exit 0', 'sh', *{words!r}], check=True)",
     "daemon": "import subprocess; subprocess.run(['setsid', '-f', *{words!r}], check=True)",
 }
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
-
-
-@pytest.fixture
-def stranger() -> int:
-    """A user who runs nothing else."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: somebody else sends")
-    return random.randrange(1 << 28, 1 << 29)
 
 
 @contextmanager

@@ -6,23 +6,16 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
 from conftest import PATIENCE, Box, alive, wait_for
 from mailers import POLICY, is_alarm, record, recorded
-from speaking import Speaker, environment, ignoring, speaking, wait_until
+from speaking import Speaker, environment, ignoring, wait_until
 from system import needs
 from tools import run_tool, started, watching
 
 NOT_READY = "not ready within 1 seconds"
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 # What is seen.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, Box, alive, rounds, wait_for
+from conftest import PATIENCE, alive, rounds, wait_for
 from heirs import adopted, kill_supervise, succeed
-from speaking import Speaker, at_rest, descriptors, ignoring, speaking, wait_until
+from speaking import Speaker, at_rest, descriptors, ignoring, wait_until
 from tools import run_tool, started, watching
 
 REPLACED = "supervise replaced by the installed version"
@@ -23,12 +22,6 @@ PHASES = {
     "reloading": ("READY=1", "RELOADING=1\nSTATUS=reads"),
     "stopping": ("READY=1", "STOPPING=1\nSTATUS=ends"),
 }
-
-
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
 
 
 def kill_and_succeed(speaker: Speaker) -> None:

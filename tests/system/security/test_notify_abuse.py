@@ -16,7 +16,7 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, rounds, wait_for
 from heirs import kill_supervise
 from speaking import Speaker, at_rest, descriptors, memory, speaking, wait_until
-from system import needs
+from system import cpu, needs
 
 # Sends a message again and again, or as often as it is told, says how far it is, and in the end who it is; as somebody
 # else if it is told so, which it becomes only now: this Python may be where nobody but root gets to.
@@ -75,20 +75,6 @@ GARBAGE = [
 ]
 
 
-@pytest.fixture
-def speaker(box: Box) -> Iterator[Speaker]:
-    with speaking(box) as made:
-        yield made
-
-
-@pytest.fixture
-def stranger() -> int:
-    """A user who runs nothing else."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root: somebody else sends")
-    return random.randrange(1 << 28, 1 << 29)
-
-
 @contextmanager
 def flood(speaker: Speaker, message: str, uid: int = 0, rounds: int = -1) -> Iterator[subprocess.Popen[str]]:
     """A process that sends a message a thousand times each round, and says when it has; for ever, if not told else."""
@@ -99,12 +85,6 @@ def flood(speaker: Speaker, message: str, uid: int = 0, rounds: int = -1) -> Ite
     finally:
         process.kill()
         process.communicate()
-
-
-def cpu(pid: int) -> float:
-    """Seconds of a processor that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # Strangers.

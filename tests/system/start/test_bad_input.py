@@ -15,7 +15,7 @@ from typing import Callable
 
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
-from system import marked
+from system import marked, own_disk, tree
 
 SERVICE = "sleep 1000"
 
@@ -29,22 +29,6 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
         assert word in done.stderr
 
 
-def tree(folder: Path) -> dict[str, tuple[int, object]]:
-    """Everything below a folder: mode, and content or target."""
-    found: dict[str, tuple[int, object]] = {}
-    for place, dirs, files in os.walk(folder):
-        for name in (*dirs, *files):
-            path = os.path.join(place, name)
-            mode = os.lstat(path).st_mode
-            content: object = None
-            if stat.S_ISLNK(mode):
-                content = os.readlink(path)
-            elif stat.S_ISREG(mode):
-                content = Path(path).read_bytes()
-            found[path] = (mode, content)
-    return found
-
-
 def run_unprivileged(box: Box, *args: str) -> subprocess.CompletedProcess[str]:
     """Run supervise as somebody for whom the modes of files count: root without what lets root ignore them."""
     prefix = []
@@ -54,15 +38,7 @@ def run_unprivileged(box: Box, *args: str) -> subprocess.CompletedProcess[str]:
         prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
         if subprocess.run([*prefix, "true"], capture_output=True).returncode:
             pytest.skip("setpriv may not drop capabilities here: root may read and write everything")
-    return subprocess.run(
-        [*prefix, SUPERVISE, *args],
-        cwd=box.folder,
-        env=box.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    return box.run_words(*prefix, SUPERVISE, *args)
 
 
 def symlink(path: Path) -> None:
@@ -295,17 +271,8 @@ def test_of_twelve_at_once_one_wins(box: Box) -> None:
 
 @pytest.fixture
 def small_disk(box: Box) -> Iterator[Path]:
-    """A disk of 64 KB where the status directories are."""
-    place = box.folder / "status"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a disk that can be filled takes the right to mount a tmpfs")
-    try:
+    with own_disk(box, "64k") as place:
         yield place
-    finally:
-        box.clean()
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def fill(place: Path) -> Path:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
@@ -16,20 +15,6 @@ from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 # glibc keeps 32 and 33 to itself: posix_spawn(3) leaves them ignored, and no program can ask for them.
 THREADS = 1 << 31 | 1 << 32
 SERVICE = ("sleep", "1000")
-
-
-def caller(box: Box, *args: str, before: Callable[[], object]) -> subprocess.CompletedProcess[str]:
-    """Run supervise from a process that did `before()`."""
-    return subprocess.run(
-        [SUPERVISE, *args],
-        cwd=box.folder,
-        env=box.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        preexec_fn=before,
-    )
 
 
 def status_field(pid: int, name: str) -> str:
@@ -213,7 +198,7 @@ def test_the_service_has_three_descriptors_and_keeps_its_environment(box: Box, f
 
 
 def test_no_signal_is_ignored_or_blocked(box: Box) -> None:
-    done = caller(box, "-u", "status/app", *SERVICE, before=ignore_and_block_everything)
+    done = box.run("-u", "status/app", *SERVICE, before=ignore_and_block_everything)
     assert (done.returncode, done.stderr) == (0, "")
     pid, supervisor = box.pid, box.supervisor
     assert (signals(pid, "SigBlk"), signals(pid, "SigIgn")) == (0, 0)
@@ -232,7 +217,7 @@ def test_the_restart_script_has_the_services_signals(box: Box) -> None:
     script.write_text("#!/bin/sh\ngrep -E 'SigBlk|SigIgn' /proc/self/status >signals.new; mv signals.new signals\n")
     script.chmod(0o755)
     args = ("-r", "./script", "-u", "status/app", "true")
-    assert caller(box, *args, before=ignore_and_block_everything).returncode == 0
+    assert box.run(*args, before=ignore_and_block_everything).returncode == 0
     wait_for("the script", (box.folder / "signals").exists)
     for line in (box.folder / "signals").read_text().splitlines():
         assert int(line.split()[1], 16) & ~THREADS == 0, line
@@ -242,7 +227,7 @@ def test_the_restart_script_has_the_services_signals(box: Box) -> None:
     ("args", "code"), [(["-p", "bad", "-f", "true"], 100), (["-p", "status/app", "-f", "no-such-program"], 111)]
 )
 def test_a_caller_that_ignores_its_children_is_answered_too(box: Box, args: list[str], code: int) -> None:
-    done = caller(box, *args, before=ignore_children)
+    done = box.run(*args, before=ignore_children)
     assert re.fullmatch(r"supervise: fatal: [^\n]+\n", done.stderr), done.stderr
     assert done.returncode == code
     assert os.listdir(box.folder) == []
@@ -253,7 +238,7 @@ def test_limits_priority_and_umask_are_the_callers(box: Box) -> None:
         os.umask(0o027)
         os.nice(3)
 
-    done = caller(box, "-u", "status/app", "sh", "-c", "ulimit -n; umask; nice; exec sleep 1000", before=before)
+    done = box.run("-u", "status/app", "sh", "-c", "ulimit -n; umask; nice; exec sleep 1000", before=before)
     assert done.returncode == 0
     said = subprocess.run(["/bin/sh", "-c", "ulimit -n"], capture_output=True, text=True).stdout
     box.wait_stdout("\n", 3)

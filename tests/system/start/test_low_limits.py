@@ -16,6 +16,7 @@ from typing import Callable
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from injecting import failing
+from system import own_disk
 
 from supervise.protocol.state import decode
 
@@ -174,17 +175,8 @@ def test_a_restart_under_a_limit_that_comes_and_goes(box: Box, call: str, error:
 
 @pytest.fixture
 def disk(box: Box) -> Iterator[Path]:
-    """A small disk where the status directories are."""
-    place = box.folder / "status"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a disk of its own takes the right to mount a tmpfs")
-    try:
+    with own_disk(box, "1m") as place:
         yield place
-    finally:
-        box.clean()
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def test_no_start_on_a_read_only_file_system(box: Box, disk: Path) -> None:

@@ -12,32 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import SUPERVISE, Box, alive
+from system import marked, tree
 
 SERVICE = "sleep 1000"
 # Letters, a blank, quotes, a newline, a tab, what a shell expands, and bytes that are not UTF-8.
 ODD = os.fsdecode(b"o d'd\"\n\t$HOME * \\ \xff\xe9 \xc3\xa4")
 FILES = {"lock", "control", "ok", "status", "__stdout", "__stderr", "supervise.log"}
-
-
-def tree(folder: Path) -> dict[str, tuple[int, object]]:
-    """Everything below a folder: mode, and content or target."""
-    found: dict[str, tuple[int, object]] = {}
-    for place, dirs, files in os.walk(folder):
-        for name in (*dirs, *files):
-            path = os.path.join(place, name)
-            mode = os.lstat(path).st_mode
-            content: object = None
-            if stat.S_ISLNK(mode):
-                content = os.readlink(path)
-            elif stat.S_ISREG(mode):
-                content = Path(path).read_bytes()
-            found[path] = (mode, content)
-    return found
-
-
-def processes(box: Box) -> list[int]:
-    """What runs with the mark of this test in its environment."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit() and box.owns(int(name))]
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int) -> None:
@@ -190,13 +170,13 @@ def test_a_path_without_a_name_is_refused(box: Box, path: str) -> None:
     refused(box.run("-p", path, "-f", SERVICE), 100)
     refused(box.run("-u", path, "sleep", "1000"), 100)
     assert tree(box.folder) == {}
-    assert processes(box) == []
+    assert marked(box) == []
 
 
 @pytest.mark.parametrize("args", [["-p", "", "-f", SERVICE], ["-u", "", "sleep", "1000"]])
 def test_an_empty_path_is_refused(box: Box, args: list[str]) -> None:
     refused(box.run(*args), 100)
-    assert processes(box) == []
+    assert marked(box) == []
 
 
 @pytest.mark.parametrize("umask", ["000", "022", "077"])
@@ -270,7 +250,7 @@ def test_a_directory_serves_again_after_its_supervise_ended(box: Box) -> None:
 def test_wrong_usage(box: Box, args: list[str]) -> None:
     refused(box.run(*args), 100)
     assert tree(box.folder) == {}
-    assert processes(box) == []
+    assert marked(box) == []
 
 
 @pytest.mark.parametrize("existing", ["", "status", "status/app"])
@@ -283,7 +263,7 @@ def test_a_start_that_fails_leaves_nothing_behind(box: Box, existing: str, foreg
     before = tree(box.folder)
     refused(box.run(*foreground, "-p", "status/app", "-f", "no-such-program"), 111)
     assert tree(box.folder) == before
-    assert processes(box) == []
+    assert marked(box) == []
 
 
 def test_a_start_that_fails_is_logged_where_there_is_a_log(box: Box) -> None:

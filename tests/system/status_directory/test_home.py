@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import resource
 import shutil
 import signal
@@ -21,7 +20,7 @@ from conftest import SUPERVISE, Box, alive, wait_for
 from heirs import state
 from moving import App, remove, words_of
 from speaking import descriptors
-from system import needs
+from system import needs, switches
 from tools import run_tool
 
 WAYS: dict[str, Callable[[App], object]] = {
@@ -504,25 +503,21 @@ def test_two_at_once(app: App) -> None:
 
 def test_other_services_in_the_same_folder_do_not_wake_it(app: App) -> None:
     app.begin()
-    status = Path(f"/proc/{app.supervisor_pid}/status")
-
-    def switches() -> int:
-        return sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", status.read_text())))
 
     def at_rest() -> bool:
-        before = switches()
+        before = switches(app.supervisor_pid)
         time.sleep(1.2)  # what is counted is what happens while nothing does
-        return switches() == before
+        return switches(app.supervisor_pid) == before
 
     wait_for("supervise to have done all it has to", at_rest)
-    before = switches()
+    before = switches(app.supervisor_pid)
     other = Box(app.folder, "other")
     other.start("sleep", "1000")
     other.control("dx")
     other.wait_gone()
     shutil.rmtree(other.status)
     assert run_tool(app, "svstat", "status/app").returncode == 0
-    assert switches() == before
+    assert switches(app.supervisor_pid) == before
 
 
 # The socket that the service speaks to.

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box
 from starting import Stage, configuration, finish, set_stage
-from system import identity
+from system import as_somebody, identity
 
 from supervise.service import spawn_as
 
@@ -127,21 +127,7 @@ def test_a_group_that_the_system_refuses(stage: Stage, monkeypatch: pytest.Monke
 
 def as_stranger(found: Callable[[], str]) -> str:
     """What a function returns in a process of a user without an entry, of group 678."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            os.setgroups([678, 679])
-            os.setresgid(678, 678, 678)
-            os.setresuid(STRANGER, STRANGER, STRANGER)
-            os.write(writing, found().encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading) as said:
-        text = said.read()
-    assert finish(pid) == 0
-    return text
+    return as_somebody(STRANGER, 678, [678, 679], found)
 
 
 @root_only
