@@ -150,7 +150,7 @@ class Restart(Phase):
     def prepare(self, box: Box) -> None:
         super().prepare(box)
         self.old = box.pid
-        time.sleep(1.05)
+        time.sleep(1.05)  # so long must it have run
 
     def act(self, box: Box) -> None:
         os.kill(self.old, signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -125,10 +124,13 @@ def test_an_upgrade_that_is_taken_back(gunicorn: Gunicorn) -> None:
     pid = gunicorn.start()
     with Load(gunicorn.address) as load:
         old, new = gunicorn.upgrade(load)
-        while Path(f"/proc/{new}").exists():  # gunicorn heeds no signal that comes while it sets its handlers
-            with suppress(ProcessLookupError):
+
+        def ended() -> bool:
+            with suppress(ProcessLookupError):  # gunicorn heeds no signal that comes while it sets its handlers
                 os.kill(new, signal.SIGTERM)
-            time.sleep(0.5)
+            return not Path(f"/proc/{new}").exists()
+
+        wait_for("the new one to end", ended)
         load.some_more()
         assert box.pid == old == pid
         assert get(gunicorn.address) == str(pid)

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from injecting import failing
 from mailers import POLICY, record, recorded
+from system import cpu, unread
 
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.state import decode
@@ -31,12 +32,6 @@ from supervise.system.statusdir import StatusDir
 
 FAULT = 1.0  # seconds
 IGNORING = "trap '' TERM; echo ready; while :; do sleep 1000 & wait; done"
-
-
-def cpu(pid: int) -> float:
-    """Seconds of processor time that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def true(box: Box) -> bool:
@@ -64,7 +59,7 @@ def test_fewer_descriptors_allowed_than_are_open(box: Box) -> None:
     box.control("d")
     wait_for("the letter to be obeyed", lambda: not alive(pid))
     before = cpu(supervisor)
-    time.sleep(1)
+    time.sleep(1)  # what is counted is what happens while nothing does
     assert cpu(supervisor) - before < 0.3
     resource.prlimit(supervisor, resource.RLIMIT_NOFILE, limits)
     wait_for("the record", lambda: (box.pid, box.record.want) == (0, "down"))
@@ -205,7 +200,7 @@ def test_the_time_to_end_begins_when_it_was_told(box: Box) -> None:
     with failing(box.supervisor, box.folder, "kill:error=EPERM:when=1+"):
         box.control("d")
         box.wait_warning("cannot send TERM")
-        time.sleep(3.5)
+        time.sleep(3.5)  # longer than stopwaitsecs, which must not have begun
     box.wait_stdout("ended")
     box.wait_down()
     assert "KILL" not in box.log() + box.warnings
@@ -270,10 +265,10 @@ def test_an_alarm_whose_helper_cannot_be_started_is_sent_later(box: Box) -> None
     record(box, "mail")
     box.conf(POLICY)
     pid = box.start("sleep", "1000")
-    with failing(box.supervisor, box.folder, "memfd_create:error=EMFILE:when=1+"):
+    with failing(box.supervisor, box.folder, "memfd_create:error=EMFILE:when=1+") as trace:
         os.kill(pid, signal.SIGKILL)
         box.wait_warning("cannot start the alarm helper: Too many open files; trying again")
-        time.sleep(0.3)
+        wait_for("another try", lambda: trace.read_text().count("INJECTED") > 1)
     box.wait_log("alarm: ")
     assert box.warnings.count("cannot start the alarm helper") == 1
     assert box.log().count("alarm: ") == 1
@@ -316,10 +311,10 @@ class _Silent:
 def test_a_second_of_failing_calls_around_a_restart(box: Box, fault: str) -> None:
     pid = box.start("sleep", "1000")
     supervisor = box.supervisor
-    time.sleep(0.2)
+    wait_for("a true record and state", lambda: true(box))
     with failing(supervisor, box.folder, f"{fault}:when=1+"):
         box.control("R")
-        time.sleep(FAULT)
+        time.sleep(FAULT)  # so long does it last, whatever is tried meanwhile
     wait_for("another process", lambda: children(supervisor) not in ([], [pid]))
     wait_for("a true record and state", lambda: true(box))
     box.control("s")
@@ -337,7 +332,7 @@ def test_a_letter_and_an_exit_that_were_seen_are_not_lost(box: Box) -> None:
         box.control("ssdsn")
         wait_for("its end", lambda: not alive(pid))
         box.control("1sx")
-        time.sleep(0.2)
+        wait_for("the letters to be read", lambda: not unread(box))
     box.wait_gone()
     record = box.record
     assert (record.pid, record.want, record.alarms) == (0, "down", False)
@@ -349,12 +344,12 @@ def test_an_error_that_comes_again_neither_spins_nor_floods(box: Box) -> None:
     """The FIFO cannot be read, and so stays readable."""
     pid = box.start("sleep", "1000")
     supervisor = box.supervisor
-    with failing(supervisor, box.folder, "read:error=EIO:when=1+"):
+    with failing(supervisor, box.folder, "read:error=EIO:when=1+") as trace:
         box.control("s")
         box.wait_warning("internal error, going on: OSError: [Errno 5]")
-        time.sleep(0.5)
+        wait_for("some tries more", lambda: trace.read_text().count("INJECTED") > 3)
         before = cpu(supervisor)
-        time.sleep(2)
+        time.sleep(2)  # what is counted is what it does in vain
         assert cpu(supervisor) - before < 0.5
         os.kill(pid, signal.SIGKILL)
         wait_for("another process", lambda: children(supervisor) not in ([], [pid]))

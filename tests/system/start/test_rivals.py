@@ -121,7 +121,7 @@ def test_a_race_of_both(tmp_path: Path) -> None:
         chance = random.Random(app.folder.name)
         for _ in range(rounds(4, 10)):
             app.status.rename(app.folder / "old") if chance.random() < 0.5 else remove(app.status)
-            time.sleep(chance.random() * 0.4)
+            time.sleep(chance.random() * 0.4)  # not a wait for anything: any moment is to be tried
             done = app.second_start()
             if done.returncode != 111 or not any(
                 text in done.stderr for text in (f"pid {app.supervisor_pid} supervises it", "held by pid")
