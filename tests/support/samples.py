@@ -1,4 +1,4 @@
-"""A state (state.py of the protocol) with every field as it is when nothing has happened yet."""
+"""What the formats say, written out: a state with every field as it is at first, and the letters that are signals."""
 
 from __future__ import annotations
 
@@ -56,6 +56,18 @@ LAST_EXIT: dict[str, Any] = {
     "uptime": 1.5,
     "time": 1795229306.676,
     "fault": None,
+}
+# The specification, 4.
+SIGNAL_LETTERS = {
+    "t": "TERM",
+    "k": "KILL",
+    "h": "HUP",
+    "a": "ALRM",
+    "i": "INT",
+    "q": "QUIT",
+    "1": "USR1",
+    "2": "USR2",
+    "w": "WINCH",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Box, alive, wait_for
+from samples import SIGNAL_LETTERS
 
 # Says which signals it gets, by waiting for them: none is lost or handled out of turn.  The words after it are
 # a label for what it says, and whether it has a child that does the same.
@@ -26,16 +27,7 @@ os.write(1, f"{label} {os.getpid()} ready\\n".encode())
 while True:
     os.write(1, f"{label} got {numbers[signal.sigwait(numbers)]}\\n".encode())
 """
-PASSED_ON = {
-    "t": "TERM",
-    "h": "HUP",
-    "a": "ALRM",
-    "i": "INT",
-    "q": "QUIT",
-    "1": "USR1",
-    "2": "USR2",
-    "w": "WINCH",
-}
+PASSED_ON = {letter: name for letter, name in SIGNAL_LETTERS.items() if letter != "k"}
 
 
 def reporter(box: Box, *words: str) -> int:

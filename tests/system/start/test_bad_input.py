@@ -116,26 +116,26 @@ def test_a_directory_that_cannot_be_made(box: Box) -> None:
 # What is in it.
 
 
-@pytest.mark.parametrize("make", [symlink, symlink_to_fifo, dangling, regular, os.mkdir, bind])
-@pytest.mark.parametrize("name", ["control", "ok"])
-def test_a_fifo_that_is_none(box: Box, name: str, make: Callable[[Path], None]) -> None:
+def refused_for(box: Box, name: str, make: Callable[[Path], None]) -> None:
+    """A start in a directory with such a file is refused, and changes nothing."""
     box.status.mkdir(parents=True)
     make(box.status / name)
     before = tree(box.folder)
     refused(box.run("-p", "status/app", "-f", SERVICE), 111, f"status/app/{name}")
     assert tree(box.folder) == before
     assert marked(box) == []
+
+
+@pytest.mark.parametrize("make", [symlink, symlink_to_fifo, dangling, regular, os.mkdir, bind])
+@pytest.mark.parametrize("name", ["control", "ok"])
+def test_a_fifo_that_is_none(box: Box, name: str, make: Callable[[Path], None]) -> None:
+    refused_for(box, name, make)
 
 
 @pytest.mark.parametrize("make", [symlink, dangling, os.mkdir, os.mkfifo, bind])
 @pytest.mark.parametrize("name", ["lock", "__stdout", "__stderr"])
 def test_a_lock_or_an_output_that_is_no_file(box: Box, name: str, make: Callable[[Path], None]) -> None:
-    box.status.mkdir(parents=True)
-    make(box.status / name)
-    before = tree(box.folder)
-    refused(box.run("-p", "status/app", "-f", SERVICE), 111, f"status/app/{name}")
-    assert tree(box.folder) == before
-    assert marked(box) == []
+    refused_for(box, name, make)
 
 
 @pytest.mark.parametrize("name", ["status", "status.new", "supervise.log", "supervise.log.wf", "state", "state.new"])

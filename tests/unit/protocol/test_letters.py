@@ -5,22 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from samples import SIGNAL_LETTERS
 
 from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS, Reader
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-SIGNAL_LETTERS = {
-    "t": "TERM",
-    "k": "KILL",
-    "h": "HUP",
-    "a": "ALRM",
-    "i": "INT",
-    "q": "QUIT",
-    "1": "USR1",
-    "2": "USR2",
-    "w": "WINCH",
-}
 DOCUMENTED = b"udoxRpcsnre" + "".join(SIGNAL_LETTERS).encode()
 IGNORED = b"\n \t\r"
 
