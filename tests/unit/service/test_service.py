@@ -19,6 +19,7 @@ from supervise.config.config import Config
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.sdnotify import parse
+from supervise.runtime.reactor import Reactor
 from supervise.service.service import Service
 
 stage = pytest.fixture(set_stage)
@@ -32,10 +33,10 @@ class Room:
         self.machine: Any = FakeMachine()
         self.machine.pid = 0
         self.status_writer: Any = FakeStatusWriter()
-        self.poll = select.poll()
+        self.reactor = Reactor(self.log)
         self.launcher = stage.launcher(*command)
         self.service = Service(
-            self.machine, self.launcher, self.status_writer, stage.directory, stage.env, [], self.poll, self.log
+            self.machine, self.launcher, self.status_writer, stage.directory, stage.env, [], self.reactor, self.log
         )
 
     def start(self) -> int:
@@ -46,7 +47,7 @@ class Room:
         return int(pid)
 
     def wait_readable(self) -> list[int]:
-        ready = wait_for("something to be readable", lambda: self.poll.poll(1000))
+        ready = wait_for("something to be readable", lambda: self.reactor.poll(1000))
         return [fd for fd, _ in ready]
 
     def end(self) -> list[tuple[str, Any]]:
@@ -128,7 +129,7 @@ def test_one_that_has_ended_is_let_go_of(stage: Stage, open_before: None) -> Non
         assert room.service.process is None
         open_then.append(descriptors())
     assert open_then[0] == open_then[1] == open_then[2]
-    assert room.poll.poll(0) == []
+    assert room.reactor.poll(0) == []
     assert room.status_writer.foretold
 
 
@@ -139,7 +140,7 @@ def test_another_main_process_takes_the_place_of_the_first(stage: Stage, open_be
     assert room.service.process and room.service.process.pid == second != first
     os.kill(first, signal.SIGKILL)
     assert os.waitpid(first, 0)[0] == first
-    assert room.poll.poll(0) == []
+    assert room.reactor.poll(0) == []
 
 
 # What is left.
@@ -184,10 +185,11 @@ def test_what_cannot_be_looked_at_is_not_gone(
         patch.setattr(room.service.leftovers, "clear", refused)
         assert room.service.clear("TERM") == []
     assert room.log.warnings == ["cannot look at what is left of the service: Too many open files; looking again"]
-    (due,) = [at for at in room.service.deadlines() if at is not None]
+    due = room.service.due
+    assert due is not None
     assert [*room.service.on_time(due - 0.01)] == []
     assert [*room.service.on_time(due)] == [(states.CLEARED, None)]
-    assert room.service.deadlines() == [None] * 4
+    assert room.service.due is None
 
 
 # What it says.
@@ -217,7 +219,7 @@ def test_what_it_says_becomes_events(stage: Stage, open_before: None) -> None:
         sender.send(said)
     fd = room.service.descriptors()["notify"]
     assert fd in room.wait_readable()
-    assert [*room.service.ready(fd, select.POLLIN)] == parse(said)[0]
+    assert [*room.reactor.readable(fd, select.POLLIN)] == parse(said)[0]
     room.service.close()
 
 
@@ -253,7 +255,7 @@ def test_a_line_on_the_descriptor_is_readiness(
     os.write(writing, text)
     if not text:
         os.close(writing)
-    assert [*room.service.ready(readiness.pipe, select.POLLIN)] == events
+    assert [*room.reactor.readable(readiness.pipe, select.POLLIN)] == events
     assert (readiness.pipe < 0) == (text != b"x")
     if text:
         os.close(writing)

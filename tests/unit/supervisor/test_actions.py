@@ -19,6 +19,8 @@ from fakes import (
 )
 
 from supervise.protocol import states
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.runtime.reactor import Reactor
 from supervise.runtime.trouble import TRIES, Trouble
 from supervise.supervisor.actions import Actions
 
@@ -33,9 +35,9 @@ class Room:
         self.launcher: Any = FakeLauncher()
         self.status_writer: Any = FakeStatusWriter()
         self.trouble = Trouble(self.log)
-        self.actions = Actions(
-            self.machine, self.service, self.launcher, self.status_writer, self.trouble, self.log
-        )
+        self.reactor = Reactor(self.log)
+        parts = self.service, self.launcher, self.status_writer, self.reactor, self.trouble
+        self.actions = Actions(self.machine, *parts, self.log)
         self.alarms: Any = FakeAlarms()
         self.follower: Any = FakeFollower()
         self.upgrader: Any = FakeUpgrader()
@@ -227,7 +229,9 @@ def test_a_script_that_cannot_be_run_is_a_script_that_is_done(room: Room) -> Non
 def test_a_script_that_runs_is_done_when_it_ends(room: Room) -> None:
     room.do((states.SCRIPT, 3))
     assert (room.actions.script_pid, room.machine.events) == (815, [])
-    room.actions.script_ended("exited with status 1")
+    call = room.reactor.exited(815)
+    assert call
+    room.actions.events(call(ExitStatus(code=1)) or ())
     assert room.actions.script_pid == 0
     assert room.machine.events == [(states.SCRIPT_DONE, "restart script exited with status 1")]
 

@@ -160,7 +160,7 @@ def test_a_part_that_fails_costs_neither_the_service_nor_a_letter(loop: Loop) ->
 
 def test_a_poll_that_fails_is_done_again(loop: Loop) -> None:
     def change(supervisor: Any) -> None:
-        kind = type(supervisor._poll)
+        kind = type(supervisor._reactor)
         kind.poll = once(MemoryError(), kind.poll, 2)
 
     loop.begin(*SLEEP, change=change)

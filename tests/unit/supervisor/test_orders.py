@@ -11,6 +11,7 @@ import pytest
 from fakes import FakeLauncher, FakeLog, FakeMachine, FakeService, FakeStatusWriter, FakeWakeup
 
 from supervise.protocol import states
+from supervise.runtime.reactor import Reactor
 from supervise.runtime.trouble import Trouble
 from supervise.supervisor.actions import Actions
 from supervise.supervisor.orders import Orders
@@ -27,7 +28,8 @@ class Desk:
         self.wakeup: Any = FakeWakeup()
         launcher: Any = FakeLauncher()
         status_writer: Any = FakeStatusWriter()
-        self.actions = Actions(self.machine, self.service, launcher, status_writer, Trouble(self.log), self.log)
+        parts = self.service, launcher, status_writer, Reactor(self.log), Trouble(self.log)
+        self.actions = Actions(self.machine, *parts, self.log)
         self.orders = Orders(reading, self.wakeup, self.machine, self.service, self.actions, self.log)
 
     def write(self, letters: bytes) -> None:
