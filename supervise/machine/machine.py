@@ -1,10 +1,9 @@
 """The state machine: what supervise does when something happens.
 
-What lives here: the machine, and one table that gives an answer to every event in every state.  The answers are in
-on_command.py, on_process.py and on_liveness.py, the names in states.py.  What does not: processes, files,
-clocks, chance.  Events come in, with the monotonic time in seconds; actions go out, as a list that the loop carries
-out in order.  Three results of actions come back as events: of START (`started`, `failed`), of SCRIPT (`script_done`)
-and of KILL_LEFTOVERS (`cleared`).
+What lives here: the machine.  What answers which event in which state is in table.py, the names are in states.py.
+What does not: processes, files, clocks, chance.  Events come in, with the monotonic time in seconds; actions go out, as
+a list that the loop carries out in order.  Three results of actions come back as events: of START (`started`,
+`failed`), of SCRIPT (`script_done`) and of KILL_LEFTOVERS (`cleared`).
 
 Theory of operation
 -------------------
@@ -30,7 +29,7 @@ Rule 9.  A service that hangs, or does not get ready, is told to end in ABORTING
 
 from __future__ import annotations
 
-from supervise.machine import on_command, on_liveness, on_process
+from supervise.machine import table
 from supervise.machine.policy import MIN_GAP, Window, delay
 from supervise.protocol.record import DOWN as WANT_DOWN
 from supervise.protocol.record import UP as WANT_UP
@@ -41,15 +40,10 @@ from supervise.protocol.states import (
     ENDED,
     IDLE,
     KILL,
-    READY,
-    RELOADING,
-    RUNNING,
     SCRIPT,
     SCRIPT_RUN,
     SPAWNING,
     START,
-    STATES,
-    STOPPING,
 )
 
 TYPE_CHECKING = False
@@ -147,37 +141,6 @@ class Machine:
         self.jitter = jitter or (lambda: 0.0)
         self._actions: list[Action] = []
 
-    def inherit(self, fields: dict[str, Any], resume: bool) -> None:
-        """Carry on where the supervise that wrote this state (state.py) ended.
-
-        `resume`: with what was wanted, too; without it a new supervise means up.
-        """
-        self.totals.update((name, fields["totals"][name]) for name in self.totals)
-        if resume:
-            self.want, self.alarms = fields["wanted"], fields["alarms"]
-            self.will_restart = fields["machine"] != IDLE  # it had ended and was not to be restarted
-        if fields["machine"] == ENDED:
-            return  # it ended as asked, or gave up: what it counted is over
-        self.exits, self.exited_at = fields["script_exits"], fields["exited_at"]
-        self.quick_exits = fields["quick_exits"]
-        window = fields["window"]
-        self.window.opened, self.window.exits, self.window.cores = window["opened_at"], window["exits"], window["cores"]
-
-    def carry_on(self, fields: dict[str, Any], now: float) -> None:
-        """Be what the machine that wrote this state was, in the same process."""
-        self.inherit(fields, True)
-        self.state, self.paused, self.leaving = fields["machine"], fields["paused"], fields["leaving"]
-        self.started_at, self.deadline = fields["started_at"], fields["deadline_at"]
-        self.phase, self.status_text = fields["phase"], fields["status_text"]
-        self.watchdog, self.fault = fields["watchdog"] or 0.0, fields["fault"]
-        self.ready_unknown = fields["unheard"]
-        self.pid = fields["service"]["pid"] if fields["service"] else 0
-        self.restart_delay = self.delay()
-        if self.state == DELAY and self.deadline is None:
-            self.deadline = (self.started_at or 0.0) + MIN_GAP  # an older release did not write it
-        if self.state == RUNNING and self.deadline is None:
-            on_liveness.watch(self, now)
-
     @property
     def visible(self) -> tuple[bool, str, bool, int]:
         """What the status record shows: paused, want, alarms, pid."""
@@ -190,37 +153,23 @@ class Machine:
         So the loop need not ask: it may start the successor before it knows how the service ended.  None: it
         depends on the exit, or the answer is another.
         """
-        if self.state != RUNNING or self.want != WANT_UP or self.leaving or self.script or self.started_at is None:
-            return None
-        config = self.config
-        if config.autorestart != "always" or config.killasgroup:
-            return None
-        if config.pidfile or config.notify or config.notification_fd or config.watchdog_secs:
-            return None  # its end may be that of one main process among several; or the start needs more
-        if self.phase or self.watchdog:
-            return None
-        if self.alarms and self.window.may_give_up(config):
-            return None
-        grows = config.restart_delay_max > config.restart_delay
-        return self.started_at + max(config.restart_delay, config.startsecs if grows else 0)
+        return table.eager_from(self)
 
     @property
     def passes_signals(self) -> bool:
         """Whether a letter that passes a signal on is answered with just that, first of all; as with `eager_from`."""
-        return self.state in (RUNNING, STOPPING)
+        return table.passes_signals(self)
 
     @property
     def healthy(self) -> bool:
         """Whether the service is one that a health check may ask."""
-        return self.state == RUNNING and self.phase in (None, READY, RELOADING) and not self.paused
+        return table.healthy(self)
 
     def handle(self, event: str, now: float, value: Any = None) -> list[Action]:
         """Answer one event.  `value` is as the event says, for letters as letters.py says; `now` is monotonic."""
-        self._actions = []
-        _ANSWERS[event, self.state](self, event, now, value)
-        return self._actions
+        return table.handle(self, event, now, value)
 
-    # Small words for the answers.
+    # Small words for the answers: what they do, and the states that they lead to.
 
     def do(self, *action: Any) -> None:
         """Ask for an action."""
@@ -249,16 +198,17 @@ class Machine:
         self.deadline = None
         self.do(START)
 
-    def start_when_due(self, now: float) -> None:
-        """Rule 3."""
+    def start_when_due(self, now: float) -> bool:
+        """Rule 3: `spawning*` of the table.  Whether that was at once."""
         due = now if self.started_at is None else self.started_at + self.restart_delay
         if now >= due:
             self.start()
-        else:
-            self.state, self.deadline = DELAY, due
+            return True
+        self.state, self.deadline = DELAY, due
+        return False
 
     def rest(self) -> None:
-        """The service stays down."""
+        """The service stays down: `idle*` of the table."""
         self.state, self.deadline = IDLE, None
         if self.exit_with_service:
             self.end()
@@ -267,8 +217,8 @@ class Machine:
         """Rule 7."""
         self.state, self.deadline, self.pid, self.paused = ENDED, None, 0, False
 
-    def proceed(self, now: float) -> None:
-        """Nothing is left of the service: what follows?"""
+    def after_exit(self, now: float) -> None:
+        """Nothing is left of the service: what follows?  `*NEXT` of the table."""
         self.deadline = None
         if self.gave_up or self.leaving:
             self.end()
@@ -279,65 +229,3 @@ class Machine:
             self.do(SCRIPT, self.exits)
         else:
             self.start_when_due(now)
-
-
-# What answers which event in which state: functions of the three modules; `-` is nothing.
-_TABLE = """
-    event       idle      spawning   running    stopping   aborting   cleanup    succession delay      script     ended
-
-    u           up        up         up         up         up         up_again   up         hurry      up         -
-    o           once      once       once       once       once       once_again once       hurry_once once       -
-    d           down      down       stop       stop       stop       down       abandon    no_restart end_script -
-    R           up        up         restart    restart    restart    up_again   start_anew hurry      up         -
-    x           exit      exit_later exit_later exit_later exit_later exit_later exit_later exit       exit       -
-    p           absent    absent     pause      pause      no_pause   absent     absent     absent     absent     -
-    c           absent    absent     resume     resume     resume     absent     absent     absent     absent     -
-    signal      absent    absent     pass_on    pass_on    pass_on    absent     absent     absent     absent     -
-    s           silence   silence    silence    silence    silence    silence    silence    silence    silence    -
-    n           sound     sound      sound      sound      sound      sound      sound      sound      sound      -
-    r           reload    reload     reload     reload     reload     reload     reload     reload     reload     -
-    e           upgrade   stray      upgrade    upgrade    upgrade    upgrade    upgrade    upgrade    upgrade    -
-
-    begin       begin     -          -          -          -          -          -          -          -          -
-    adopted     adopted   stray      stray      stray      stray      stray      stray      stray      stray      stray
-    started     stray     started    stray      stray      stray      stray      stray      stray      stray      stray
-    failed      stray     failed     stray      stray      stray      stray      stray      stray      stray      stray
-    exited      stray     stray      exited     exited     exited     stray      stray      stray      stray      stray
-    main_exited stray     stray      main_exited exited    exited     stray      stray      stray      stray      stray
-    no_successor -        -          -          -          -          -          give_up_waiting -     -          -
-    main        -         -          new_main   main_stops main_ends  -          succeeded  -          -          -
-    cleared     -         -          -          -          -          cleared    -          -          -          -
-    timer       -         -          overdue    stop_late  abort_late left_over  give_up_waiting due        -          -
-    amended     amended   amended    amended    amended    amended    amended    amended    amended    amended    -
-    spared      -         -          -          spared     -          -          -          -          -          -
-    script_done stray     stray      stray      stray      stray      stray      stray      stray      over       stray
-    config      configure configure  configure  configure  configure  configure  configure  configure  configure  -
-
-    ready       -         -          is_ready   -          -          -          got_ready  -          -          -
-    reloading   -         -          reloading  -          -          -          -          -          -          -
-    stopping    -         -          is_ending  -          -          -          -          -          -          -
-    text        -         -          says       says       says       -          says       -          -          -
-    kick        -         -          kicked     -          -          -          -          -          -          -
-    trigger     -         -          triggered  -          -          -          -          -          -          -
-    watchdog    -         -          interval   -          -          -          interval   -          -          -
-    extend      -         -          extended   extended   -          -          -          -          -          -
-    unhealthy   -         -          unhealthy  -          -          -          -          -          -          -
-"""
-
-
-def _nothing(machine: Machine, event: str, now: float, value: Any) -> None:
-    """Defined: nothing follows from this event in this state."""
-
-
-def _read_table(text: str) -> dict[str, tuple[Handler, ...]]:
-    head, *rows = (line.split() for line in text.splitlines() if line.strip())
-    assert tuple(head[1:]) == STATES
-    found: dict[str, Handler] = {"-": _nothing}
-    for module in (on_command, on_process, on_liveness):
-        found.update(vars(module))
-    return {event: tuple(found[name] for name in names) for event, *names in rows}
-
-
-TABLE = _read_table(_TABLE)
-EVENTS = tuple(TABLE)
-_ANSWERS = {(event, state): row[column] for event, row in TABLE.items() for column, state in enumerate(STATES)}

@@ -1,27 +1,12 @@
-"""What the letters lead to: answers of the state machine (machine.py), each called with the letter and its value."""
+"""What the letters lead to: answers of the state machine (table.py), each called with the letter and its value."""
 
 from __future__ import annotations
 
 from supervise.machine.on_liveness import watch
-from supervise.machine.on_process import gone, take_down
+from supervise.machine.on_process import gone, take_down, take_down_again
 from supervise.machine.policy import MIN_GAP
-from supervise.protocol.letters import SIGNAL
 from supervise.protocol.record import DOWN, ONCE, UP
-from supervise.protocol.states import (
-    ABORTING,
-    CLEANUP,
-    DELAY,
-    END_SCRIPT,
-    IDLE,
-    KILL,
-    RELOAD,
-    RUNNING,
-    SCRIPT_RUN,
-    SPAWNING,
-    STOPPING,
-    SUCCESSION,
-    UPGRADE,
-)
+from supervise.protocol.states import END_SCRIPT, KILL, RELOAD, UPGRADE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,73 +14,108 @@ if TYPE_CHECKING:
 
     from supervise.machine.machine import Machine
 
-_UP_TEXT = {
-    SPAWNING: "start the service",
-    RUNNING: "keep the service up",
-    STOPPING: "start the service again when it is down",
-    ABORTING: "start the service again when it is down",
-    CLEANUP: "start the service when nothing is left of it",
-    SUCCESSION: "keep the service up",
-    DELAY: "start the service when its last start is a second ago",
-    SCRIPT_RUN: "start the service after the restart script",
-}
+_START = "start the service"
 
 
-# Up and down.
+# Up: `u`, and `R` where no process runs.
 
 
-def up(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.want = UP
-    if machine.state in (IDLE, SCRIPT_RUN):
-        machine.restart_delay, machine.quick_exits = MIN_GAP, 0
-    if machine.state == IDLE:
-        machine.start_when_due(now)
-    machine.obeyed(letter, _UP_TEXT[machine.state])
+def start_now(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.want, machine.restart_delay, machine.quick_exits = UP, MIN_GAP, 0
+    at_once = machine.start_when_due(now)
+    machine.obeyed(letter, _START if at_once else "start the service when its last start is a second ago")
+
+
+def start_after_cleanup(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.will_restart, machine.restart_delay, machine.quick_exits = True, MIN_GAP, 0
+    _want_up(machine, letter, "start the service when nothing is left of it")
+
+
+def start_after_script(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.restart_delay, machine.quick_exits = MIN_GAP, 0
+    _want_up(machine, letter, "start the service after the restart script")
+
+
+def keep_starting(machine: Machine, letter: str, now: float, value: Any) -> None:
+    _want_up(machine, letter, _START)
+
+
+def keep_up(machine: Machine, letter: str, now: float, value: Any) -> None:
+    _want_up(machine, letter, "keep the service up")
 
 
 def up_again(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.will_restart, machine.restart_delay, machine.quick_exits = True, MIN_GAP, 0
-    up(machine, letter, now, value)
+    _want_up(machine, letter, "start the service again when it is down")
 
 
-def hurry(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.restart_delay, machine.quick_exits = MIN_GAP, 0
-    machine.start_when_due(now)
-    up(machine, letter, now, value)
+def _want_up(machine: Machine, letter: str, text: str, *args: Any) -> None:
+    machine.want = UP
+    machine.obeyed(letter, text, *args)
 
 
-def once(machine: Machine, letter: str, now: float, value: Any) -> None:
+# Once: `o`.
+
+
+def want_once(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = ONCE
-    if machine.state in (IDLE, SCRIPT_RUN):
-        machine.restart_delay = MIN_GAP
-    if machine.state == IDLE:
-        machine.start_when_due(now)
     machine.obeyed(letter, "run the service once")
 
 
-def once_again(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.will_restart, machine.restart_delay = True, MIN_GAP
-    once(machine, letter, now, value)
-
-
-def hurry_once(machine: Machine, letter: str, now: float, value: Any) -> None:
+def once_now(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.restart_delay = MIN_GAP
     machine.start_when_due(now)
-    once(machine, letter, now, value)
+    want_once(machine, letter, now, value)
 
 
-def down(machine: Machine, letter: str, now: float, value: Any) -> None:
+def once_after_cleanup(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.will_restart, machine.restart_delay = True, MIN_GAP
+    want_once(machine, letter, now, value)
+
+
+def once_after_script(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.restart_delay = MIN_GAP
+    want_once(machine, letter, now, value)
+
+
+# Down: `d`, and `R` where a process runs.
+
+
+def stay_down(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = DOWN
-    machine.obeyed(letter, "the service is down" if machine.state == IDLE else "the service is to be down")
+    machine.obeyed(letter, "the service is down")
+
+
+def want_down(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.want = DOWN
+    machine.obeyed(letter, "the service is to be down")
 
 
 def stop(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.want = DOWN
     take_down(machine, now, value)
+    _want_stopped(machine, letter)
+
+
+def stop_again(machine: Machine, letter: str, now: float, value: Any) -> None:
+    take_down_again(machine, now, value)
+    _want_stopped(machine, letter)
+
+
+def _want_stopped(machine: Machine, letter: str) -> None:
+    machine.want = DOWN
     machine.obeyed(letter, "stop the service (pid %d)", machine.pid)
 
 
-def no_restart(machine: Machine, letter: str, now: float, value: Any) -> None:
+def restart(machine: Machine, letter: str, now: float, value: Any) -> None:
+    take_down(machine, now, value)
+    _want_up(machine, letter, "restart the service (pid %d)", machine.pid)
+
+
+def restart_again(machine: Machine, letter: str, now: float, value: Any) -> None:
+    take_down_again(machine, now, value)
+    _want_up(machine, letter, "restart the service (pid %d)", machine.pid)
+
+
+def cancel(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = DOWN
     machine.rest()
     machine.obeyed(letter, "do not restart the service")
@@ -105,12 +125,6 @@ def end_script(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.want = DOWN
     machine.do(END_SCRIPT)
     machine.obeyed(letter, "do not restart the service, end the restart script")
-
-
-def restart(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.want = UP
-    take_down(machine, now, value)
-    machine.obeyed(letter, "restart the service (pid %d)", machine.pid)
 
 
 def abandon(machine: Machine, letter: str, now: float, value: Any) -> None:
@@ -135,11 +149,14 @@ def _depart(machine: Machine, now: float) -> None:
 # The end of supervise.
 
 
-def exit(machine: Machine, letter: str, now: float, value: Any) -> None:
-    if machine.state == SCRIPT_RUN:
-        machine.do(END_SCRIPT)
+def exit_now(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.obeyed(letter, "exit")
     machine.end()
+
+
+def exit_script(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.do(END_SCRIPT)
+    exit_now(machine, letter, now, value)
 
 
 def exit_later(machine: Machine, letter: str, now: float, value: Any) -> None:
@@ -151,10 +168,14 @@ def exit_later(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 
 def pause(machine: Machine, letter: str, now: float, value: Any) -> None:
+    machine.deadline = None  # it can't give a sign of life now, nor get ready
+    pause_timed(machine, letter, now, value)
+
+
+def pause_timed(machine: Machine, letter: str, now: float, value: Any) -> None:
+    """One that was told to end has no more time for it."""
     machine.signal("STOP", value)
     machine.paused = True
-    if machine.state == RUNNING:
-        machine.deadline = None  # it can't give a sign of life now, nor get ready
     machine.obeyed(letter, "pause the service (pid %d)", machine.pid)
 
 
@@ -163,11 +184,15 @@ def no_pause(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 
 def resume(machine: Machine, letter: str, now: float, value: Any) -> None:
+    paused = machine.paused
+    resume_timed(machine, letter, now, value)
+    if paused:
+        watch(machine, now)
+
+
+def resume_timed(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.signal("CONT", value)
-    if machine.paused:
-        machine.paused = False
-        if machine.state == RUNNING:
-            watch(machine, now)
+    machine.paused = False
     machine.obeyed(letter, "continue the service (pid %d)", machine.pid)
 
 
@@ -178,20 +203,23 @@ def pass_on(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.obeyed(letter, "send %s to %s (pid %d)", name, target, machine.pid)
 
 
-def absent(machine: Machine, event: str, now: float, value: Any) -> None:
-    letter = value[0] if event == SIGNAL else event
+def absent(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.obeyed(letter, "the service is not running")
+
+
+def signals_nobody(machine: Machine, event: str, now: float, value: Any) -> None:
+    absent(machine, value[0], now, None)
 
 
 # The rest.
 
 
-def silence(machine: Machine, letter: str, now: float, value: Any) -> None:
+def alarms_off(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.alarms = False
     machine.obeyed(letter, "alarms off")
 
 
-def sound(machine: Machine, letter: str, now: float, value: Any) -> None:
+def alarms_on(machine: Machine, letter: str, now: float, value: Any) -> None:
     machine.alarms = True
     machine.obeyed(letter, "alarms on")
 

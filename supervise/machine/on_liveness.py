@@ -1,4 +1,4 @@
-"""Is it ready, does it hang, does it end: answers of the state machine (machine.py) about a service that runs.
+"""Is it ready, does it hang, does it end: answers of the state machine (table.py) about a service that runs.
 
 Rule 1.  A service that is to say when it is ready has `starttimeoutsecs` for it.
 Rule 2.  One with a watchdog gives a sign of life at least every `watchdog` seconds from then on, unless it is paused.
@@ -11,7 +11,7 @@ Rule 5.  One that was told to end has `stopwaitsecs`, then it is sent KILL; 0 is
 from __future__ import annotations
 
 from supervise.protocol.severities import NOTICE, WARNING
-from supervise.protocol.states import ABORTING, ENDING, READY, RELOADING, RUNNING, STARTING
+from supervise.protocol.states import ABORTING, ENDING, READY, RELOADING, STARTING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,55 +24,53 @@ GRACE = 5.0  # seconds from a signal that ought to end a process to KILL
 
 
 def watch(machine: Machine, now: float) -> None:
-    """Set the deadline of a service that runs, from now on."""
-    if machine.state != RUNNING:
-        return
+    """Set the deadline of a service that runs, whatever its phase, from now on."""
     config = machine.config
-    seconds = 0.0
-    if machine.paused:
-        pass
-    elif machine.phase == STARTING:
-        seconds = config.starttimeoutsecs or (UNHEARD_WAIT if machine.ready_unknown else 0)
+    if machine.phase == STARTING:
+        limit(machine, now, config.starttimeoutsecs or (UNHEARD_WAIT if machine.ready_unknown else 0))
     elif machine.phase == ENDING:
-        seconds = config.stopwaitsecs
+        limit(machine, now, config.stopwaitsecs)
     else:
-        seconds = machine.watchdog
-    machine.deadline = now + seconds if seconds else None
+        limit(machine, now, machine.watchdog)
+
+
+def limit(machine: Machine, now: float, seconds: float) -> None:
+    """Set the deadline of a service that runs; 0 is for ever, and one that is paused has no deadline."""
+    machine.deadline = now + seconds if seconds and not machine.paused else None
 
 
 # What it says.
 
 
 def is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.phase == READY:
-        return
     after = now - machine.started_at if machine.started_at is not None else 0.0
-    if machine.phase == RELOADING:
-        machine.do(NOTICE, "service has reloaded (pid %d)", machine.pid)
-    else:
-        machine.do(NOTICE, "service is ready (pid %d, after %.1f seconds)", machine.pid, after)
+    machine.do(NOTICE, "service is ready (pid %d, after %.1f seconds)", machine.pid, after)
     machine.phase = READY
-    watch(machine, now)
+    limit(machine, now, machine.watchdog)
 
 
-def got_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+def reloaded(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.do(NOTICE, "service has reloaded (pid %d)", machine.pid)
+    machine.phase = READY
+    limit(machine, now, machine.watchdog)
+
+
+def next_is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
     """Said by the one that is to be the next main process."""
     if machine.phase != READY:
         machine.phase = READY
         machine.do(NOTICE, "service is ready")
 
 
-def reloading(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.phase in (None, READY):
-        machine.phase = RELOADING
-        machine.do(NOTICE, "service is reloading (pid %d)", machine.pid)
+def reloads(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.phase = RELOADING
+    machine.do(NOTICE, "service is reloading (pid %d)", machine.pid)
 
 
 def is_ending(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.phase != ENDING:
-        machine.phase = ENDING
-        machine.do(NOTICE, "service says that it is stopping (pid %d)", machine.pid)
-        watch(machine, now)
+    machine.phase = ENDING
+    machine.do(NOTICE, "service says that it is stopping (pid %d)", machine.pid)
+    limit(machine, now, machine.config.stopwaitsecs)
 
 
 def says(machine: Machine, event: str, now: float, value: Any) -> None:
@@ -80,13 +78,16 @@ def says(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def kicked(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.phase not in (STARTING, ENDING):
-        watch(machine, now)
+    limit(machine, now, machine.watchdog)
 
 
 def interval(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.watchdog = value
-    kicked(machine, event, now, value)
+    limit(machine, now, value)
+
+
+def note_interval(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.watchdog = value
 
 
 def extended(machine: Machine, event: str, now: float, value: Any) -> None:
@@ -101,41 +102,37 @@ def triggered(machine: Machine, event: str, now: float, value: Any) -> None:
     _hangs(machine, now, "hung: it sent WATCHDOG=trigger")
 
 
-def unhealthy(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.healthy:  # else the check began before it was paused, or said that it is stopping
+def is_sick(machine: Machine, event: str, now: float, value: Any) -> None:
+    if not machine.paused:  # else the check began before it was
         _hangs(machine, now, value)
 
 
-def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
-    if not _late(machine, now):
-        return
+def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
     config = machine.config
-    if machine.phase == STARTING and machine.ready_unknown:
+    if machine.ready_unknown:
         machine.phase, machine.ready_unknown = READY, False
         machine.do(WARNING, "service (pid %d) is taken to be ready: it may have said so unheard", machine.pid)
-        watch(machine, now)
-    elif machine.phase == STARTING:
-        wait = config.stopwaitsecs or GRACE
-        fault = f"not ready within {config.starttimeoutsecs} seconds"
-        _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
-    elif machine.phase == ENDING:
-        _kill(machine, "did not end in time after it said that it was stopping")
-    else:
-        _hangs(machine, now, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds")
+        limit(machine, now, machine.watchdog)
+        return
+    wait = config.stopwaitsecs or GRACE
+    fault = f"not ready within {config.starttimeoutsecs} seconds"
+    _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
+
+
+def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
+    _hangs(machine, now, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds")
+
+
+def end_late(machine: Machine, event: str, now: float, value: Any) -> None:
+    _kill(machine, "did not end in time after it said that it was stopping")
 
 
 def stop_late(machine: Machine, event: str, now: float, value: Any) -> None:
-    if _late(machine, now):
-        _kill(machine, "did not end in time after it was told to")
+    _kill(machine, "did not end in time after it was told to")
 
 
 def abort_late(machine: Machine, event: str, now: float, value: Any) -> None:
-    if _late(machine, now):
-        _kill(machine, "does not end")
-
-
-def _late(machine: Machine, now: float) -> bool:
-    return machine.deadline is not None and now >= machine.deadline
+    _kill(machine, "does not end")
 
 
 def _hangs(machine: Machine, now: float, fault: str) -> None:

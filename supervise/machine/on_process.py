@@ -1,4 +1,4 @@
-"""What follows when processes start, end and change places: answers of the state machine (machine.py)."""
+"""What follows when processes start, end and change places: answers of the state machine (table.py)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from supervise.protocol.states import (
     CLEANUP,
     GONE,
     KILL_LEFTOVERS,
-    NO_SUCCESSOR,
     READY,
     REPORT_LEFTOVERS,
     RUNNING,
@@ -34,13 +33,18 @@ SUCCESSION_WAIT = 5.0  # seconds in which the pidfile has to name another main p
 
 def take_down(machine: Machine, now: float, group: bool) -> None:
     """Tell the service to end, as it is configured to be told."""
+    machine.deadline = None  # whatever it was for, it has its time anew
+    take_down_again(machine, now, group)
+
+
+def take_down_again(machine: Machine, now: float, group: bool) -> None:
+    """Tell one that is being ended; one that hangs is not given more time by this."""
     config = machine.config
     group = group or config.stopasgroup
     machine.signal(config.stopsignal, group)
     machine.signal("CONT", group)
-    # One that hangs is not given more time by this.
-    if machine.state not in (STOPPING, ABORTING) or machine.deadline is None:
-        machine.deadline = now + config.stopwaitsecs if config.stopwaitsecs else None
+    if machine.deadline is None and config.stopwaitsecs:
+        machine.deadline = now + config.stopwaitsecs
     machine.state, machine.paused, machine.fault = STOPPING, False, None
 
 
@@ -82,23 +86,24 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.started_at = fields["started_at"] if same else now
     machine.paused = bool(same and fields["paused"])
     machine.state = RUNNING
+    ending = same and fields["machine"] in (STOPPING, ABORTING)
+    if ending:
+        machine.state, machine.deadline, machine.fault = fields["machine"], fields["deadline_at"], fields["fault"]
     if same:
         machine.phase, machine.status_text = fields["phase"], fields["status_text"]
         machine.watchdog = fields["watchdog"] or 0.0
-        if fields["machine"] in (STOPPING, ABORTING):
-            machine.state, machine.deadline, machine.fault = fields["machine"], fields["deadline_at"], fields["fault"]
     else:
         machine.phase = STARTING if machine.config.notify else None
         machine.watchdog = float(machine.config.watchdog_secs)
     if machine.phase == STARTING and machine.config.notification_fd and not machine.config.notify:
         machine.phase = READY  # what it has or would have said of that, nobody heard
     machine.ready_unknown = machine.phase == STARTING
-    if machine.state == RUNNING:
+    if not ending:
         watch(machine, now)
     if machine.paused:
         # When its supervise is killed, the kernel has a stopped process go on (and sends it HUP).
         machine.signal("STOP", False)
-    if machine.want == DOWN and machine.state == RUNNING:
+    if machine.want == DOWN and not ending:
         take_down(machine, now, False)
 
 
@@ -106,8 +111,11 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def exited(machine: Machine, event: str, now: float, value: Any) -> None:
-    planned = machine.leaving or machine.state == STOPPING
-    gone(machine, value, now, planned, uptime(machine, now))
+    gone(machine, value, now, machine.leaving, uptime(machine, now))
+
+
+def stopped(machine: Machine, event: str, now: float, value: Any) -> None:
+    gone(machine, value, now, True, uptime(machine, now))
 
 
 def uptime(machine: Machine, now: float) -> float:
@@ -137,7 +145,7 @@ def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: f
     if clear:
         clear_up(machine, now)
     else:
-        machine.proceed(now)
+        machine.after_exit(now)
     machine.do(GONE, how, uptime, planned)
     if pid:
         asked = ", as asked" if planned else ""
@@ -191,7 +199,7 @@ def new_main(machine: Machine, event: str, now: float, value: Any) -> None:
 
 def main_stops(machine: Machine, event: str, now: float, value: Any) -> None:
     new_main(machine, event, now, value)
-    take_down(machine, now, False)  # it has not been told yet
+    take_down_again(machine, now, False)  # it has not been told yet
 
 
 def main_ends(machine: Machine, event: str, now: float, value: Any) -> None:
@@ -218,11 +226,14 @@ def succeeded(machine: Machine, event: str, now: float, value: Any) -> None:
     watch(machine, now)
 
 
-def give_up_waiting(machine: Machine, event: str, now: float, value: Any) -> None:
-    if machine.exited_main and (event != "timer" or _past(machine, now)):
+def no_successor(machine: Machine, event: str, now: float, value: Any) -> None:
+    if machine.exited_main:
         how, machine.pid, uptime = machine.exited_main
-        how = value if event == NO_SUCCESSOR and value else how
-        gone(machine, how, now, planned=machine.leaving, uptime=uptime)
+        gone(machine, value or how, now, planned=machine.leaving, uptime=uptime)
+
+
+def give_up_waiting(machine: Machine, event: str, now: float, value: Any) -> None:
+    no_successor(machine, event, now, None)
 
 
 # What is left, and what is due.
@@ -236,31 +247,24 @@ def clear_up(machine: Machine, now: float) -> None:
 
 
 def cleared(machine: Machine, event: str, now: float, value: Any) -> None:
-    machine.proceed(now)
+    machine.after_exit(now)
     machine.do(REPORT_LEFTOVERS)  # what has left the process group
 
 
 def left_over(machine: Machine, event: str, now: float, value: Any) -> None:
-    if not _past(machine, now):
-        return
     if machine.killed:  # in the kernel for good, and not to be waited for
         machine.do(REPORT_LEFTOVERS)
-        machine.proceed(now)
+        machine.after_exit(now)
         return
     machine.killed, machine.deadline = True, now + GRACE
     machine.do(KILL_LEFTOVERS, "KILL")
 
 
-def due(machine: Machine, event: str, now: float, value: Any) -> None:
-    if _past(machine, now):
-        machine.start()
+def start_due(machine: Machine, event: str, now: float, value: Any) -> None:
+    machine.start()
 
 
-def _past(machine: Machine, now: float) -> bool:
-    return machine.deadline is not None and now >= machine.deadline
-
-
-def over(machine: Machine, event: str, now: float, value: Any) -> None:
+def script_done(machine: Machine, event: str, now: float, value: Any) -> None:
     """The restart script has ended."""
     if value is not None:
         machine.do(WARNING, "%s", value)
@@ -274,6 +278,6 @@ def configure(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.config = value
 
 
-def stray(machine: Machine, event: str, now: float, value: Any) -> None:
+def unexpected(machine: Machine, event: str, now: float, value: Any) -> None:
     """The loop reports a result that was not asked for: nothing follows, but it is said."""
     machine.do(WARNING, "unexpected in state %s: %s", machine.state, event)

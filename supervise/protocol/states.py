@@ -1,6 +1,6 @@
 """The vocabulary of the state machine: its states, the events that it answers, the actions that it asks for.
 
-What lives here: names.  What does not: what they lead to (machine.py).
+What lives here: names.  What does not: what they lead to (table.py).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import sys
 import time
 
 from supervise.config.file import ConfFile, open_configuration
+from supervise.machine import restore
 from supervise.protocol import state
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.paths import service_name
@@ -92,7 +93,7 @@ class Upgraded(Supervisor):
         """
         self._wakeup.begin()
         self._complete()
-        self.machine.carry_on(fields, time.monotonic())
+        restore.carry_on(self.machine, fields, time.monotonic())
         self._status_writer.inherit(fields, self.machine.pid)
         self._service.inherit(fields)
         self._service.parts.equip(self.machine.config)

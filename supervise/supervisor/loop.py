@@ -112,7 +112,9 @@ class Supervisor:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
         self._wakeup.begin()
         if taken_over.fields:
-            self.machine.inherit(taken_over.fields, self._options.resume)
+            from supervise.machine.restore import inherit
+
+            inherit(self.machine, taken_over.fields, self._options.resume)
             self._status_writer.inherit(taken_over.fields, taken_over.process.pid if taken_over.process else 0)
         process, event = taken_over.process, states.ADOPTED
         self._service.prepare()

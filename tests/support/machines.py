@@ -6,12 +6,15 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from simulated import Action, again
+from simulated import CLEAN, CORE, CRASH, KILLED, NOT_FOUND, UNKNOWN, Action, again, policy
 
 from supervise.machine.machine import Machine
 from supervise.machine.policy import MIN_GAP
+from supervise.machine.restore import carry_on, inherit
+from supervise.machine.table import BY_STATE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.letters import SIGNAL, SIGNALS
 from supervise.protocol.record import DOWN, Record, decode
 from supervise.protocol.state import decode as decode_state
 from supervise.protocol.state import encode
@@ -37,6 +40,9 @@ from supervise.runtime.status_writer import StatusWriter
 ALIVE = (RUNNING, STOPPING, ABORTING)  # there is a main process
 TIMED = (CLEANUP, SUCCESSION, DELAY)  # something is always due
 TIMELESS = (IDLE, SPAWNING, SCRIPT_RUN, ENDED)  # nothing ever is
+EVENTS = tuple(BY_STATE[IDLE])
+ENDS = (CRASH, CLEAN, KILLED, CORE, UNKNOWN)
+PHASES = (None, STARTING, READY, RELOADING, ENDING)
 BOOT = "8672b627-8f6b-453d-93b4-6e9e06aa1f81"
 
 
@@ -55,6 +61,44 @@ def found_state(machine_state: str, pid: int, **fields: Any) -> dict[str, Any]:
         "fault": None,
         **fields,
     }
+
+
+# Some settings; and for each event some values that its comment in states.py allows.
+CONFIGS = [
+    policy(),
+    policy(alarm_interval=60, max_tries=1, max_tries_if_coredumped=1),
+    policy(autorestart="never", killasgroup=True, stopasgroup=True, stopwaitsecs=3, pidfile="app.pid"),
+    policy(autorestart="unexpected", restart_delay=2, restart_delay_max=60, startsecs=10, stopsignal="INT"),
+    policy(notify=True, starttimeoutsecs=30, watchdog_secs=10),
+]
+VALUES: dict[str, list[Any]] = {
+    SIGNAL: [(letter, name, group) for letter, name in SIGNALS.items() for group in (False, True)],
+    states.BEGIN: [None],
+    states.ADOPTED: [
+        (77, found_state(RUNNING, 77, paused=True)),
+        (77, found_state(RUNNING, 77, phase=STARTING, watchdog=3.0, status_text="loading")),
+        (78, found_state(STOPPING, 78)),
+        (78, found_state(STOPPING, 78, deadline_at=950.0)),
+        (78, found_state(ABORTING, 78, deadline_at=1003.0, fault="hung: no WATCHDOG=1 for 10 seconds")),
+        (79, found_state(IDLE, 0)),
+        (79, found_state(SUCCESSION, 0, deadline_at=1002.0)),
+        (80, found_state(RUNNING, 77, phase=READY)),
+    ],
+    states.STARTED: [80, 4194304],
+    states.FAILED: [NOT_FOUND],
+    states.EXITED: list(ENDS),
+    states.MAIN_EXITED: list(ENDS),
+    states.NO_SUCCESSOR: [None, *ENDS],
+    states.MAIN: [91, 4194304],
+    states.AMENDED: [(CORE, 81), (CLEAN, 82)],
+    states.TIMER: [None],
+    states.SCRIPT_DONE: [None, "restart script exited with status 1"],
+    states.CONFIG: CONFIGS,
+    states.SAYS_TEXT: ["", "loading 50 % of it"],
+    states.WATCHDOG: [0.0, 0.5, 30.0],
+    states.EXTEND: [0.0, 3.0, 1000.0],
+    states.UNHEALTHY: ["unhealthy: check_command exited with status 1"],
+}
 
 
 def fingerprint(found: Machine) -> tuple[Any, ...]:
@@ -137,7 +181,7 @@ def check_carried_on(found: Machine, now: float) -> None:
     if found.state in (SPAWNING, CLEANUP, SUCCESSION, ENDED):
         return  # supervise is not replaced then
     other = follower(found)
-    other.carry_on(written(found), now)
+    carry_on(other, written(found), now)
     check_shape(other)
     if found.state == RUNNING:
         assert other.deadline is None or other.deadline > now
@@ -160,7 +204,7 @@ def check_adopted(found: Machine, now: float) -> None:
     for resume in (False, True):
         fields = written(found)
         other = follower(found)
-        other.inherit(fields, resume)
+        inherit(other, fields, resume)
         check_shape(other)
         starts = other.handle(states.BEGIN, now, found.state == CLEANUP)
         check_shape(other)
@@ -170,7 +214,7 @@ def check_adopted(found: Machine, now: float) -> None:
             continue
         for pid in (found.pid, found.pid + 1):  # the one that the state names, or one that was started after it
             other = follower(found)
-            other.inherit(fields, resume)
+            inherit(other, fields, resume)
             actions = other.handle(states.ADOPTED, now, (pid, fields))
             check_shape(other)
             assert other.pid == pid

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
+from machines import EVENTS
 from simulated import CRASH, KILLED, NOT_FOUND, Loop, in_state, policy, running
 
-from supervise.machine.machine import EVENTS, TABLE
+from supervise.machine.table import BY_STATE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS
@@ -36,9 +37,10 @@ ALIVE = [state for state in STATES if state != ENDED]
 
 
 def test_the_table_has_an_answer_to_every_event_in_every_state() -> None:
-    for event, row in TABLE.items():
-        assert len(row) == len(STATES), event
-        assert all(callable(answer) for answer in row), event
+    assert set(BY_STATE) == set(STATES)
+    for state, answers in BY_STATE.items():
+        assert set(answers) == set(EVENTS), state
+        assert all(callable(answer) for answer in answers.values()), state
 
 
 def test_every_letter_is_an_event() -> None:

@@ -10,16 +10,23 @@ from conftest import THOROUGH, rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from machines import check_adopted, check_carried_on, check_eager, check_shape, fingerprint, found_state
+from machines import (
+    CONFIGS,
+    ENDS,
+    EVENTS,
+    PHASES,
+    VALUES,
+    check_adopted,
+    check_carried_on,
+    check_eager,
+    check_shape,
+    fingerprint,
+)
 from simulated import (
-    CLEAN,
     CORE,
-    CRASH,
     KILLED,
     LOG,
     NEVER,
-    NOT_FOUND,
-    UNKNOWN,
     Loop,
     again,
     in_phase,
@@ -28,11 +35,11 @@ from simulated import (
 )
 
 from supervise.config.config import Config
-from supervise.machine.machine import EVENTS, Machine
+from supervise.machine.machine import Machine
 from supervise.machine.on_liveness import GRACE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
-from supervise.protocol.letters import SIGNAL, SIGNALS
+from supervise.protocol.letters import SIGNALS
 from supervise.protocol.record import DOWN, ONCE, UP
 from supervise.protocol.states import (
     ABORTING,
@@ -41,8 +48,6 @@ from supervise.protocol.states import (
     ENDED,
     ENDING,
     IDLE,
-    READY,
-    RELOADING,
     RUNNING,
     SCRIPT_RUN,
     SPAWNING,
@@ -54,9 +59,7 @@ from supervise.protocol.states import (
 
 NOISY = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
-ENDS = (CRASH, CLEAN, KILLED, CORE, UNKNOWN)
 LETTERS = "udoxRpcsnre"
-PHASES = (None, STARTING, READY, RELOADING, ENDING)
 ends = st.sampled_from(ENDS)
 leftovers = st.sampled_from([None, None, "TERM", "KILL", NEVER])
 configs = st.builds(
@@ -80,44 +83,8 @@ configs = st.builds(
     watchdog_signal=st.sampled_from(["ABRT", "KILL"]),
     pidfile=st.sampled_from(["", "", "app.pid"]),
 )
-CONFIGS = [
-    policy(),
-    policy(alarm_interval=60, max_tries=1, max_tries_if_coredumped=1),
-    policy(autorestart="never", killasgroup=True, stopasgroup=True, stopwaitsecs=3, pidfile="app.pid"),
-    policy(autorestart="unexpected", restart_delay=2, restart_delay_max=60, startsecs=10, stopsignal="INT"),
-    policy(notify=True, starttimeoutsecs=30, watchdog_secs=10),
-]
 pauses = st.sampled_from([0, 0.001, 0.3, 0.999, 1, 1.001, 2, 5, 10, 59, 60, 1000])
 
-# For each event some values that its comment in states.py allows.
-VALUES: dict[str, list[Any]] = {
-    SIGNAL: [(letter, name, group) for letter, name in SIGNALS.items() for group in (False, True)],
-    states.BEGIN: [None],
-    states.ADOPTED: [
-        (77, found_state(RUNNING, 77, paused=True)),
-        (77, found_state(RUNNING, 77, phase=STARTING, watchdog=3.0, status_text="loading")),
-        (78, found_state(STOPPING, 78)),
-        (78, found_state(STOPPING, 78, deadline_at=950.0)),
-        (78, found_state(ABORTING, 78, deadline_at=1003.0, fault="hung: no WATCHDOG=1 for 10 seconds")),
-        (79, found_state(IDLE, 0)),
-        (79, found_state(SUCCESSION, 0, deadline_at=1002.0)),
-        (80, found_state(RUNNING, 77, phase=READY)),
-    ],
-    states.STARTED: [80, 4194304],
-    states.FAILED: [NOT_FOUND],
-    states.EXITED: list(ENDS),
-    states.MAIN_EXITED: list(ENDS),
-    states.NO_SUCCESSOR: [None, *ENDS],
-    states.MAIN: [91, 4194304],
-    states.AMENDED: [(CORE, 81), (CLEAN, 82)],
-    states.TIMER: [None],
-    states.SCRIPT_DONE: [None, "restart script exited with status 1"],
-    states.CONFIG: CONFIGS,
-    states.SAYS_TEXT: ["", "loading 50 % of it"],
-    states.WATCHDOG: [0.0, 0.5, 30.0],
-    states.EXTEND: [0.0, 3.0, 1000.0],
-    states.UNHEALTHY: ["unhealthy: check_command exited with status 1"],
-}
 events = st.sampled_from(EVENTS).flatmap(
     lambda event: st.tuples(st.just(event), st.sampled_from(VALUES.get(event, [False, True, None])))
 )
