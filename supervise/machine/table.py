@@ -184,7 +184,7 @@ GRID = """
     c             absent>.                           absent>.             absent>.
     signal        signals_nobody>.                   signals_nobody>.     signals_nobody>.
     e             upgrade>.                          upgrade>.            upgrade>.
-    begin         begin>cleanup|spawning*|idle*      -                    -
+    begin         begin>cleanup|spawning|idle*       -                    -
     adopted       adopted>running|stopping|aborting  unexpected>.         unexpected>.
     script_done   unexpected>.                       unexpected>.         script_done>idle*|spawning*
     timer         -                                  start_due>spawning   -

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import THOROUGH, rounds
+from grid import NAMES, may_follow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -378,7 +379,9 @@ def test_events_without_sense_or_order_do_no_harm(
     now = 1000.0
     for (event, value), seconds in steps:
         before, pid, over = found.state, found.pid, found.state == ENDED
+        follow = may_follow(before, found.phase, event) | ({before} if event == states.TIMER else set())
         actions = found.handle(event, now, copy.copy(value))
+        assert found.state in follow or (found.state == RUNNING and NAMES[found.phase] in follow)
         check_shape(found)
         check_eager(found, now, ENDS)
         starts = [action for action in actions if action[0] == states.START]
