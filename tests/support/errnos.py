@@ -145,7 +145,7 @@ EXEMPT = (
         "write(2) itself fails on and on, so the one line cannot be written",
     ),
     Exempt(
-        "^start",
+        "^(start|adoption)",
         "^mmap",
         "busy",
         "where the allocator gets no new arena it asks for one with each object: the calls are many, and no loop's",
