@@ -1,0 +1,84 @@
+"""Who waits is called: for a descriptor, for a child that was reaped; and nobody is called twice for a number."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes import FakeLog
+
+from supervise.protocol.exitstatus import ExitStatus
+from supervise.runtime.reactor import Reactor
+
+
+@pytest.fixture
+def reactor() -> Reactor:
+    log: Any = FakeLog()
+    return Reactor(log)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(writing)
+    os.close(reading)
+
+
+def test_who_waits_for_a_descriptor_is_called_with_its_events(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    called: list[int] = []
+
+    def call(events: int) -> list[tuple[str, Any]]:
+        called.append(events)
+        return [("heard", os.read(reading, 10))]
+
+    reactor.on_readable(reading, call)
+    assert reactor.poll(0) == []
+    os.write(writing, b"x")
+    (ready,) = reactor.poll(1000)
+    assert [*reactor.readable(*ready)] == [("heard", b"x")]
+    assert called == [select.POLLIN]
+
+
+def test_a_descriptor_that_is_forgotten_is_nobodys(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    reactor.on_readable(reading, lambda _: [("never", None)])
+    os.write(writing, b"x")
+    reactor.forget(reading)
+    reactor.forget(reading)
+    assert reactor.poll(0) == []
+    assert [*reactor.readable(reading, select.POLLIN)] == []
+
+
+def test_the_last_who_waits_is_called(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    reading, _ = pipe
+    reactor.on_readable(reading, lambda _: [("first", None)])
+    reactor.on_readable(reading, lambda _: [("second", None)], 0)
+    assert [*reactor.readable(reading, select.POLLHUP)] == [("second", None)]
+
+
+def test_one_that_has_nothing_to_say_says_nothing(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    reactor.on_readable(pipe[0], lambda _: None)
+    assert [*reactor.readable(pipe[0], select.POLLIN)] == []
+
+
+def test_the_end_of_a_child_is_told_once(reactor: Reactor) -> None:
+    """Its number may be another's then."""
+    told: list[ExitStatus] = []
+    reactor.on_exit(7, told.append)
+    call = reactor.exited(7)
+    assert call
+    how = ExitStatus(code=0)
+    call(how)
+    assert told == [how]
+    assert reactor.exited(7) is None and reactor.exited(8) is None
+
+
+def test_in_a_copy_of_the_process_nobody_is_a_child(reactor: Reactor) -> None:
+    reactor.on_exit(7, lambda _: None)
+    reactor.disown()
+    assert reactor.exited(7) is None
