@@ -44,6 +44,7 @@ debian:
 lint: all
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports setup.cfg --no-cache
 	sh -n tests/debian.sh
 	for script in bench/*.sh; do sh -n "$$script" || exit 1; done
 

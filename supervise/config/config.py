@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from supervise.config.values import logged, written
 
+SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 POLICY_KEYS = ("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped")
 
 

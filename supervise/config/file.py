@@ -11,12 +11,13 @@ import os
 import stat
 import sys
 
+from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.config import Config
 from supervise.config.expand import Names
 from supervise.config.restrictions import copy, keep, plainly_harmless, restricts
 from supervise.protocol.paths import plain
 from supervise.system.installed import replaced
-from supervise.system.trust import Untrusted, open_file
+from supervise.system.trust import Untrusted, open_file, signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ FILE = "file"  # the file: is it written, is its mode changed?
 LINKS = "links"  # a file that is open here: does it lose its name?
 _STRENGTH = (LINKS, DIR, FILE, NAMES, WRITES)  # each also tells what those before it do, of the same file or directory
 
-SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 _MAX_LINKS = 40  # as the kernel's own limit
 # Why a file cannot be read that will not pass by itself; for other reasons it is tried again.
 _LASTING = (
@@ -190,10 +190,6 @@ def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
         return data[:SIZE_LIMIT], len(data) > SIZE_LIMIT, found
     finally:
         os.close(fd)
-
-
-def signature(found: os.stat_result) -> tuple[object, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def joined(*plans: tuple[Watched, ...]) -> tuple[Watched, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from supervise.config.file import SIZE_LIMIT, signature
+from supervise.config.config import SIZE_LIMIT
 from supervise.config.misspellings import mentioned
 from supervise.config.sections import without_torn_line
+from supervise.system.trust import signature
 
 _LONGEST = 256 << 20  # bytes that are looked through
 _WORD = 64  # bytes: longer words are of no interest

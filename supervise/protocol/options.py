@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _FLAGS = ("foreground", "resume", "exit_with_service", "trial")
 _LAUNCHER = b"__PYVENV_LAUNCHER__"
+NO_ORPHANS = "no_orphans"  # an option -X of the daemon's interpreter: it is no subreaper
 
 
 class Options:

@@ -19,9 +19,9 @@ from __future__ import annotations
 import os
 import sys
 
+from supervise.protocol.options import NO_ORPHANS
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.service.leftover_group import Remains, empty, of_start
-from supervise.supervisor.handoff import NO_ORPHANS
 from supervise.system.installed import replaced
 from supervise.system.members import left_in_session, own_children
 from supervise.system.procfs import everybody, proc_is_ours

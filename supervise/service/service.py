@@ -94,7 +94,7 @@ class Service:
                 self._recall(identity)
 
     def _recall(self, identity: dict[str, Any]) -> list[tuple[str, Any]]:
-        from supervise.supervisor.takeover import named
+        from supervise.system.identity import named
 
         try:
             process = named(identity)

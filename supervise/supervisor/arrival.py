@@ -18,9 +18,9 @@ from supervise.protocol.paths import service_name
 from supervise.protocol.severities import WARNING
 from supervise.service.launcher import StartError
 from supervise.supervisor import shelf
+from supervise.supervisor.assembly import furnish, recalled, rename_process
 from supervise.supervisor.handoff import GUARDIAN, read_nothing
 from supervise.supervisor.loop import Supervisor
-from supervise.supervisor.startup import furnish, recalled, rename_process
 from supervise.system.descriptors import HeldDescriptors
 from supervise.system.pidfd import Process
 from supervise.system.spawn import HELPERS

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
+from supervise.protocol.options import NO_ORPHANS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.protocol.options import Options
 
 DAEMON = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "daemon.py")
 
-
-NO_ORPHANS = "no_orphans"
 GUARDIAN = "guardian"
 
 

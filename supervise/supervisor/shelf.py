@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 UPGRADE = (  # in this order
     "supervise.system.subreaper",
-    *(f"supervise.supervisor.{name}" for name in ("guardian", "upgrade", "replaceable")),
+    *(f"supervise.supervisor.{name}" for name in ("handoff", "guardian", "upgrade", "replaceable")),
 )
 NAMES = UPGRADE
 _codes: dict[str, bytes] = {}

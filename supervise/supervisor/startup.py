@@ -15,7 +15,6 @@ import os
 import sys
 
 from supervise.config.file import ConfFile
-from supervise.config.restrictions import stays
 from supervise.protocol.claims import claim_of
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.options import Options, environment, set_apart
@@ -25,13 +24,12 @@ from supervise.protocol.text import origin, say
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import pause
 from supervise.service.launcher import StartError
-from supervise.supervisor.handoff import NO_ORPHANS
-from supervise.supervisor.loop import Supervisor
+from supervise.supervisor.assembly import absolute, furnish, recalled, rename_process
 from supervise.supervisor.taken_over import TakenOver
 from supervise.system.descriptors import HeldDescriptors, close
 from supervise.system.patience import patiently
 from supervise.system.procfs import boot_id
-from supervise.system.spawn import HELPER, ignored_signals
+from supervise.system.spawn import ignored_signals
 from supervise.system.statusdir import LOCK, LOG_WF, STATE, STATUS, StatusDir, StatusDirError
 
 TYPE_CHECKING = False
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any, Callable
 
-    from supervise.config.config import Config
+    from supervise.supervisor.loop import Supervisor
 else:
     import _signal  # see spawn.py
 
@@ -67,15 +65,6 @@ def settle_descriptors(reporting: bool) -> int:
             except OSError:
                 pass  # the one that listdir read
     return report
-
-
-def rename_process() -> None:
-    """So that `pgrep supervise` and `killall supervise` find it: it runs as `python3` otherwise."""
-    try:
-        with open("/proc/self/comm", "wb") as comm:
-            comm.write(b"supervise")
-    except OSError:
-        pass
 
 
 def main() -> int:
@@ -266,13 +255,6 @@ def load_takeover() -> Any:
     return takeover
 
 
-def recalled(fields: dict[str, Any]) -> Config | None:
-    """What restricted the service, by the state of the supervise before this one; None if that does not say."""
-    from supervise.config import recall
-
-    return recall.recalled(fields)
-
-
 def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
     """Why nothing is started where the configuration that has restricted the service does not say so any more."""
     had = ", ".join(f"{key} {text}" for key, text in restrictions.items())
@@ -281,48 +263,3 @@ def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
         f"{conf.path} {now}, and the last supervise here had in force: {had}"
         " (a configuration that does not say so lifts that, if it has as much as a comment)"
     )
-
-
-def furnish(
-    options: Options,
-    directory: StatusDir,
-    kept: HeldDescriptors,
-    env: dict[bytes, bytes],
-    ignored: list[int],
-    boot: str,
-    conf: ConfFile,
-    config: Config,
-    problems: list[str],
-    place: str = "",
-    kind: type[Supervisor] = Supervisor,
-) -> tuple[Supervisor, Log]:
-    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow.
-
-    `place`: the absolute path of the directory, where it is known already.
-    """
-    name = service_name(options.path)
-    log = Log(directory, echo=2 if options.foreground else None)
-    env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
-    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(place or options.path))
-    if NO_ORPHANS in sys._xoptions:
-        log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
-    if conf.present:
-        log.add(NOTICE, "configuration %s: %s", options.conf, config)
-    elif conf.named:
-        problems.append(f"{options.conf} does not exist: no policy")
-    if conf.held or config.blocked:
-        problems.append(f"{options.conf}: {stays(config)}")
-    forwarder = None
-    if options.foreground and b"NOTIFY_SOCKET" in env:
-        from supervise.supervisor.systemd import Forwarder, Systemd
-
-        forwarder = Forwarder(Systemd(env))
-    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", HELPER):
-        env.pop(variable, None)  # who set them meant supervise
-    made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
-    return made, log
-
-
-def absolute(path: bytes) -> bytes:
-    """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
-    return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)

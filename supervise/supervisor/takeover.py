@@ -38,8 +38,9 @@ from supervise.protocol.record import decode as decode_record
 from supervise.protocol.state import StateError, decode
 from supervise.supervisor.taken_over import TakenOver
 from supervise.system import start_tag
+from supervise.system.identity import HIGHEST, named
 from supervise.system.patience import patiently
-from supervise.system.pidfd import Process, unique_inode
+from supervise.system.pidfd import Process
 from supervise.system.procfs import Stat, everybody, pid_namespace, proc_is_ours, read_of, stat_of
 from supervise.system.statusdir import STATE, STATUS, NotBelieved, StatusDirError, WrongKind
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from supervise.system.statusdir import StatusDir
 
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
-_HIGHEST = 1 << 22  # Linux gives out no pid above; 1 is no service's
 _SAME_TIME = 2.0  # seconds between the start of a process and its record
 _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
@@ -182,7 +182,7 @@ def _refuse_if_recorded(directory: StatusDir) -> None:
     except RecordError:
         return
     pid = record.pid
-    if 1 < pid <= _HIGHEST and pid != os.getpid() and may_be_recorded(record, directory):
+    if 1 < pid <= HIGHEST and pid != os.getpid() and may_be_recorded(record, directory):
         text = f"pid {pid}, which {directory.path}/{STATUS} calls the service, runs, and there is no {STATE}"
         raise _cannot_tell(directory, text)
 
@@ -247,65 +247,6 @@ def heed_record(taken_over: TakenOver, fields: dict[str, Any], directory: Status
         return
     if record.pid == (fields["service"]["pid"] if fields["service"] else 0):
         fields.update(paused=record.paused, wanted=record.want, alarms=record.alarms)
-
-
-def named(service: dict[str, Any]) -> Process | None:
-    """The process that the state names, if it still runs (rule 2).  Raises OSError: nobody could look."""
-    pid = service["pid"]
-    if not 1 < pid <= _HIGHEST:
-        return None
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    except OSError as why:
-        if is_another(service):
-            return None
-        what = f"cannot take over pid {pid}, which still runs: pidfd_open"
-        raise OSError(why.errno, why.strerror, what) from None
-    process = Process(pid, False, fd)
-    same = False
-    try:
-        same = process.alive() and is_same(service, process) and process.alive()
-    finally:
-        if not same:
-            process.close()
-    return process if same else None
-
-
-def is_another(service: dict[str, Any]) -> bool:
-    """Whether it is certain, without a pidfd, that the process is gone or another has its number."""
-    try:
-        os.kill(service["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    if not service["start_ticks"] or not proc_is_ours():
-        return False
-    found = stat_of(service["pid"])
-    return not found.running or found.start_ticks != service["start_ticks"]
-
-
-def is_same(service: dict[str, Any], process: Process) -> bool:
-    """Whether a process that lives is the one that was written down.  Raises OSError: nobody could look."""
-    inode = unique_inode(process.fd)
-    known = inode is not None and service["pidfd_inode"] is not None
-    if known and inode != service["pidfd_inode"]:
-        return False
-    if service["start_ticks"] and proc_is_ours():
-        found = stat_of(process.pid)
-        if found.running:
-            return bool(found.start_ticks == service["start_ticks"])
-        if not process.alive():
-            return False
-        raise PermissionError(errno.EACCES, "it is not shown", f"/proc/{process.pid}")
-    if known:
-        return True
-    runs = f"pid {process.pid} runs"
-    if not service["start_ticks"]:
-        raise PermissionError(errno.EPERM, "the state does not say what tells it from others", runs)
-    raise FileNotFoundError(errno.ENOENT, "there is none of this PID namespace", f"{runs}; /proc")
 
 
 def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process | None:

@@ -27,10 +27,10 @@ import os
 import sys
 import time
 
-from supervise.protocol.options import Options, environment, set_apart
+from supervise.protocol.options import NO_ORPHANS, Options, environment, set_apart
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.supervisor.guardian import Guardian, last_line, let_go
-from supervise.supervisor.handoff import NO_ORPHANS, interpreter, read_nothing, told
+from supervise.supervisor.handoff import interpreter, read_nothing, told
 from supervise.system import subreaper
 from supervise.system.spawn import HANDLED, inherit, reap, send, spawn
 

@@ -285,3 +285,8 @@ def _where(fd: int) -> str:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return "a directory"  # no /proc
+
+
+def signature(found: os.stat_result) -> tuple[object, ...]:
+    """What tells a file from another in its place, and from itself before it was written."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from supervise.client import Status
     from supervise.client.usage import Usage
-    from supervise.programs.svstat.main import Found
+    from supervise.programs.svstat.reading import Found
 
 VERSION = 1
 

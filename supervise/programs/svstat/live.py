@@ -20,7 +20,7 @@ from supervise.client.resolve import first_folder
 from supervise.client.usage import usage
 from supervise.client.wait import Watcher
 from supervise.programs.program import UsageError
-from supervise.programs.svstat.main import look_at, rows
+from supervise.programs.svstat.reading import look_at, rows
 from supervise.programs.svstat.table import Row, cut, table
 
 TYPE_CHECKING = False

@@ -24,18 +24,14 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client import ClientError, DamagedState, Service, Status, services
 from supervise.programs.program import complain, parse, run
 from supervise.programs.svstat.line import line
+from supervise.programs.svstat.reading import read, rows
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from supervise.programs.svstat.table import Row
-
-    Found = tuple[str, Service | None, Status | None, ClientError | None]
+    from supervise.programs.svstat.reading import Found
 
 
 def main() -> int:
@@ -62,29 +58,6 @@ def _main(argv: list[str]) -> int:
     return short(args["DIR"], "svstat")
 
 
-def read(directories: list[str]) -> Iterator[Found]:
-    """Each service that was named, or all.  Raises UnknownService where there is no directory of services."""
-    if not directories:
-        yield from map(look_at, services())
-    for directory in directories:
-        try:
-            service = Service(directory)
-        except ClientError as why:
-            yield directory, None, None, why
-        else:
-            yield look_at(service)
-
-
-def look_at(service: Service) -> Found:
-    """A service with its status, or what is wrong, or both (DamagedState).  Never raises."""
-    try:
-        return service.path, service, service.status(), None
-    except DamagedState as why:
-        return service.path, service, why.status, why
-    except ClientError as why:
-        return service.path, service, None, why
-
-
 def short(directories: list[str], program: str) -> int:
     """A line a service; the exit code."""
     code = 0
@@ -104,23 +77,6 @@ def _complaints(program: str, found: list[Found]) -> int:
             complain(program, problem)
             code = max(code, problem.exit_code)
     return code
-
-
-def rows(found: list[Found]) -> list[Row]:
-    """The rows of the table, with memory and CPU as they are now."""
-    from supervise.client.usage import usage
-    from supervise.programs.svstat.table import Row
-
-    used = usage({status.pid for _, _, status, _ in found if status and status.running})
-    return [
-        Row(
-            service.name if service else path,
-            status,
-            used.get(status.pid) if status and status.running else None,
-            str(problem) if problem else "",
-        )
-        for path, service, status, problem in found
-    ]
 
 
 def coloured() -> bool:

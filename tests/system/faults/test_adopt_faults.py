@@ -31,7 +31,7 @@ from injecting import begin
 from system import needs
 
 from supervise.supervisor import takeover
-from supervise.system import patience
+from supervise.system import identity, patience
 from supervise.system.pidfd import Process
 from supervise.system.procfs import boot_id
 from supervise.system.statusdir import StatusDir, StatusDirError
@@ -147,13 +147,13 @@ def test_nothing_stays_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "PATIENCE", 0.1)
     directory = StatusDir("status/app")
     before = sorted(os.listdir("/proc/self/fd"))
-    for name in ("heed_record", "is_same", "stat_of"):
+    for module, name in ((takeover, "heed_record"), (identity, "is_same"), (identity, "stat_of")):
 
         def fail(*_: Any) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
         with monkeypatch.context() as context:
-            context.setattr(takeover, name, fail)
+            context.setattr(module, name, fail)
             with pytest.raises(StatusDirError, match="cannot tell whether the service of status/app still runs: "):
                 takeover.look(directory, boot_id(), "")
         assert sorted(os.listdir("/proc/self/fd")) == before, name

@@ -1,0 +1,54 @@
+"""What svstat finds of services, before it is shown in one way or another."""
+
+from __future__ import annotations
+
+from supervise.client import ClientError, DamagedState, Service, services
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervise.client import Status
+    from supervise.programs.svstat.table import Row
+
+    Found = tuple[str, Service | None, Status | None, ClientError | None]
+
+
+def read(directories: list[str]) -> Iterator[Found]:
+    """Each service that was named, or all.  Raises UnknownService where there is no directory of services."""
+    if not directories:
+        yield from map(look_at, services())
+    for directory in directories:
+        try:
+            service = Service(directory)
+        except ClientError as why:
+            yield directory, None, None, why
+        else:
+            yield look_at(service)
+
+
+def look_at(service: Service) -> Found:
+    """A service with its status, or what is wrong, or both (DamagedState).  Never raises."""
+    try:
+        return service.path, service, service.status(), None
+    except DamagedState as why:
+        return service.path, service, why.status, why
+    except ClientError as why:
+        return service.path, service, None, why
+
+
+def rows(found: list[Found]) -> list[Row]:
+    """The rows of the table, with memory and CPU as they are now."""
+    from supervise.client.usage import usage
+    from supervise.programs.svstat.table import Row
+
+    used = usage({status.pid for _, _, status, _ in found if status and status.running})
+    return [
+        Row(
+            service.name if service else path,
+            status,
+            used.get(status.pid) if status and status.running else None,
+            str(problem) if problem else "",
+        )
+        for path, service, status, problem in found
+    ]

@@ -1,0 +1,85 @@
+"""A supervisor put together from what is known of its service, by the first start as by one that replaces another."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.config.restrictions import stays
+from supervise.protocol.options import NO_ORPHANS
+from supervise.protocol.paths import service_name
+from supervise.protocol.severities import NOTICE, WARNING
+from supervise.runtime.event_log import Log
+from supervise.supervisor.loop import Supervisor
+from supervise.system.spawn import HELPER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervise.config.config import Config
+    from supervise.config.file import ConfFile
+    from supervise.protocol.options import Options
+    from supervise.system.descriptors import HeldDescriptors
+    from supervise.system.statusdir import StatusDir
+
+
+def rename_process() -> None:
+    """So that `pgrep supervise` and `killall supervise` find it: it runs as `python3` otherwise."""
+    try:
+        with open("/proc/self/comm", "wb") as comm:
+            comm.write(b"supervise")
+    except OSError:
+        pass
+
+
+def recalled(fields: dict[str, Any]) -> Config | None:
+    """What restricted the service, by the state of the supervise before this one; None if that does not say."""
+    from supervise.config import recall
+
+    return recall.recalled(fields)
+
+
+def furnish(
+    options: Options,
+    directory: StatusDir,
+    kept: HeldDescriptors,
+    env: dict[bytes, bytes],
+    ignored: list[int],
+    boot: str,
+    conf: ConfFile,
+    config: Config,
+    problems: list[str],
+    place: str = "",
+    kind: type[Supervisor] = Supervisor,
+) -> tuple[Supervisor, Log]:
+    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow.
+
+    `place`: the absolute path of the directory, where it is known already.
+    """
+    name = service_name(options.path)
+    log = Log(directory, echo=2 if options.foreground else None)
+    env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
+    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(place or options.path))
+    if NO_ORPHANS in sys._xoptions:
+        log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
+    if conf.present:
+        log.add(NOTICE, "configuration %s: %s", options.conf, config)
+    elif conf.named:
+        problems.append(f"{options.conf} does not exist: no policy")
+    if conf.held or config.blocked:
+        problems.append(f"{options.conf}: {stays(config)}")
+    forwarder = None
+    if options.foreground and b"NOTIFY_SOCKET" in env:
+        from supervise.supervisor.systemd import Forwarder, Systemd
+
+        forwarder = Forwarder(Systemd(env))
+    for variable in (b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID", HELPER):
+        env.pop(variable, None)  # who set them meant supervise
+    made = kind(options, name, directory, kept, conf, config, log, env, ignored, boot, forwarder)
+    return made, log
+
+
+def absolute(path: bytes) -> bytes:
+    """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
+    return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)
