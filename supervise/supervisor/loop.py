@@ -199,6 +199,7 @@ class Supervisor:
         self._complete_if_possible()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
+        gc.enable()  # daemon.py
         self._wait()
         self._follow()
         self._settle()
