@@ -1,0 +1,96 @@
+"""Which modules stay in memory for months: all of them, of this package and of Python's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Box, wait_for
+
+import supervise
+from supervise.protocol.options import Options
+
+DAEMON = Path(supervise.__file__).parent / "daemon.py"
+
+# The daemon as it is, in an interpreter that on USR1 writes down what it has loaded.
+WATCHED = """
+import os, sys, _signal
+
+def tell(*_):
+    names = "\\n".join(sorted(sys.modules)).encode()
+    fd = os.open("loaded.new", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(fd, names)
+    os.close(fd)
+    os.rename("loaded.new", "loaded")
+
+_signal.signal(_signal.SIGUSR1, tell)
+with open(sys.argv[1]) as file:
+    code = compile(file.read(), sys.argv[1], "exec")
+exec(code, {"__name__": "__main__", "__file__": sys.argv[1]})
+"""
+
+OURS = {
+    "alarms": "alarm",
+    "config": "config expand file restrictions shellwords values",
+    "machine": "machine on_command on_liveness on_process policy",
+    "protocol": "claims exitcodes exitstatus letters options paths record severities state states text",
+    "runtime": "event_log inotify_lease path_follower polling status_writer trouble wakeup",
+    "service": "doubt launcher leftover_group leftovers parts reaping service unsent",
+    "supervisor": "actions assembly home loop orders shelf startup taken_over truth",
+    "system": "descriptors helper installed members patience pidfd procfs refusals spawn start_tag statusdir trust",
+}
+WITH_A_CONFIGURATION = {"config": "misspellings parser sections"}
+# Beside what any Python needs: what is in C, and nothing else.
+PYTHONS = {"__future__", "_json", "_random", "_signal", "_socket", "errno", "fcntl", "gc", "select"}
+
+
+def loaded(box: Box) -> set[str]:
+    """What an idle supervise has loaded."""
+    options = Options(f"status/{box.name}", ["sleep", "1000"]).encode()
+    words = [sys.executable, "-I", "-S", "-c", WATCHED, str(DAEMON)]
+    daemon = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=box.folder)
+    box.processes.append(daemon)
+    assert daemon.stdin and daemon.stdout
+    daemon.stdin.write(options)
+    daemon.stdin.close()
+    assert daemon.stdout.read(1) == b"\0"
+    box.control("h")  # it is in its loop by when it has obeyed
+    box.wait_log("command h")
+    os.kill(daemon.pid, signal.SIGUSR1)
+    found = wait_for("what it has loaded", lambda: (box.folder / "loaded").exists() and (box.folder / "loaded"))
+    names = set(found.read_text().split())
+    box.control("dx")
+    assert daemon.wait() == 0
+    return names
+
+
+def bare() -> set[str]:
+    """What any Python needs for anything."""
+    words = [sys.executable, "-I", "-S", "-c", "import os, sys; print(*sys.modules)"]
+    return set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
+
+
+def named(*folders: dict[str, str]) -> set[str]:
+    """The modules of these packages by their full names, and the packages."""
+    names = {"supervise"}
+    for folder in folders:
+        for package, modules in folder.items():
+            names |= {f"supervise.{package}", *(f"supervise.{package}.{module}" for module in modules.split())}
+    return names
+
+
+@pytest.mark.parametrize("conf", ["", "[app]\nmax_tries : 3\n"], ids=["no configuration", "a configuration"])
+def test_what_an_idle_supervise_has_loaded(box: Box, conf: str) -> None:
+    if conf:
+        box.conf(conf)
+    expected = named(OURS, *([WITH_A_CONFIGURATION] if conf else []))
+    found = loaded(box)
+    ours = {name for name in found if name.partition(".")[0] == "supervise"}
+    assert sorted(ours - expected) == [], "more of this package: each takes 10 to 50 KB and 0.1 ms"
+    assert sorted(expected - ours) == [], "not loaded any more"
+    others = found - ours - bare()
+    assert sorted(others - PYTHONS) == [], "more of Python's"
