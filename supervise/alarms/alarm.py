@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import time
 
+from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.options import set_apart
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import one_line
 from supervise.system import helper
-from supervise.system.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ import time
 
 import pyinotify
 
-_QUIET = ("ok", "control")
+from supervise.protocol.names import CONTROL, OK
+
+_QUIET = (OK, CONTROL)
 _NAMES = pyinotify.IN_MOVED_TO | pyinotify.IN_MOVED_FROM | pyinotify.IN_CREATE | pyinotify.IN_DELETE
 _GONE = pyinotify.IN_DELETE_SELF | pyinotify.IN_MOVE_SELF
 STATUS_DIR = _NAMES | _GONE | pyinotify.IN_CLOSE_WRITE  # the mask for a status directory

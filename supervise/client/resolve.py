@@ -11,8 +11,8 @@ import os
 import stat
 
 from supervise.client.errors import NotAStatusDir, UnknownService, refused
+from supervise.protocol.names import OK, STATUS
 from supervise.protocol.paths import plain
-from supervise.system.statusdir import OK, STATUS
 
 ROOT_VARIABLE = "SUPERVISE_ROOT"
 _FOLDER = "status"

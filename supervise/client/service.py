@@ -17,9 +17,9 @@ from supervise.client.errors import (
 from supervise.client.resolve import first_folder, names, resolve
 from supervise.client.status import Status
 from supervise.protocol.letters import COMMANDS, SIGNALS
+from supervise.protocol.names import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import SIZE, Record, RecordError
 from supervise.protocol.record import decode as decode_record
-from supervise.system.statusdir import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ from supervise.client.errors import (
     refused,
 )
 from supervise.client.status import Status
+from supervise.protocol.names import OK
 from supervise.protocol.record import UP, Record
-from supervise.system.statusdir import OK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

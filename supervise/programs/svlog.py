@@ -31,8 +31,8 @@ from supervise.client.logfiles import LogError
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.program import UsageError, complain, parse, run
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.text import one_line
-from supervise.system.statusdir import LOG, LOG_WF, STDERR, STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

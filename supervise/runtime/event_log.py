@@ -25,10 +25,11 @@ import os
 import select
 import time
 
+from supervise.protocol.names import LOG, LOG_WF
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.states import COMMAND
 from supervise.protocol.text import one_line
-from supervise.system.statusdir import LOG, LOG_WF, StatusDir, StatusDirError, WrongKind
+from supervise.system.statusdir import StatusDir, StatusDirError, WrongKind
 
 _LONGEST = 4000  # characters of one line
 _BUDGET = 200.0  # of a template: a configuration may have many mistakes, each said in a line of its own

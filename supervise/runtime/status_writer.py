@@ -9,13 +9,14 @@ import time
 from supervise import __version__
 from supervise.config.restrictions import in_force
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import Record, RecordError, decode
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.state import VERSION, encode
 from supervise.protocol.states import CLEANUP, RUNNING
 from supervise.system import start_tag
 from supervise.system.procfs import pid_namespace
-from supervise.system.statusdir import STATE, STATUS, StatusDirError
+from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

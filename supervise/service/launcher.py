@@ -12,10 +12,11 @@ import time
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.system.descriptors import close
 from supervise.system.spawn import HELPER, append_to, inherit, spawn, why_not
-from supervise.system.statusdir import STDERR, STDOUT, StatusDirError
+from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -26,8 +26,8 @@ import _socket  # not `socket`, for the memory
 import os
 import sys
 
+from supervise.protocol.names import NOTIFY
 from supervise.protocol.sdnotify import LIMIT
-from supervise.system.statusdir import NOTIFY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ import stat
 import time
 
 from supervise.protocol import sdnotify
+from supervise.protocol.names import NOTIFY
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import MAIN, SAYS_READY
 from supervise.service.notify_socket import NotifySocket
 from supervise.service.senders import Senders
-from supervise.system.statusdir import NOTIFY, StatusDirError
+from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ import stat
 
 from supervise.config.file import LINKS, watch_plan
 from supervise.protocol.claims import claim_of
+from supervise.protocol.names import NOTIFY
 from supervise.protocol.states import CONFIG, ENDED
-from supervise.system.statusdir import NOTIFY, StatusDir
+from supervise.system.statusdir import StatusDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

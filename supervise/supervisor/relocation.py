@@ -21,25 +21,13 @@ import os
 import stat
 import time
 
+from supervise.protocol.names import CONTROL, LOCK, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import Record
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.state import StateError, decode, encode
 from supervise.protocol.states import ENDED
 from supervise.supervisor.home import DAMAGED, GONE, HERE, OTHER
-from supervise.system.statusdir import (
-    CONTROL,
-    LOCK,
-    LOG_WF,
-    NOTIFY,
-    OK,
-    STATE,
-    STATUS,
-    STDERR,
-    STDOUT,
-    LockHeld,
-    StatusDir,
-    StatusDirError,
-)
+from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ import stat
 import time
 
 from supervise.protocol.claims import claim_of
-from supervise.system.statusdir import LOCK, StatusDirError
+from supervise.protocol.names import LOCK
+from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

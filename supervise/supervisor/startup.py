@@ -17,6 +17,7 @@ import sys
 from supervise.config.file import ConfFile
 from supervise.protocol.claims import claim_of
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.names import LOCK, LOG_WF, STATE, STATUS
 from supervise.protocol.options import Options, environment, set_apart
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
@@ -30,7 +31,7 @@ from supervise.system.descriptors import HeldDescriptors, close
 from supervise.system.patience import patiently
 from supervise.system.procfs import boot_id
 from supervise.system.spawn import ignored_signals
-from supervise.system.statusdir import LOCK, LOG_WF, STATE, STATUS, StatusDir, StatusDirError
+from supervise.system.statusdir import StatusDir, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -33,6 +33,7 @@ import os
 import sys
 import time
 
+from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import RecordError
 from supervise.protocol.record import decode as decode_record
 from supervise.protocol.state import StateError, decode
@@ -42,7 +43,7 @@ from supervise.system.identity import HIGHEST, named
 from supervise.system.patience import patiently
 from supervise.system.pidfd import Process
 from supervise.system.procfs import Stat, everybody, pid_namespace, proc_is_ours, read_of, stat_of
-from supervise.system.statusdir import STATE, STATUS, NotBelieved, StatusDirError, WrongKind
+from supervise.system.statusdir import NotBelieved, StatusDirError, WrongKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The status directory: the only module that knows the names in it.
+"""The status directory: opening, making and replacing what is in it (names.py).
 
 Everything is opened relative to one directory descriptor, without following a symlink in the last
 component, and checked to be of the right kind after it was opened: whoever may write in the directory can
@@ -11,9 +11,9 @@ import errno
 import fcntl
 import os
 import stat
-import time
 
 from supervise.protocol import claims
+from supervise.protocol.names import CONTROL, LOCK, NOTIFY, OK
 from supervise.system.descriptors import close
 from supervise.system.patience import patiently
 from supervise.system.refusals import LockHeld as LockHeld
@@ -21,26 +21,22 @@ from supervise.system.refusals import NotBelieved as NotBelieved
 from supervise.system.refusals import StatusDirError as StatusDirError
 from supervise.system.refusals import WrongKind as WrongKind
 from supervise.system.refusals import is_passing, kind
+from supervise.system.takeback import SAFE as _SAFE
+from supervise.system.takeback import TakesBack
 from supervise.system.trust import Untrusted, is_foreign, open_directory, why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-LOCK, CONTROL, OK = "lock", "control", "ok"
-STATUS, STATE = "status", "state"
-NOTIFY = "notify"
 _READ_LIMIT = (1 << 20) + 1  # bytes
 _ROUNDS = 100  # tries to have a lock that nobody else takes away, or has a hand in: on some disks none is one's own
 _NEW = ".new"  # what these two are written as before they are renamed
-STDOUT, STDERR = "__stdout", "__stderr"
-LOG, LOG_WF = "supervise.log", "supervise.log.wf"
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
-class StatusDir:
+class StatusDir(TakesBack):
     """An open status directory.  `path` is what the user called it, `fd` stays open for its life.
 
     `foreign`: it belongs to another user, who can put into it what he likes.  `replaced`: what was not believed.
@@ -65,13 +61,8 @@ class StatusDir:
 
     def _prepare(self, path: str) -> None:
         self.path = path
-        self._made_dirs: list[str] = []
-        self._made_files: list[str] = []
-        self._found: dict[str, bytes | None] = {}  # the record and the state as they were
-        self._starting = True
+        self._begin()
         self.replaced: list[str] = []
-        self._lock_was: tuple[int, int] | None = None  # the lock, and its mode before it was closed to others
-        self._claim: tuple[int, bytes] | None = None  # the lock, and what it said before
         # Asked when nothing can be made here, for the directory has been removed: whether there is one again (home.py).
         self.restore: Callable[[], bool] | None = None
 
@@ -395,73 +386,3 @@ class StatusDir:
         """See that one of the logs, if it is there, can be added to.  Raises StatusDirError."""
         if self.has(name):
             close(self._open(name, os.O_WRONLY | os.O_APPEND, stat.S_ISREG, "a regular file"))
-
-    # A start that failed.
-
-    def keep(self) -> None:
-        """The service runs: what was made stays."""
-        self._starting = False
-        self._claim = None
-        self._made_dirs.clear()
-        self._made_files.clear()
-
-    def undo(self) -> None:
-        """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
-        # The lock, which was made first, is removed last: whoever makes another one begins.
-        names = [*(name for name, data in self._found.items() if data is None), *reversed(self._made_files)]
-        self._starting = False
-        if self._lock_was:
-            try:
-                os.fchmod(*self._lock_was)
-            except OSError:
-                pass
-        if self._claim:
-            try:  # before the lock is removed: this process may live for a moment, and is not to be found by it
-                claims.rewrite(*self._claim)
-            except OSError:
-                pass
-        for name, data in self._found.items():
-            if data is not None:
-                try:
-                    self.replace(name, data)
-                except OSError:
-                    pass
-        if self._made_dirs and self._made_dirs[-1] == self.path:
-            names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, NOTIFY, CONTROL, OK, LOCK]
-        for name in names:
-            try:
-                os.unlink(name, dir_fd=self.fd)
-            except OSError:
-                pass
-        self.remove_made()
-
-    def withdraw(self) -> None:
-        """The lock could not be taken: remove it where this supervise made it and nobody holds it, and what is above.
-
-        Tried for a second, as it may be the same fault that keeps one from that.
-        """
-        for _ in range(50 if LOCK in self._made_files else 0):
-            fd = -1
-            try:
-                fd = os.open(LOCK, os.O_RDWR | _SAFE, dir_fd=self.fd)
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self.names(LOCK, fd):
-                    os.unlink(LOCK, dir_fd=self.fd)
-                break
-            except (FileNotFoundError, BlockingIOError):
-                break  # another start has, or holds, it
-            except OSError:
-                time.sleep(0.02)
-            finally:
-                if fd >= 0:
-                    close(fd)
-        self.remove_made()
-
-    def remove_made(self) -> None:
-        """Remove the directories that this object made, as far as they are empty.  Never raises."""
-        for path in reversed(self._made_dirs):
-            try:
-                os.rmdir(path)
-            except OSError:
-                break
-        self._made_dirs.clear()

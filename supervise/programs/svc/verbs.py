@@ -10,8 +10,8 @@ import os
 from supervise.client import conditions
 from supervise.client.errors import SystemRefused
 from supervise.protocol.letters import SIGNALS
+from supervise.protocol.names import LOG, LOG_WF
 from supervise.protocol.record import UP
-from supervise.system.statusdir import LOG, LOG_WF
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from injecting import begin
 from system import children
 
 from supervise.programs import supervise
+from supervise.protocol.names import LOCK, STATUS
 from supervise.system import patience
-from supervise.system.statusdir import LOCK, STATUS, StatusDir, StatusDirError
+from supervise.system.statusdir import StatusDir, StatusDirError
 
 BEFORE = (  # a child that has ended before the program begins
     "import os, sys; pid = os.fork() or os._exit(0); "

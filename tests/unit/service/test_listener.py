@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, wait_for
 
+from supervise.protocol.names import NOTIFY
 from supervise.protocol.sdnotify import LIMIT
 from supervise.service.notify_socket import LONGEST_ADDRESS, NotifySocket
-from supervise.system.statusdir import NOTIFY, StatusDir, StatusDirError
+from supervise.system.statusdir import StatusDir, StatusDirError
 
 # Sends its arguments, one datagram each, without waiting for anything.
 SEND = """
