@@ -36,12 +36,13 @@ exec(code, {"__name__": "__main__", "__file__": sys.argv[1]})
 OURS = {
     "alarms": "alarm",
     "config": "config expand file restrictions shellwords values",
-    "machine": "machine on_command on_liveness on_process policy",
+    "machine": "machine on_command on_liveness on_process policy table",
     "protocol": "claims exitcodes exitstatus letters names options paths record severities state states text",
-    "runtime": "event_log inotify_lease path_follower polling status_writer trouble wakeup",
+    "runtime": "event_log inotify_lease path_follower polling reactor status_writer trouble wakeup",
     "service": "doubt launcher leftover_group leftovers parts reaping service unsent",
     "supervisor": "actions assembly home loop orders shelf startup taken_over truth",
-    "system": "descriptors helper installed members patience pidfd procfs refusals spawn start_tag statusdir takeback trust",
+    "system": "descriptors helper installed members patience pidfd procfs refusals spawn start_tag statusdir takeback"
+    " trust",
 }
 WITH_A_CONFIGURATION = {"config": "misspellings parser sections"}
 # Beside what any Python needs: what is in C, and nothing else.
