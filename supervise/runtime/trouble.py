@@ -69,4 +69,9 @@ class Trouble:
         """What is to be tried again now (rule 4)."""
         actions, self._undone = self._undone, []
         self._tries += 1
-        return actions if self._tries <= TRIES else []
+        return [] if self.lasting else actions
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what failed has been tried so often that it is not going to pass."""
+        return self._tries > TRIES

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from supervise.supervisor.upgrade import Upgrader
     from supervise.system.pidfd import Process
 
+_POSTPONED = 32  # actions that are kept for parts that are not there
 _SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent to the next try
 
 
@@ -37,7 +38,7 @@ class Actions:
     """What the machine asks for is done here.
 
     `sent`: a signal that was sent before the machine asked for it.  `follower`, `alarms` and `new_upgrader` are None
-    until they have been imported; what needs them is tried again until then.
+    until they have been imported; what needs them is `postponed` until then.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Actions:
         self.alarms: Alarms | None = None
         self.upgrader: Upgrader | None = None  # since the first `e`
         self.new_upgrader: Callable[[], Upgrader] | None = None
+        self.postponed: list[Action] = []
 
     def event(self, event: str, value: Any = None) -> None:
         """Something has happened."""
@@ -117,7 +119,9 @@ class Actions:
         elif kind == states.GONE:
             self._status_writer.exited(*action[1:])
         elif not (self.follower and self.new_upgrader and self.alarms):
-            raise RuntimeError("parts of supervise are not loaded yet")
+            if action not in self.postponed:  # an alarm is like no other
+                self.postponed.append(action)
+            del self.postponed[:-_POSTPONED]
         elif kind == states.RELOAD:
             return [(states.CONFIG, self.follower.read())]
         elif kind == states.UPGRADE:
@@ -126,6 +130,11 @@ class Actions:
         elif kind == states.ALARM:
             self.alarms.give(self._machine, self._service.check_output, *action[1:])
         return []
+
+    def complete(self) -> None:
+        """The parts are there: do what had to wait for them."""
+        postponed, self.postponed = self.postponed, []
+        self.carry_out(postponed)
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._service.clear(signal)
@@ -210,3 +219,5 @@ class Actions:
         if self._machine.state == states.SCRIPT_RUN and not self.script_pid:
             self.event(states.SCRIPT_DONE, "cannot run the restart script: an internal error")
         self.carry_out(self._trouble.undone())
+        if self._trouble.lasting and self._machine.state == states.ENDED:
+            self.postponed.clear()  # supervise is not kept from its end for good

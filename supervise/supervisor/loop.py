@@ -191,6 +191,7 @@ class Supervisor:
         shelf.fill()
         self._actions.new_upgrader = self._new_upgrader
         self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, self._home)
+        self._actions.complete()
 
     # The loop.
 
@@ -204,7 +205,7 @@ class Supervisor:
         self._follow()
         self._settle()
         self._arrived()
-        while self.machine.state != states.ENDED and not self._orders.left:
+        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._orders.left:
             try:
                 ready = self._reactor.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
@@ -351,7 +352,7 @@ class Supervisor:
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        if self._orders.waiting:
+        if self._orders.waiting or (self._trouble.fresh and self._actions.postponed):
             return 0
         due = self._deadlines()
         due += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
