@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import time
 
+from supervise.protocol.exitstatus import kind_of
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.options import set_apart
 from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.states import HUNG, NOT_READY, SICK
 from supervise.protocol.text import one_line
 from supervise.system import helper
 
@@ -81,10 +83,10 @@ class Text:
 
 def _what(how: ExitStatus) -> str:
     """What has happened, for the subject."""
-    fault = how.fault or ""
-    if fault.startswith(("hung", "unhealthy")):
+    kind = kind_of(how.fault)
+    if kind in (HUNG, SICK):
         return "hung!"
-    if fault.startswith("not ready"):
+    if kind == NOT_READY:
         return "not ready!"
     return "exited with coredump!" if how.core else "exited!"
 
@@ -155,7 +157,7 @@ class Alarms:
         """Send what the machine asks for; `output`: what the last check printed."""
         config = machine.config
         stays_down = machine.want == "up" and not machine.will_restart and not gave_up
-        details = output if how.fault and how.fault.startswith("unhealthy") else ""
+        details = output if kind_of(how.fault) == SICK else ""
         what = self._name, self._env, config, how, uptime, restarts, gave_up
         text = Text(*what, stays_down=stays_down, details=details)
         self._unsent.append((text, config))

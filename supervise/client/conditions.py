@@ -121,6 +121,36 @@ def upgraded(before: Status, now: Status) -> bool:
     return any(now.state[name] > before.state[name] for name in ("upgrades", "upgrades_refused"))
 
 
+class Obeyed:
+    """The condition that letters were obeyed, and then what is to come of them: `then`, if that shows.
+
+    supervise counts what it has obeyed (state.py, `control_obeyed`).  The C implementation does not, nor do older
+    releases: there `then` is all that can be waited for, and without it, that the letters were sent.
+    """
+
+    __slots__ = ("_length", "_then", "known")
+
+    def __init__(self, length: int, then: Condition | None) -> None:
+        """`length`: what Service.send has returned, called after the first look."""
+        self._length = length
+        self._then = then
+        self.known = False  # they were obeyed, and not only sent
+
+    def __call__(self, before: Status, now: Status) -> bool:
+        had, has = _count(before), _count(now)
+        if had is not None and has is not None:
+            self.known = has >= had + self._length
+            # Another supervise may not know of them: what was in the FIFO goes with the last that reads it.
+            if not self.known and (self._then is None or now.supervise_pid == before.supervise_pid):
+                return False
+        return self._then is None or self._then(before, now)
+
+
+def _count(status: Status) -> int | None:
+    count: int | None = status.state["control_obeyed"] if status.state else None
+    return count
+
+
 CONDITIONS: dict[str, Condition] = {
     "up": up,
     "ready": ready,

@@ -78,7 +78,11 @@ class TimeLimit(ClientError):
 
 
 class CannotComeTrue(ClientError):
-    """What is waited for needs a supervise, and that has given up or ended."""
+    """What is waited for needs a supervise, and that has given up or ended: `why`, the end of the message."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.why = why
 
 
 def refused(what: str, why: OSError) -> ClientError:

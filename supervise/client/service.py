@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 
 from supervise.client.errors import (
     DamagedRecord,
@@ -123,6 +124,14 @@ class Service:
 
         Raises ValueError for a letter that means nothing, NotRunning, NotAStatusDir, NoPermission, SystemRefused.
         """
+        self.send(letters)
+
+    def send(self, letters: str) -> int:
+        """The same; how many bytes are in `control` then, up to the last of these.
+
+        When supervise has obeyed so many more than it had before the call (state.py, `control_obeyed`), it has obeyed
+        these.
+        """
         for letter in letters:
             if letter not in LETTERS:
                 raise ValueError(f"no command has the letter {letter!r}")
@@ -133,7 +142,7 @@ class Service:
             raise NotRunning(f"cannot command {self.path}: supervise not running")
         try:
             # The newline ends what `+` began: a FIFO does not keep the boundaries of writes.
-            os.write(fd, letters.encode("ascii") + b"\n")
+            return _unread(fd) + os.write(fd, letters.encode("ascii") + b"\n")
         except BrokenPipeError:
             raise NotRunning(f"cannot command {self.path}: supervise not running") from None
         except BlockingIOError:
@@ -176,6 +185,14 @@ def services() -> list[Service]:
     """
     folder = first_folder()
     return [Service(os.path.join(folder, name)) for name in names(folder)]
+
+
+def _unread(fd: int) -> int:
+    """How many bytes are in a FIFO."""
+    import fcntl
+    import termios
+
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
 
 
 def _read(path: str, limit: int) -> bytes:

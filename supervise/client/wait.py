@@ -185,7 +185,7 @@ def wait(service: Service, condition: str | Condition, seconds: float | None) ->
     raise AssertionError("one service has one outcome")
 
 
-def look(service: Service, condition: Condition) -> Status:
+def look(service: Service, condition: Condition | None) -> Status:
     """How a service is, as far as a condition needs to know.  Raises what Service.status does.
 
     Where the state is damaged, by the record alone, which cannot tell whether a service is ready; where there is no
@@ -266,4 +266,4 @@ def _judge(
     if now.supervised or condition is unsupervised:
         return None
     why_not = "supervise has given up" if now.gave_up else "supervise not running"
-    return CannotComeTrue(f"cannot wait for {service.path}: {why_not}")
+    return CannotComeTrue(f"cannot wait for {service.path}", why_not)

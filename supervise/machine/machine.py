@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from supervise.config.config import Config
-    from supervise.protocol.exitstatus import ExitStatus
+    from supervise.protocol.exitstatus import ExitStatus, Fault
 
     Action = tuple[Any, ...]
     Handler = Callable[["Machine", str, float, Any], None]
@@ -127,7 +127,7 @@ class Machine:
         self.phase: str | None = None
         self.status_text: str | None = None
         self.watchdog = 0.0  # seconds from one sign of life to the next, 0 if it need not give any
-        self.fault: str | None = None  # why it is being ended
+        self.fault: Fault | None = None  # why it is being ended
         self.ready_unknown = False  # it was starting while no supervise was there to hear that it is ready
         # Of the one that has ended.
         self.will_restart = True  # it is to be started again

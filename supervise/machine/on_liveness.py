@@ -10,8 +10,9 @@ Rule 5.  One that was told to end has `stopwaitsecs`, then it is sent KILL; 0 is
 
 from __future__ import annotations
 
+from supervise.protocol.exitstatus import Fault
 from supervise.protocol.severities import NOTICE, WARNING
-from supervise.protocol.states import ABORTING, ENDING, READY, RELOADING, STARTING
+from supervise.protocol.states import ABORTING, ENDING, HUNG, LATE, NOT_READY, READY, RELOADING, SICK, STARTING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,12 +100,12 @@ def extended(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def triggered(machine: Machine, event: str, now: float, value: Any) -> None:
-    _hangs(machine, now, "hung: it sent WATCHDOG=trigger")
+    _hangs(machine, now, Fault(HUNG, "hung: it sent WATCHDOG=trigger"))
 
 
 def is_sick(machine: Machine, event: str, now: float, value: Any) -> None:
     if not machine.paused:  # else the check began before it was
-        _hangs(machine, now, value)
+        _hangs(machine, now, Fault(SICK, value))
 
 
 def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
@@ -115,12 +116,12 @@ def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
         limit(machine, now, machine.watchdog)
         return
     wait = config.stopwaitsecs or GRACE
-    fault = f"not ready within {config.starttimeoutsecs} seconds"
+    fault = Fault(NOT_READY, f"not ready within {config.starttimeoutsecs} seconds")
     _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
 
 
 def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
-    _hangs(machine, now, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds")
+    _hangs(machine, now, Fault(HUNG, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds"))
 
 
 def end_late(machine: Machine, event: str, now: float, value: Any) -> None:
@@ -135,12 +136,12 @@ def abort_late(machine: Machine, event: str, now: float, value: Any) -> None:
     _kill(machine, "does not end")
 
 
-def _hangs(machine: Machine, now: float, fault: str) -> None:
+def _hangs(machine: Machine, now: float, fault: Fault) -> None:
     machine.totals["hangs"] += 1
     _abort(machine, now, fault, machine.config.watchdog_signal, False, GRACE)
 
 
-def _abort(machine: Machine, now: float, fault: str, signal: str, group: bool, wait: float) -> None:
+def _abort(machine: Machine, now: float, fault: Fault, signal: str, group: bool, wait: float) -> None:
     machine.state, machine.fault, machine.deadline, machine.paused = ABORTING, fault, now + wait, False
     machine.signal(signal, group)
     machine.signal("CONT", group)
@@ -149,5 +150,5 @@ def _abort(machine: Machine, now: float, fault: str, signal: str, group: bool, w
 
 def _kill(machine: Machine, why: str) -> None:
     machine.kill()
-    machine.fault = machine.fault or why
+    machine.fault = machine.fault or Fault(LATE, why)
     machine.do(WARNING, "service (pid %d) %s: sending KILL", machine.pid, why)

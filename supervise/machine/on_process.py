@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from supervise.machine.on_liveness import GRACE, watch
 from supervise.machine.policy import MIN_GAP
+from supervise.protocol.exitstatus import fault_in
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.states import (
@@ -88,7 +89,7 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.state = RUNNING
     ending = same and fields["machine"] in (STOPPING, ABORTING)
     if ending:
-        machine.state, machine.deadline, machine.fault = fields["machine"], fields["deadline_at"], fields["fault"]
+        machine.state, machine.deadline, machine.fault = fields["machine"], fields["deadline_at"], fault_in(fields)
     if same:
         machine.phase, machine.status_text = fields["phase"], fields["status_text"]
         machine.watchdog = fields["watchdog"] or 0.0

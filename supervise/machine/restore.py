@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from supervise.machine.on_liveness import watch
 from supervise.machine.policy import MIN_GAP
+from supervise.protocol.exitstatus import fault_in
 from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING
 
 TYPE_CHECKING = False
@@ -39,7 +40,7 @@ def carry_on(machine: Machine, fields: dict[str, Any], now: float) -> None:
     machine.state, machine.paused, machine.leaving = fields["machine"], fields["paused"], fields["leaving"]
     machine.started_at, machine.deadline = fields["started_at"], fields["deadline_at"]
     machine.phase, machine.status_text = fields["phase"], fields["status_text"]
-    machine.watchdog, machine.fault = fields["watchdog"] or 0.0, fields["fault"]
+    machine.watchdog, machine.fault = fields["watchdog"] or 0.0, fault_in(fields)
     machine.ready_unknown = fields["unheard"]
     machine.pid = fields["service"]["pid"] if fields["service"] else 0
     machine.restart_delay = machine.delay()

@@ -42,14 +42,16 @@ def check(path: str, name: str | None) -> int:
     sections = section_names(data)
     names = [name] if name is not None else [section for section in sections if section != "global"]
     names = names or [""]
-    found: dict[str, None] = {disbelieved: None} if disbelieved else {}
+    # What to sort by: problems of the whole file first, the count of those not listed last.
+    found: dict[str, float] = {disbelieved: 0} if disbelieved else {}
     blocking = {disbelieved}
     # Every problem of the file, whichever service was asked for.
     for service in [*sections, *(one for one in names if one not in sections)]:
         config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service), harmless=harmless)
-        found.update(dict.fromkeys(problems.lines(one_line(path))))
-        if service in sections:
-            found.update(dict.fromkeys(problem.at(one_line(path)) for problem in without_effect(data, service, config)))
+        kept = [*problems.kept, *(without_effect(data, service, config) if service in sections else [])]
+        found.update((problem.at(one_line(path)), problem.line) for problem in kept)
+        if problems.dropped:
+            found[problems.lines(one_line(path))[-1]] = float("inf")
         if service in names:
             blocking.update(problem.at(one_line(path)) for problem in problems.blocking)
     for service in names:
@@ -59,7 +61,7 @@ def check(path: str, name: str | None) -> int:
             print(f"  {key} : {one_line(value)}".rstrip())
         if not config.alarm_interval:
             print("  (alarm_interval is 0: no alarms, no limit of restarts)")
-    for line in sorted(found, key=_line_number):
+    for line in sorted(found, key=found.__getitem__):
         print(line + (_BLOCKS if line in blocking else ""))
     return PROBLEMS if found else OK
 
@@ -91,9 +93,3 @@ def _describe(service: str, has_section: bool) -> None:
         print(f"service {one_line(service)}:")
     else:
         print(f"service {one_line(service)}, which has no section of its own:")
-
-
-def _line_number(problem: str) -> float:
-    """What to sort by: problems of the whole file first, the count of those not listed last."""
-    number = problem.partition(": ")[0].rpartition(":")[2]
-    return int(number) if number.isdigit() else float("inf") if problem.endswith("more problems") else 0

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # Names for the log; only `signal` (which costs 0.8 MB, for its enums) would know them otherwise.
 SIGNAL_NAMES = """
     HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG
@@ -19,10 +23,33 @@ def signal_name(number: int) -> str:
     return SIGNAL_NAMES[number - 1] if 0 < number <= len(SIGNAL_NAMES) else str(number)
 
 
+class Fault(str):
+    """Why supervise ends a service, in words for people.  `kind` (states.py has them) is what code goes by."""
+
+    __slots__ = ("kind",)
+
+    kind: str | None
+
+    def __new__(cls, kind: str | None, words: str) -> Fault:
+        made = super().__new__(cls, words)
+        made.kind = kind
+        return made
+
+
+def fault_in(fields: dict[str, Any]) -> Fault | None:
+    """The fault in a state; its kind is None where an older release did not write that."""
+    return None if fields["fault"] is None else Fault(fields.get("fault_kind"), fields["fault"])
+
+
+def kind_of(fault: str | None) -> str | None:
+    """What kind of fault it is, if it is one and that is known."""
+    return getattr(fault, "kind", None)
+
+
 class ExitStatus:
     """Either `code` (0-255) or `signal` is set, or `failure`: why the program could not be started at all.
 
-    None of them: it has ended, nobody knows how.  `fault`: why supervise had ended it, if so.
+    None of them: it has ended, nobody knows how.  `fault`: why supervise had ended it, if so; a Fault, or its words.
     """
 
     __slots__ = ("code", "signal", "core", "failure", "fault")

@@ -5,6 +5,14 @@ What lives here: the format.  What does not: files, processes, clocks.
 JSON, one object, readable by people; `version` is 1, and counts up when an older reader would go wrong.  Times named
 `..._at` are seconds of CLOCK_MONOTONIC, which all processes of one boot share, so they mean something only with the
 same `boot_id`; those named `..._time` are Unix seconds, for people.
+
+`control_obeyed` counts the bytes that were read from `control`, newlines included, since the service was first
+supervised here.  They are counted when all that was read with them has been obeyed, and what that leads to was handed
+on: started, sent, read.  So who writes letters can know when they were obeyed: by it, and by what was in the FIFO
+before them.  It is null, or not there, where an older release does not count.
+
+`fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
+"not_ready", "late"; null as well where an older release did not write it.
 """
 
 from __future__ import annotations
@@ -38,6 +46,7 @@ _EXIT = {
     "uptime": _NUMBER,
     "time": _NUMBER,
     "fault": (str, type(None)),
+    "fault_kind": (str, type(None)),
 }
 _TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned", "expected", "hangs")
 _FIELDS: dict[str, Any] = {
@@ -67,12 +76,14 @@ _FIELDS: dict[str, Any] = {
     "pid_namespace": ({"device": (int,), "inode": (int,)}, None),
     "upgrades": (int,),
     "upgrades_refused": (int,),
+    "control_obeyed": _OPTIONAL_INT,
     "phase": (str, type(None)),
     "phase_time": _OPTIONAL_NUMBER,
     "status_text": (str, type(None)),
     "quick_exits": (int,),
     "watchdog": _OPTIONAL_NUMBER,
     "fault": (str, type(None)),
+    "fault_kind": (str, type(None)),
     "unheard": (bool,),
     "formers": (list,),
     "unsent": (list,),
@@ -88,12 +99,14 @@ _DEFAULTS: dict[str, Any] = {
     "pid_namespace": None,
     "upgrades": 0,
     "upgrades_refused": 0,
+    "control_obeyed": None,
     "phase": None,
     "phase_time": None,
     "status_text": None,
     "quick_exits": 0,
     "watchdog": None,
     "fault": None,
+    "fault_kind": None,
     "unheard": False,
     "formers": [],
     "unsent": [],
@@ -102,7 +115,7 @@ _DEFAULTS: dict[str, Any] = {
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
-    "last_exit": {"fault": None},
+    "last_exit": {"fault": None, "fault_kind": None},
 }
 
 

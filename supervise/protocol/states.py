@@ -26,6 +26,12 @@ READY = "ready"
 RELOADING = "reloading"
 ENDING = "stopping"  # it has said that it is about to end by itself
 
+# What kinds of faults there are, for which supervise ends a service (exitstatus.Fault).
+HUNG = "hung"  # it has given no sign of life, or said itself that it hangs
+SICK = "unhealthy"  # its check says so
+NOT_READY = "not_ready"  # in time
+LATE = "late"  # it did not end in time
+
 # Events that are not letters.
 BEGIN = "begin"  # supervise is ready: start the service.  value: whether one before it has left something
 ADOPTED = "adopted"  # a service that still runs was taken over.  value: the pid, and the state it was found in

@@ -8,7 +8,7 @@ import time
 
 from supervise import __version__
 from supervise.config.restrictions import in_force
-from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.exitstatus import ExitStatus, kind_of
 from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import Record, RecordError, decode
 from supervise.protocol.severities import NOTICE, WARNING
@@ -57,6 +57,7 @@ class StatusWriter:
         self._marked = -1  # starts that there had been when the mark was given
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
+        self.control_obeyed = 0  # as state.py describes it
         self.remains: dict[str, int] | None = None  # the process group of which something is left
         self.notify_address: str | None = None  # where the service's notifications come to
         self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
@@ -76,6 +77,7 @@ class StatusWriter:
         self._last_exit, self._foretold = fields["last_exit"], fields["next_mark"]
         self._phase = fields["phase"], fields["phase_time"]
         self.notify_address = fields["notify_address"]
+        self.control_obeyed = fields["control_obeyed"] or 0
         try:
             record = decode(self._directory.read(STATUS) or b"")
         except (OSError, StatusDirError, RecordError):
@@ -108,6 +110,7 @@ class StatusWriter:
             "uptime": round(uptime, 3),
             "time": round(time.time(), 3),
             "fault": how.fault,
+            "fault_kind": kind_of(how.fault),
         }
 
     def amended(self, how: ExitStatus) -> None:
@@ -261,12 +264,14 @@ class StatusWriter:
             "pid_namespace": self._pid_namespace,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,
+            "control_obeyed": self.control_obeyed,
             "phase": machine.phase,
             "phase_time": self._phase[1],
             "status_text": machine.status_text,
             "quick_exits": machine.quick_exits,
             "watchdog": machine.watchdog or None,
             "fault": machine.fault,
+            "fault_kind": kind_of(machine.fault),
             "unheard": machine.ready_unknown,
             "notify_address": self.notify_address,
             "formers": self.formers,

@@ -72,6 +72,11 @@ class Trouble:
         return [] if self.lasting else actions
 
     @property
+    def tries_again(self) -> bool:
+        """Whether there is an action that failed and is to be tried again."""
+        return bool(self._undone)
+
+    @property
     def lasting(self) -> bool:
         """Whether what failed has been tried so often that it is not going to pass."""
         return self._tries > TRIES

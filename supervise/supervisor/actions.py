@@ -69,6 +69,7 @@ class Actions:
         self.upgrader: Upgrader | None = None  # since the first `e`
         self.new_upgrader: Callable[[], Upgrader] | None = None
         self.postponed: list[Action] = []
+        self._obeyed = 0  # bytes of `control`, of which something is still to be done
 
     def event(self, event: str, value: Any = None) -> None:
         """Something has happened."""
@@ -135,6 +136,14 @@ class Actions:
         """The parts are there: do what had to wait for them."""
         postponed, self.postponed = self.postponed, []
         self.carry_out(postponed)
+        self.obeyed(0)
+
+    def obeyed(self, count: int) -> None:
+        """So many bytes of `control` more were obeyed; that is counted when all that they led to has been done."""
+        self._obeyed += count
+        if not (self.postponed or self._trouble.tries_again):
+            self._status_writer.control_obeyed += self._obeyed
+            self._obeyed = 0
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._service.clear(signal)
@@ -219,5 +228,6 @@ class Actions:
         if self._machine.state == states.SCRIPT_RUN and not self.script_pid:
             self.event(states.SCRIPT_DONE, "cannot run the restart script: an internal error")
         self.carry_out(self._trouble.undone())
+        self.obeyed(0)
         if self._trouble.lasting and self._machine.state == states.ENDED:
             self.postponed.clear()  # supervise is not kept from its end for good

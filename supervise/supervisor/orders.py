@@ -44,6 +44,7 @@ class Orders:
         self._log = log
         self._reader = Reader()
         self._commands: Iterator[Command] | None = None
+        self._length = 0  # bytes that those were read from
         self.left = False
 
     @property
@@ -85,7 +86,7 @@ class Orders:
             shown = unknown[:16].decode("latin-1")
             rest = "..." if len(unknown) > 16 else ""
             self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, rest)
-        self._commands = iter(commands)
+        self._commands, self._length = iter(commands), len(data)
         self.obey(self._commands)
 
     def finish(self) -> None:
@@ -107,6 +108,7 @@ class Orders:
             if time.monotonic() > until:
                 return
         self._commands = None
+        actions.obeyed(self._length)
 
     def by_signal(self) -> None:
         """Obey the signals that have come."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,6 +67,10 @@ class Pretended:
 
     def write_state(self, fields: dict[str, Any]) -> None:
         self._replace("state", encode(fields))
+
+    def unread(self) -> int:
+        """Bytes of letters that have come and were not read."""
+        return int.from_bytes(fcntl.ioctl(self._fifos[1], termios.FIONREAD, b"\0\0\0\0"), sys.byteorder)
 
     def _replace(self, name: str, data: bytes) -> None:
         (self.path / f"{name}.new").write_bytes(data)

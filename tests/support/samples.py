@@ -38,12 +38,14 @@ SAMPLE: dict[str, Any] = {
     "pid_namespace": None,
     "upgrades": 0,
     "upgrades_refused": 0,
+    "control_obeyed": None,
     "phase": None,
     "phase_time": None,
     "status_text": None,
     "quick_exits": 0,
     "watchdog": None,
     "fault": None,
+    "fault_kind": None,
     "notify_address": None,
     "restrictions": None,
 }
@@ -56,6 +58,7 @@ LAST_EXIT: dict[str, Any] = {
     "uptime": 1.5,
     "time": 1795229306.676,
     "fault": None,
+    "fault_kind": None,
 }
 # The specification, 4.
 SIGNAL_LETTERS = {

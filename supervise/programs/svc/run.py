@@ -11,9 +11,9 @@ import os
 import sys
 
 from supervise.client import CannotComeTrue, ClientError, NotRunning, Service, Status, SystemRefused, TimeLimit
+from supervise.client.conditions import Obeyed
 from supervise.client.wait import look, outcomes
 from supervise.programs.program import complain
-from supervise.programs.svc.verbs import Confirmed
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
@@ -51,12 +51,12 @@ class Commanding:
     def _send(self, service: Service) -> tuple[Status, Condition]:
         if not service.supervised():
             raise NotRunning(f"cannot {self._verb.name} {service.path}: supervise not running")
-        condition = self._verb.condition or Confirmed(service, self._verb.letters)
-        before = look(service, condition)
+        before = look(service, self._verb.condition)
         if self._verb.name == "pause" and not before.pid:
             raise NotRunning(f"cannot pause {service.path}: the service is not running")
-        service.command(self._verb.letters)
-        return before, condition
+        length = service.send(self._verb.letters)
+        condition = self._verb.condition if not self._verb.counts else None
+        return before, condition or Obeyed(length, self._verb.condition)
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
         self._clear()
@@ -69,13 +69,12 @@ class Commanding:
                 how = f"it is {beginning(outcome.status)}"
             self._failed(TimeLimit(f"cannot {name} {service.path} within {self._limit:g} seconds: {how}"))
         elif isinstance(outcome, CannotComeTrue):
-            self._failed(CannotComeTrue(f"cannot {name} {service.path}: {str(outcome).rpartition(': ')[2]}"))
+            self._failed(CannotComeTrue(f"cannot {name} {service.path}", outcome.why))
         elif isinstance(outcome, ClientError):
             self._failed(outcome)
-        elif isinstance(condition, Confirmed):
-            print(f"{one_line(service.path)}: {one_line(condition.said) or 'sent'}", flush=True)
+        elif self._verb.condition is None and not (isinstance(condition, Obeyed) and condition.known):
+            print(f"{one_line(service.path)}: sent", flush=True)
         else:
-            assert self._verb.words
             try:
                 words = self._verb.words(before, outcome)
             except SystemRefused as why:

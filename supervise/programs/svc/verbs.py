@@ -5,82 +5,38 @@ What lives here: the table of verbs.  What does not: the command line, sending, 
 
 from __future__ import annotations
 
-import os
-
 from supervise.client import conditions
 from supervise.client.errors import SystemRefused
 from supervise.protocol.letters import SIGNALS
-from supervise.protocol.names import LOG, LOG_WF
+from supervise.protocol.names import LOG_WF
 from supervise.protocol.record import UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from supervise.client import Service, Status
+    from supervise.client import Status
     from supervise.client.conditions import Condition
 
     Words = Callable[[Status, Status], str]
 
-_LOG_READ = 1 << 20  # bytes of supervise's log that are searched for an answer
-
 
 class Verb:
-    """One verb: `letters` to send, when they have been obeyed (`condition`), and the `words` that say so."""
+    """One verb: `letters` to send, what is to come of them where that shows (`condition`), and the `words` that say so.
 
-    __slots__ = ("name", "letters", "condition", "words")
+    `counts`: the letters are counted, and so `condition` is not asked before they were obeyed.
+    """
 
-    def __init__(self, name: str, letters: str, condition: Condition | None, words: Words | None) -> None:
+    __slots__ = ("name", "letters", "condition", "words", "counts")
+
+    def __init__(
+        self, name: str, letters: str, condition: Condition | None, words: Words, counts: bool = True
+    ) -> None:
         self.name = name
         self.letters = letters
         self.condition = condition
         self.words = words
-
-
-class Confirmed:
-    """The condition that supervise's log says that a letter was obeyed, where nothing else shows it.
-
-    Made before the letter is sent: what is in the log by then does not count.  A supervise of the C implementation
-    words its log otherwise, so that having sent the letter is all that can be known.
-    """
-
-    def __init__(self, service: Service, letter: str) -> None:
-        self._path = f"{service.path}/{LOG}"
-        self._mark = f" command {letter}: ".encode()
-        found = self._stat()
-        self._inode, self._offset = (found.st_ino, found.st_size) if found else (0, 0)
-        self.said = ""  # what the log says, once it does
-
-    def _stat(self) -> os.stat_result | None:
-        try:
-            return os.lstat(self._path)
-        except OSError:
-            return None
-
-    def __call__(self, before: Status, now: Status) -> bool:
-        if now.state is None:
-            return True
-        found = self._stat()
-        if found is None:
-            return False
-        rotated = found.st_ino != self._inode or found.st_size < self._offset
-        for line in self._lines(0 if rotated else self._offset):
-            if line.startswith(b"[NOTICE] ") and self._mark in line:
-                self.said = line.partition(self._mark)[2].decode("utf-8", "replace")
-                return True
-        return False
-
-    def _lines(self, offset: int) -> list[bytes]:
-        try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return []
-        try:
-            return os.pread(fd, _LOG_READ, offset).split(b"\n")[:-1]
-        except OSError:
-            return []
-        finally:
-            os.close(fd)
+        self.counts = counts
 
 
 def _was(before: Status, now: Status) -> str:
@@ -151,6 +107,14 @@ def _kill(before: Status, now: Status) -> str:
     return f"killed (pid {before.pid}), {after}"
 
 
+def _signal(name: str) -> Words:
+    def words(before: Status, now: Status) -> str:
+        pid = before.pid or now.pid
+        return f"send {name} to the service (pid {pid})" if pid else "the service is not running"
+
+    return words
+
+
 def _not_up(before: Status, now: Status) -> bool:
     return not before.pid or conditions.ended(before, now)
 
@@ -163,12 +127,12 @@ VERBS = {
         Verb("restart", "R", conditions.back_up, _restart),
         Verb("once", "o", conditions.run_once, _once),
         # `x` alone lets supervise end when the service is down, which it may never be.
-        Verb("exit", "dx", conditions.unsupervised, _exit),
+        Verb("exit", "dx", conditions.unsupervised, _exit, counts=False),
         Verb("pause", "p", conditions.paused, _pause),
         Verb("resume", "c", conditions.not_paused, _resume),
         Verb("kill", "k", _not_up, _kill),
-        Verb("reload", "r", None, None),
-        Verb("upgrade", "e", conditions.upgraded, _upgrade),
+        Verb("reload", "r", None, lambda before, now: "read the configuration again"),
+        Verb("upgrade", "e", conditions.upgraded, _upgrade, counts=False),
     )
 }
 VERBS["reconf"] = VERBS["reload"]  # the name that the C toolset has
@@ -178,4 +142,4 @@ ALARM = {
     "off": Verb("alarm off", "s", conditions.alarms_off, lambda before, now: "alarms off"),
 }
 
-SIGNAL = {name: Verb(f"signal {name}", letter, None, None) for letter, name in SIGNALS.items()}
+SIGNAL = {name: Verb(f"signal {name}", letter, None, _signal(name)) for letter, name in SIGNALS.items()}

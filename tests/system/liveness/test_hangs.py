@@ -91,11 +91,11 @@ def test_one_that_does_not_end_by_it_is_killed(speaker: Speaker) -> None:
     box = speaker.box
     speaker.command = ignoring("ABRT", speaker.command)
     pid = speaker.start("watchdog_secs : 1\nautorestart : never")
-    speaker.wait_state(machine="aborting", fault=HUNG)
+    speaker.wait_state(machine="aborting", fault=HUNG, fault_kind="hung")
     assert f", being ended: {HUNG}, 0 restarts, 1 hang" in speaker.svstat()
     box.wait_warning(f"service (pid {pid}) does not end: sending KILL")
     last = ended(speaker)
-    assert (last["signal"], last["fault"], last["planned"]) == (9, HUNG, False)
+    assert (last["signal"], last["fault"], last["fault_kind"], last["planned"]) == (9, HUNG, "hung", False)
     assert float(str(last["uptime"])) >= 1 + 5
     assert f"was killed by signal 9 (KILL), ended by supervise: {HUNG}" in speaker.svstat()
     assert not alive(pid)

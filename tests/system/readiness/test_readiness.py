@@ -230,7 +230,7 @@ def test_one_that_ignores_term_is_killed(speaker: Speaker, wait: int) -> None:
     box = speaker.box
     speaker.command = ignoring("TERM", speaker.command)
     pid = speaker.start(f"notify : yes\nstarttimeoutsecs : 1\nstopwaitsecs : {wait}\nautorestart : never")
-    speaker.wait_state(machine="aborting", fault=NOT_READY)
+    speaker.wait_state(machine="aborting", fault=NOT_READY, fault_kind="not_ready")
     assert f", being ended: {NOT_READY}" in speaker.svstat()
     box.wait_warning(f"service (pid {pid}) does not end: sending KILL")
     speaker.wait_state(machine="idle", fault=None)

@@ -18,13 +18,15 @@ from supervise.alarms import alarm
 from supervise.alarms.alarm import Text
 from supervise.config.config import Config
 from supervise.helpers.alarm_helper import message
-from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.exitstatus import ExitStatus, Fault
+from supervise.protocol.states import HUNG, NOT_READY, SICK
 
 ENV = {b"SUPERVISE_STATUS_DIR": b"/srv/status/app"}
 BAD, CORE = ExitStatus(code=1), ExitStatus(signal=6, core=True)
-SILENT = "hung: no WATCHDOG=1 for 10 seconds"
-UNHEALTHY = "unhealthy: check_command exited with status 1"
-LATE = "not ready within 30 seconds"
+SILENT = Fault(HUNG, "hung: no WATCHDOG=1 for 10 seconds")
+UNHEALTHY = Fault(SICK, "unhealthy: check_command exited with status 1")
+LATE = Fault(NOT_READY, "not ready within 30 seconds")
+REWORDED = Fault(HUNG, "silent for 10 seconds")
 
 
 def text(how: ExitStatus = BAD, gave_up: bool = False, **more: Any) -> Text:
@@ -46,6 +48,8 @@ def ended(fault: str, core: bool = False) -> ExitStatus:
         (ended(SILENT, core=True), False, "hung!"),  # it was told to dump one
         (ended(UNHEALTHY), False, "hung!"),
         (ended(LATE), False, "not ready!"),
+        (ended(REWORDED), False, "hung!"),
+        (ended("hung, by the words alone"), False, "exited!"),
         (BAD, True, "gave up after 3 restarts!"),
         (ended(SILENT), True, "gave up after 3 restarts!"),
     ],

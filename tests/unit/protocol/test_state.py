@@ -66,6 +66,7 @@ states = st.fixed_dictionaries(
                     "uptime": TIME,
                     "time": TIME,
                     "fault": st.one_of(st.none(), TEXT),
+                    "fault_kind": st.one_of(st.none(), TEXT),
                 }
             ),
         ),
@@ -76,24 +77,28 @@ states = st.fixed_dictionaries(
         "pid_namespace": st.one_of(st.none(), st.fixed_dictionaries({"device": COUNT, "inode": COUNT})),
         "upgrades": COUNT,
         "upgrades_refused": COUNT,
+        "control_obeyed": st.one_of(st.none(), COUNT),
         "phase": st.sampled_from([None, "starting", "ready", "reloading", "stopping"]),
         "phase_time": MAYBE_TIME,
         "status_text": st.one_of(st.none(), TEXT),
         "quick_exits": COUNT,
         "watchdog": MAYBE_TIME,
         "fault": st.one_of(st.none(), TEXT),
+        "fault_kind": st.one_of(st.none(), TEXT),
         "notify_address": st.one_of(st.none(), TEXT),
         "restrictions": st.one_of(st.none(), st.dictionaries(TEXT, TEXT, max_size=3)),
     }
 )
 
-# Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions.
+# Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions,
+# with kinds and counts beside words.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
 TRUST = {"restrictions", "pid_namespace"}
-NEWER = ADOPTION | READINESS | TRUST
+PROTOCOL = {"control_obeyed", "fault_kind"}
+NEWER = ADOPTION | READINESS | TRUST | PROTOCOL
 # The same within objects.
-NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault"}, "service": {"group", "session"}}
+NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault", "fault_kind"}, "service": {"group", "session"}}
 # Other values than a field may have: a type that it never is, out of range, not finite.
 WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
@@ -245,7 +250,7 @@ def test_an_older_release_lacks_the_newer_fields(missing: set[str]) -> None:
 
 
 def test_it_lacks_them_inside_its_objects_too() -> None:
-    old = {name: value for name, value in LAST_EXIT.items() if name != "fault"}
+    old = {name: value for name, value in LAST_EXIT.items() if not name.startswith("fault")}
     assert decode(raw(last_exit=old))["last_exit"] == LAST_EXIT
 
 
