@@ -20,6 +20,7 @@ class _Standing:
 class Config(_Standing):
     """What governs one service.  Times are whole seconds; 0 stands for "no limit" or "off".
 
+    It is put together by who reads it, and from then on a value: `settled`.
     Text is what was bytes in the file, decoded as UTF-8 with surrogateescape; to the system it goes the same way.
     """
 
@@ -68,26 +69,42 @@ class Config(_Standing):
         self.pidfile = ""
         self.blocked = ""
 
+    def settled(self) -> Config:
+        """The same, which cannot be changed any more."""
+        self.__class__ = _Settled
+        return self
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Config) and all(getattr(self, key) == getattr(other, key) for key in self.__slots__)
+        return isinstance(other, Config) and all(getattr(self, key) == getattr(other, key) for key in Config.__slots__)
 
     def __hash__(self) -> int:
-        return hash(tuple(getattr(self, key) for key in self.__slots__))
+        return hash(tuple(getattr(self, key) for key in Config.__slots__))
 
     def items(self) -> list[tuple[str, str]]:
         """Every key with its value as a person would write it."""
-        return [(key, written(key, getattr(self, key))) for key in self.__slots__]
+        return [(key, written(key, getattr(self, key))) for key in Config.__slots__]
 
     def __str__(self) -> str:
         """For the log: the policy, and what else is not at its default."""
         said = ", ".join(f"{key} {written(key, getattr(self, key)) or '(empty)'}" for key in POLICY_KEYS)
         if not self.alarm_interval:
             said = "no policy: alarm_interval is 0, restarts are not limited"
-        for key in self.__slots__[len(POLICY_KEYS) :]:
+        for key in Config.__slots__[len(POLICY_KEYS) :]:
             value = getattr(self, key)
             if value != getattr(_DEFAULTS, key):
                 said += f", {key} {logged(key, value) or '(empty)'}"
         return said
 
 
-_DEFAULTS = Config()
+class _Settled(Config):
+    """One that was read.  Whoever wants another makes one."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name != "__class__":
+            raise AttributeError("a configuration that was read does not change")
+        super().__setattr__(name, value)
+
+
+_DEFAULTS = Config().settled()

@@ -14,7 +14,7 @@ import sys
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.config import Config
 from supervise.config.expand import Names
-from supervise.config.restrictions import copy, keep, plainly_harmless, restricts
+from supervise.config.restrictions import copy, holds, keep, plainly_harmless
 from supervise.protocol.paths import plain
 from supervise.system.installed import replaced
 from supervise.system.trust import Untrusted, open_file, signature
@@ -57,12 +57,16 @@ class ConfFile:
         self._seen: tuple[object, ...] | None = None
 
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
-        """The configuration and every problem as `FILE:LINE: what is wrong`.  Never raises.
+        """The configuration, settled, and every problem as `FILE:LINE: what is wrong`.  Never raises.
 
         A file that is absent means no policy.  One that cannot be read, or is not believed, leaves `previous` in force,
         and where there is none, blocks.  What restricts the service stays as it was where the file is absent, empty, or
         blocks.
         """
+        config, problems = self._read(previous)
+        return config.settled(), problems
+
+    def _read(self, previous: Config | None) -> tuple[Config, list[str]]:
         self.held = self.failing = self.silent = False
         try:
             data, cut, found = read_file(self.path)
@@ -76,7 +80,8 @@ class ConfFile:
             config = copy(previous or Config())
             if previous is None or cut or not plainly_harmless(data):
                 config.blocked = problem
-            return self._keep(config, config), [problem]
+            self.held = holds(config)
+            return config, [problem]
         except (Untrusted, OSError, ImportError, MemoryError) as why:
             self.present, self._seen = True, self._look()
             self.failing = not isinstance(why, OSError) or why.errno not in _LASTING
@@ -85,7 +90,8 @@ class ConfFile:
             if previous is None:
                 previous = Config()
                 previous.blocked = problem
-            return self._keep(previous, previous), [problem]
+            self.held = holds(previous)
+            return previous, [problem]
         self.present, self._seen = True, signature(found)
         names = names_for(self.path, self._name)
         harmless = False
@@ -106,7 +112,7 @@ class ConfFile:
     def _keep(self, config: Config, previous: Config | None) -> Config:
         if previous is None:
             return config
-        self.held = bool(previous.blocked or restricts(previous))
+        self.held = holds(previous)
         return keep(config, previous)
 
     def changed(self) -> bool:

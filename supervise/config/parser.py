@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DEFAULTS = Config()
+_DEFAULTS = Config().settled()
 
 
 def parse(
@@ -76,7 +76,7 @@ def parse(
             said[key] = line, usable_value and (key != "environment" or said.get(key, (0, True))[1])
     _doubt(sections, said, name, problems)
     if previous is not None:
-        for key in config.__slots__:
+        for key in Config.__slots__:
             if not said.get(key, (0, not sections.broken))[1]:
                 setattr(config, key, getattr(previous, key))
     if other_group(config):

@@ -17,13 +17,18 @@ from __future__ import annotations
 from supervise.config.config import Config
 from supervise.config.values import KEYS, RESTRICTING, written
 
-_DEFAULTS = Config()
+_DEFAULTS = Config().settled()
 BLOCKED = "blocked"  # in the state: why nothing can be started
 
 
 def restricts(config: Config) -> bool:
     """Whether any of the keys says something."""
     return any(getattr(config, key) != getattr(_DEFAULTS, key) for key in RESTRICTING)
+
+
+def holds(config: Config) -> bool:
+    """Whether there is anything in force that is to stay: values, or that nothing can be started."""
+    return bool(config.blocked or restricts(config))
 
 
 def keep(config: Config, previous: Config) -> Config:

@@ -210,7 +210,8 @@ class ConfFollower(PathFollower):
         return config
 
     def _read(self) -> Config:
-        self._config, problems = self._conf.read(self._config)
+        # What is in force may be less than the file has said (parts.py).
+        self._config, problems = self._conf.read(self._home.machine.config if self._home else self._config)
         if problems != self._said:
             self._said = problems
             for problem in problems:

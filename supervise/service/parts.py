@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 
 from supervise.config.config import Config
+from supervise.config.restrictions import copy
 from supervise.protocol.severities import WARNING
+from supervise.protocol.states import CONFIG
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
 
+    from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor, Readable
     from supervise.runtime.status_writer import StatusWriter
@@ -37,6 +40,7 @@ class Parts:
 
     def __init__(
         self,
+        machine: Machine,
         launcher: Launcher,
         status_writer: StatusWriter,
         leftovers: Leftovers,
@@ -47,6 +51,7 @@ class Parts:
         log: Log,
         told: Readable,
     ) -> None:
+        self._machine = machine
         self._launcher = launcher
         self._status_writer = status_writer
         self._leftovers = leftovers
@@ -57,22 +62,27 @@ class Parts:
         self._told = told  # see Readiness
         self._log = log
         self._config: Config | None = None  # that they are for
+        self._asked: Config | None = None  # the one that it was made of
         self.readiness: Readiness | None = None
         self.successor: Successor | None = None
         self.checks: Checks | None = None
 
-    def equip(self, config: Config) -> None:
-        """Have what this configuration asks for."""
-        if config is self._config:
+    def equip(self) -> None:
+        """Have what the configuration asks for; where that cannot be had, the machine gets another, without it."""
+        config = self._machine.config
+        if config is self._config or config is self._asked:
             return
         try:
             complete = self._import_parts(config)
         except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
             self._launcher.blocked = f"cannot load what its configuration takes: {why}"
             return  # it is tried again
+        self._asked = config
         if not complete:
+            config = copy(config)
             for key in _KEYS_OF_PARTS:
                 setattr(config, key, getattr(self._config or Config(), key))
+            self._machine.handle(CONFIG, time.monotonic(), config.settled())
         self._launcher.govern(config)
         self._config = config
         self._leftovers.configure(config.killasgroup)

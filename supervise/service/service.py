@@ -70,7 +70,8 @@ class Service:
         self._outlived: Process | None = None  # a main process whose end need not be that of the service
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self.leftovers = Leftovers(machine, status_writer, reactor, log, self._main_pid, self.children_gone)
-        self.parts = Parts(launcher, status_writer, self.leftovers, directory, env, ignored, reactor, log, self._told)
+        own = machine, launcher, status_writer, self.leftovers
+        self.parts = Parts(*own, directory, env, ignored, reactor, log, self._told)
         self._checked = 0  # the main process that is checked
         self._doubt = Doubt(log)
 
@@ -156,7 +157,7 @@ class Service:
 
     def prepare(self) -> None:
         """Have what is configured, the next start marked, and the mark in the state."""
-        self.parts.equip(self._machine.config)
+        self.parts.equip()
         self._status_writer.foretell()
 
     def close(self, leaving: bool = False) -> None:
@@ -196,7 +197,7 @@ class Service:
         """Start the service, unless that has been done; the event that comes of it."""
         result, self._ahead = self._ahead, None
         if result is None:
-            self.parts.equip(self._machine.config)
+            self.parts.equip()
             result = self.spawn()
         if isinstance(result, ExitStatus):
             return states.FAILED, result

@@ -96,7 +96,7 @@ class Upgraded(Supervisor):
         restore.carry_on(self.machine, fields, time.monotonic())
         self._status_writer.inherit(fields, self.machine.pid)
         self._service.inherit(fields)
-        self._service.parts.equip(self.machine.config)
+        self._service.parts.equip()
         self._service.recall(fields)
         self._status_writer.upgrades = fields["upgrades"]
         self._status_writer.upgrades_refused = fields["upgrades_refused"]

@@ -270,18 +270,19 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
             self.config, self.blocked = config, ""
 
     launcher: Any = Pretended()
-    service = Service(*[launcher] * 3, *[Any] * 5)  # type: ignore[arg-type]
+    config = file.Config()
+    machine: Any = types.SimpleNamespace(config=config)
+    service = Service(machine, launcher, launcher, *[Any] * 5)  # type: ignore[arg-type]
 
     def refused(*_: object) -> bool:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    config = file.Config()
     with monkeypatch.context() as patch:
         patch.setattr(Parts, "_import_parts", refused)
         for _ in range(2):
-            service.parts.equip(config)
+            service.parts.equip()
             assert "cannot load what its configuration takes: " in launcher.blocked
-    service.parts.equip(config)
+    service.parts.equip()
     assert (launcher.blocked, launcher.config) == ("", config)
 
 
