@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from box import PATIENCE, SUPERVISE, Box, alive, wait_for
+from system import children
 
 INSTALLED = Path(sysconfig.get_path("purelib")) / "supervise"
 SLEEP = ("sleep", "86399")
@@ -146,6 +147,15 @@ def watches(pid: int) -> bool:
         return False
 
 
+def has_loaded(pid: int) -> bool:
+    """Whether a supervise has loaded all of its code, and so has begun to have its watches set."""
+    try:
+        helpers = [child for child in children(pid) if b"inotify_helper" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    except OSError:  # one has ended meanwhile
+        return False
+    return bool(helpers) or watches(pid)
+
+
 class Private(Box):
     """The same box, but supervised by a copy of the package, which the test may change: `package`."""
 
@@ -163,6 +173,13 @@ class Private(Box):
             f"sys.argv[0] = {SUPERVISE!r}; from supervise.programs.supervise import main; sys.exit(main())"
         )
         return self.run_words(sys.executable, "-B", "-c", code, *args, timeout=timeout, before=before)
+
+    def start(self, *command: str, options: tuple[str, ...] = ()) -> int:
+        """The same, and what is changed from now on is not what this one is made of."""
+        pid = super().start(*command, options=options)
+        supervisor = self.supervisor
+        wait_for("all of it to be loaded", lambda: not supervisor or not alive(supervisor) or has_loaded(supervisor))
+        return pid
 
     def path(self, module: str) -> Path:
         """The file of a module, such as `supervisor.startup`."""
