@@ -34,6 +34,7 @@ Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves th
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -68,6 +69,7 @@ class UsageError(Exception):
 
 def main() -> int:
     """The program; the exit code."""
+    gc.disable()  # it ends soon
     argv = sys.argv[1:]
     daemon = None
     env, apart = set_apart(callers_environment())

@@ -35,6 +35,10 @@ class Fault(str):
         made.kind = kind
         return made
 
+    def __getnewargs__(self) -> tuple[str | None, str]:  # type: ignore[override]
+        """For a copy."""
+        return self.kind, str(self)
+
 
 def fault_in(fields: dict[str, Any]) -> Fault | None:
     """The fault in a state; its kind is None where an older release did not write that."""

@@ -115,12 +115,12 @@ def test_every_key_of_the_configuration_is_described() -> None:
 
 
 def test_every_file_of_a_status_directory_is_described() -> None:
-    from supervise.system import statusdir
+    from supervise.protocol import names
 
     source = (MAN / "supervise.8").read_text()
     files = source[source.index(".Sh FILES") :]
-    for name in ("LOCK", "CONTROL", "OK", "STATUS", "STATE", "STDOUT", "STDERR", "LOG", "LOG_WF"):
-        assert getattr(statusdir, name) in files
+    for each in ("LOCK", "CONTROL", "OK", "STATUS", "STATE", "STDOUT", "STDERR", "LOG", "LOG_WF"):
+        assert getattr(names, each) in files
 
 
 def test_exit_codes_of_the_help_are_in_the_page() -> None:

@@ -108,7 +108,7 @@ def test_those_who_do_not_heed_it_are_killed(box: Box) -> None:
     os.kill(family[-1], signal.SIGSTOP)
     again = end(box, pid)
     assert not any(map(alive, family))
-    assert box.log().count("sending KILL to what is left of the service: pid ") == 1
+    assert "sending KILL to what is left of the service: pid " in box.log()  # again to those who take longer to go
     assert box.warnings == ""
     alone(box, again)
 
