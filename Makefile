@@ -31,7 +31,7 @@ run: all
 # more workers than processors; what all of them load is compiled once, even where Python is told to keep nothing.
 test: all debian
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected || true
-	$(BIN)/python -m pytest -n 6 --dist worksteal
+	$(BIN)/python -m pytest -n 8 --dist worksteal
 
 # Those of them that start no supervise, package by package: seconds, for after each change.
 unit: all

@@ -125,10 +125,11 @@ def test_those_who_are_born_when_all_have_been_told_are_told_too(box: Box) -> No
     """A daemon that starts another one as its answer to TERM."""
     answers = "def answers(): signal.signal(signal.SIGTERM, lambda *_: (daemon(tells), os._exit(0)))\n"
     command = service(f"{answers}if first: daemon(answers)\nwait()")
-    pid, _ = start(box, command, "killasgroup : all\nstopwaitsecs : 1000")
+    pid, _ = start(box, command, "killasgroup : all\nstopwaitsecs : 3")
     again = end(box, pid)
     assert not any(map(alive, left(box)))  # the second of them may not have got as far as to say that it is left
-    assert "got TERM\n" in box.stdout()  # twice where the second was told before it had its own answer
+    # Python forgets a signal that comes while it forks; who was told by such a one is killed.
+    assert "got TERM\n" in box.stdout() or "sending KILL to what is left" in box.log()
     alone(box, again)
 
 
