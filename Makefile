@@ -29,9 +29,12 @@ run: all
 
 # With THOROUGH=1 more rounds of what finds more the more often it is done.  Most of the time is waiting, so there are
 # more workers than processors; what all of them load is compiled once, even where Python is told to keep nothing.
+# What has failed there is run once more, alone, and has to pass: that a busy machine breaks it stays in sight.
 test: all debian
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -qq --collect-only >$(VENV)/collected || true
-	$(BIN)/python -m pytest -n 8 --dist worksteal
+	$(BIN)/python -m pytest -n 8 --dist worksteal || { \
+	    echo "once more, alone, what has failed beside seven others:"; \
+	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 # Those of them that start no supervise, package by package: seconds, for after each change.
 unit: all
