@@ -47,6 +47,8 @@ OURS = {
 WITH_A_CONFIGURATION = {"config": "misspellings parser sections"}
 # Beside what any Python needs: what is in C, and nothing else.
 PYTHONS = {"__future__", "_json", "_random", "_signal", "_socket", "errno", "fcntl", "gc", "select"}
+if sys.version_info < (3, 10):
+    PYTHONS |= {"_bootlocale", "_locale"}  # with the first file that is opened as text
 
 
 def loaded(box: Box) -> set[str]:
