@@ -44,8 +44,8 @@ _FIRST = 0.5  # seconds; doubled from one try to the next
 class PathFollower:
     """One subject as it changes; the descriptor `fd` is registered with the loop's poll.
 
-    The loop calls `ready` when it is readable, and at `look_at` the `look` of a subclass: that begins with `_due`,
-    and ends with `rewatch`.
+    The reactor calls `readable`, and the loop at `look_at` the `look` of a subclass: that begins with `_due`, and ends
+    with `rewatch`.
     """
 
     still_works = "it is not looked at again"  # for the log, where the watches cannot be set
@@ -156,7 +156,7 @@ class PathFollower:
 
     def _unregister(self) -> None:
         if self.fd >= 0:
-            self._reactor.forget(self.fd)
+            self._reactor.unregister(self.fd)
             self.fd = -1
 
     def _register(self) -> None:

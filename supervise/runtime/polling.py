@@ -37,8 +37,6 @@ class Poll:
         self._masks[fd] = mask
         self._poll.register(fd, mask)
 
-    modify = register
-
     def unregister(self, fd: int) -> None:
         """Do not wait for it any more."""
         if self._masks.pop(fd, None) is not None:

@@ -56,10 +56,10 @@ class Reactor(Poll):
         self._readable[fd] = call
         self.register(fd, mask)
 
-    def forget(self, fd: int) -> None:
-        """Wait for this descriptor no more.  No mistake where nobody does."""
+    def unregister(self, fd: int) -> None:
+        """Wait for this descriptor no more, and call nobody: whoever is given its number next says whom."""
         self._readable.pop(fd, None)
-        self.unregister(fd)
+        super().unregister(fd)
 
     def readable(self, fd: int, events: int) -> Events:
         """Call who waits for it."""

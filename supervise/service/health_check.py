@@ -240,5 +240,5 @@ class Checks:
     def _close(self) -> None:
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            self._reactor.forget(fd)
+            self._reactor.unregister(fd)
             close(fd)

@@ -118,6 +118,6 @@ class Remains:
     def let_go(self) -> None:
         """Wait for nobody."""
         if self.fd >= 0:
-            self._reactor.forget(self.fd)
+            self._reactor.unregister(self.fd)
             os.close(self.fd)
             self.fd = -1

@@ -108,10 +108,6 @@ class Readiness:
             self._pause(0)
         self._attend(made)
 
-    def is_socket(self, fd: int) -> bool:
-        """Whether a descriptor is one that the service may speak to."""
-        return fd == self.socket or fd in self.formers()
-
     def formers(self) -> list[int]:
         """The descriptors of sockets that were at the address before."""
         return [notify_socket.fd for notify_socket in self._formers]
@@ -202,7 +198,7 @@ class Readiness:
         """Leave the socket alone for a while, or do so no longer."""
         seconds = self._senders.pause_after(strangers, failed)
         if seconds and self.resume_at is None:
-            self._reactor.forget(self.socket)
+            self._reactor.unregister(self.socket)
         elif not seconds and self.resume_at is not None:
             self._reactor.on_readable(self.socket, self._told)
         self.resume_at = time.monotonic() + seconds if seconds else None
@@ -238,7 +234,7 @@ class Readiness:
     def close_pipe(self) -> None:
         """The process that was to write to it has done so, or has ended."""
         if self.pipe >= 0:
-            self._reactor.forget(self.pipe)
+            self._reactor.unregister(self.pipe)
             os.close(self.pipe)
             self.pipe = -1
 
@@ -251,14 +247,14 @@ class Readiness:
         """Those who may have been connected have ended."""
         while self._formers:
             former = self._formers.pop()
-            self._reactor.forget(former.fd)
+            self._reactor.unregister(former.fd)
             former.close(remove=False)
 
     def _close_listener(self) -> None:
         self.close_formers()
         if self._notify_socket:
             if self.resume_at is None:
-                self._reactor.forget(self.socket)
+                self._reactor.unregister(self.socket)
             self.resume_at = None
             self._notify_socket.close(remove=True)
             self._notify_socket, self.socket = None, -1

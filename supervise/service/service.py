@@ -220,7 +220,7 @@ class Service:
 
     def _dismiss(self, process: Process) -> None:
         if process.fd >= 0 and process is not self._fading:
-            self._reactor.forget(process.fd)
+            self._reactor.unregister(process.fd)
             process.close()
 
     # Ends.

@@ -192,7 +192,7 @@ class Actions:
         script, self.script = self.script, None
         assert script
         how = script.ended()
-        self._reactor.forget(script.fd)
+        self._reactor.unregister(script.fd)
         script.close()
         return self._script_reaped(how)
 

@@ -48,10 +48,20 @@ def test_a_descriptor_that_is_forgotten_is_nobodys(reactor: Reactor, pipe: tuple
     reading, writing = pipe
     reactor.on_readable(reading, lambda _: [("never", None)])
     os.write(writing, b"x")
-    reactor.forget(reading)
-    reactor.forget(reading)
+    reactor.unregister(reading)
+    reactor.unregister(reading)
     assert reactor.poll(0) == []
     assert [*reactor.readable(reading, select.POLLIN)] == []
+
+
+def test_one_that_was_closed_behind_its_back_is_nobodys(reactor: Reactor, pipe: tuple[int, int]) -> None:
+    reading, _ = pipe
+    lost = os.dup(reading)
+    reactor.on_readable(lost, lambda _: [("never", None)])
+    os.close(lost)
+    reactor.mend()
+    assert reactor.poll(0) == []
+    assert [*reactor.readable(lost, select.POLLIN)] == []
 
 
 def test_the_last_who_waits_is_called(reactor: Reactor, pipe: tuple[int, int]) -> None:
