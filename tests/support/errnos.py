@@ -181,13 +181,6 @@ EXEMPT = (
         "zombies|silent|descriptors",
         "the same, of the trial of the new version: it is looked at again when its 30 seconds are over",
     ),
-    Exempt(
-        "^reload",
-        r"^openat\(.*supervise\.conf.*EACCES",
-        "configuration",
-        "a configuration that may not be read is an answer, which is said; there is an event when that changes, and "
-        "after an injected one nothing has changed",
-    ),
 )
 
 # What is wrong after a fault in the interpreter's own start, or while it loads modules before our first line.
