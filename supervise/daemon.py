@@ -21,7 +21,7 @@ except Exception as why:  # no descriptor or no memory for it, say: one line, an
     # In the foreground, where it replaces another that goes on in its stead: upgrade.py, rule 7.
     guardian = int(sys._xoptions.get("guardian", 0))
     if guardian:
-        from supervise.supervisor.standin import stand_in
+        from supervise.supervisor.signal_proxy import proxy_signals
 
-        code = stand_in(guardian)
+        code = proxy_signals(guardian)
 sys.exit(code)

@@ -96,7 +96,7 @@ class ConfFile:
         names = names_for(self.path, self._name)
         harmless = False
         if cut and previous is None:  # a start: later, nothing is imported, and what is in force stays
-            from supervise.config.remainder import harmless as looked_through
+            from supervise.config.oversize import harmless as looked_through
 
             harmless = looked_through(self.path, data, found)
         config, problems = parse(data, self._name, previous, cut, names=names, harmless=harmless)

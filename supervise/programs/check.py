@@ -7,8 +7,8 @@ import os
 
 from supervise.config.config import Config
 from supervise.config.file import names_for, open_configuration, read_from
+from supervise.config.oversize import harmless as looked_through
 from supervise.config.parser import parse
-from supervise.config.remainder import harmless as looked_through
 from supervise.config.sections import Problem, Problems, section_names, split
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.text import one_line

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor
-    from supervise.supervisor.home import Home
+    from supervise.supervisor.statusdir_watch import StatusDirWatch
 
     class Subject(Protocol):
         """What can be followed."""
@@ -169,13 +169,14 @@ class ConfFollower(PathFollower):
     """The configuration of one service as it changes.
 
     The kernel allows a user 128 inotify instances, and this is supervise's.  So what else is to be watched is watched
-    here, too: the `home`.
+    here, too: the `statusdir_watch`.
     """
 
     still_works = "the letter r still works"
 
     def __init__(
-        self, conf: ConfFile, config: Config, watch: Watch, reactor: Reactor, log: Log, home: Home | None = None
+        self, conf: ConfFile, config: Config, watch: Watch, reactor: Reactor, log: Log,
+        statusdir_watch: StatusDirWatch | None = None,
     ) -> None:
         """`config` is what `conf` meant when it was last read."""
         super().__init__(conf, watch, reactor, log)
@@ -183,10 +184,10 @@ class ConfFollower(PathFollower):
         self._config = config
         self._said: list[str] = []  # the problems that were told last
         self._pause = 0.0  # from the last try to read it to the next, where it could not be read
-        self._home = home
+        self._statusdir_watch = statusdir_watch
 
     def _plan(self) -> tuple[Watched, ...]:
-        return joined(self._conf.plan(), self._home.plan()) if self._home else self._conf.plan()
+        return joined(self._conf.plan(), self._statusdir_watch.plan()) if self._statusdir_watch else self._conf.plan()
 
     def read(self) -> Config:
         """Read the file whether it has changed or not, and say what it means."""
@@ -199,8 +200,8 @@ class ConfFollower(PathFollower):
             self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
         if self._conf.held or config.blocked:
             self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
-        if self._home:  # the letter r is for whoever sees more than inotify tells
-            self._home.due = time.monotonic()
+        if self._statusdir_watch:  # the letter r is for whoever sees more than inotify tells
+            self._statusdir_watch.due = time.monotonic()
         try:
             self.rewatch()
         except Exception:
@@ -211,7 +212,8 @@ class ConfFollower(PathFollower):
 
     def _read(self) -> Config:
         # What is in force may be less than the file has said (parts.py).
-        self._config, problems = self._conf.read(self._home.machine.config if self._home else self._config)
+        previous = self._statusdir_watch.machine.config if self._statusdir_watch else self._config
+        self._config, problems = self._conf.read(previous)
         if problems != self._said:
             self._said = problems
             for problem in problems:

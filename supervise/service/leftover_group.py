@@ -52,7 +52,7 @@ def of_start(number: int, pids: list[int], starts: int | None = None) -> list[in
     return [pid for pid in pids if start_tag.of(pid) == mark]
 
 
-class Remains:
+class LeftoverGroup:
     """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
 
     def __init__(

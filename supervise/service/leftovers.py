@@ -21,7 +21,7 @@ import sys
 
 from supervise.protocol.options import NO_ORPHANS
 from supervise.protocol.severities import NOTICE, WARNING
-from supervise.service.leftover_group import Remains, empty, of_start
+from supervise.service.leftover_group import LeftoverGroup, empty, of_start
 from supervise.system.installed import replaced
 from supervise.system.members import left_in_session, own_children
 from supervise.system.procfs import everybody, proc_is_ours
@@ -61,7 +61,7 @@ class Leftovers:
         self._log = log
         self._main = main
         self._asked: bool | str = False
-        self._remains: Remains | None = None
+        self._remains: LeftoverGroup | None = None
         self._start = 0  # the number of the start that has left it
         self._signal = ""  # what everybody is told, by rule 3
         self._told: set[tuple[int, int]] = set()  # pid and start of who has been
@@ -75,19 +75,19 @@ class Leftovers:
 
     def of(self, group: int, session: int) -> None:
         """The service had ended before this supervise began, and left its process group."""
-        self._begin(Remains(group, session, self._reactor, self._ended))
+        self._begin(LeftoverGroup(group, session, self._reactor, self._ended))
 
     def after(self, process: Process, orphans: Callable[[], list[int]] | None = None) -> None:
         """This main process has ended.  `orphans`: who else is left."""
-        self._begin(Remains(process.group, process.session, self._reactor, self._ended, orphans))
+        self._begin(LeftoverGroup(process.group, process.session, self._reactor, self._ended, orphans))
 
-    def _begin(self, remains: Remains) -> None:
+    def _begin(self, remains: LeftoverGroup) -> None:
         self._remains, self._signal, self._start = remains, "", self._machine.totals["starts"]
         self._told.clear()
 
     def clear(self, signal: str) -> bool:
         """Send a signal to what is left; whether nothing is."""
-        remains, self.untold = self._remains, False
+        remains, self.missed_events = self._remains, False
         if not remains:
             return True
         if self._machine.config.killasgroup == "all" and proc_is_ours() and _can_look():
@@ -101,10 +101,10 @@ class Leftovers:
         problems = remains.tell(signal)
         for problem in problems:
             self._log.add(WARNING, "%s", problem)
-        self.untold = bool(problems)
+        self.missed_events = bool(problems)
         return remains.gone()
 
-    def _clear_all(self, remains: Remains, signal: str) -> bool:
+    def _clear_all(self, remains: LeftoverGroup, signal: str) -> bool:
         """Rule 3."""
         from supervise.system.descendants import shown
 
@@ -131,7 +131,7 @@ class Leftovers:
                 problem = send_to(stat, self._signal) or send_to(stat, "CONT")
                 if problem:
                     self._log.add(WARNING, "%s", problem)
-                    self.untold = True
+                    self.missed_events = True
 
     def gone(self) -> bool:
         """Whether nobody is left of what is waited for; if somebody is, `fd` will tell when that may have changed."""

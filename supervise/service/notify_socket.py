@@ -12,7 +12,7 @@ Rule 3.  Anybody may reach an abstract address, and root a path.  So what tells 
          knows the address but the credentials that the kernel puts to each message; members.py judges them.
 Rule 4.  Descriptors that come with a message are never taken: there is room for the credentials and for nothing else,
          so the kernel closes them on receipt.  A sender of BARRIER=1 waits for just that.  (That is one reason to do
-         without SCM_PIDFD, which takes such room; the other is in senders.py, rule 2.)
+         without SCM_PIDFD, which takes such room; the other is in notify_access.py, rule 2.)
 Rule 5.  What BARRIER=1 promises its sender is that everything before it has been dealt with, and so it ends; after
          that nobody can tell any more whose process it was.  So a message is received only when those before it
          have been dealt with: `receive` is an iterator.

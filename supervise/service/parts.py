@@ -124,7 +124,7 @@ class Parts:
 
             self.successor = Successor(self._env, self._ignored, self._reactor, self._log)
         if checks:
-            from supervise.service import helpers_ended  # noqa: F401  (for later)
+            from supervise.service import helper_leftovers  # noqa: F401  (for later)
             from supervise.service.health_check import Checks
 
             self.checks = Checks(self._launcher, self._reactor, self._log)

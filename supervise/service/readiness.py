@@ -1,7 +1,7 @@
 """What the service says of itself: datagrams to its NOTIFY_SOCKET, or a line on a descriptor as s6 has it.
 
-What lives here: where to listen, and when, and whom to believe.  What does not: whose message it is (senders.py), and
-what follows (on_liveness.py).
+What lives here: where to listen, and when, and whom to believe.  What does not: whose message it is
+(notify_access.py), and what follows (on_liveness.py).
 
 A line on `notification_fd` means that the service is ready; what follows it is not read.  That pipe does not outlive
 supervise; the socket does, for its address is the same in the next.
@@ -17,8 +17,8 @@ from supervise.protocol import sdnotify
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import MAIN, SAYS_READY
+from supervise.service.notify_access import NotifyAccess
 from supervise.service.notify_socket import NotifySocket
-from supervise.service.senders import Senders
 from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
@@ -48,7 +48,7 @@ class Readiness:
         self._log = log
         self._notify_socket: NotifySocket | None = None
         self._formers: list[NotifySocket] = []  # lost their names, but not those who are connected to them
-        self._senders = Senders()
+        self._access = NotifyAccess()
         self._quiet_until: dict[str, float] = {}  # kind of complaint -> until when there is no other
         self._dropped: dict[str, int] = {}
         self.resume_at: float | None = None  # monotonic: until when the socket is left alone
@@ -154,8 +154,8 @@ class Readiness:
             if data.strip() == _BARRIER:
                 cost += _MORE
             else:
-                believed = self._senders.judge(pid, uid, main(), is_member)
-                cost += _OWN if believed else _LOOK if self._senders.looked else _MORE
+                believed = self._access.judge(pid, uid, main(), is_member)
+                cost += _OWN if believed else _LOOK if self._access.looked else _MORE
                 if believed:
                     yield from self._read(pid, data, is_former)
                 else:
@@ -196,7 +196,7 @@ class Readiness:
 
     def _pause(self, strangers: int, failed: bool = False) -> None:
         """Leave the socket alone for a while, or do so no longer."""
-        seconds = self._senders.pause_after(strangers, failed)
+        seconds = self._access.pause_after(strangers, failed)
         if seconds and self.resume_at is None:
             self._reactor.unregister(self.socket)
         elif not seconds and self.resume_at is not None:

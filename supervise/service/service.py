@@ -14,9 +14,9 @@ import time
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.severities import NOTICE
-from supervise.service.doubt import Doubt
 from supervise.service.leftovers import Leftovers
 from supervise.service.parts import Parts
+from supervise.service.recheck import Rechecks
 from supervise.system.descriptors import close
 from supervise.system.members import belongs, in_group
 from supervise.system.pidfd import Process, exit_info
@@ -73,7 +73,7 @@ class Service:
         own = machine, launcher, status_writer, self.leftovers
         self.parts = Parts(*own, directory, env, ignored, reactor, log, self._told)
         self._checked = 0  # the main process that is checked
-        self._doubt = Doubt(log)
+        self._rechecks = Rechecks(log)
 
     def _main_pid(self) -> int:
         return self.process.pid if self.process else 0
@@ -100,7 +100,7 @@ class Service:
         try:
             process = named(identity)
         except OSError as why:
-            self._doubt.about(f"former main process {identity['pid']}", why, self._recall, identity)
+            self._rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
             return []
         if process and self.parts.successor:
             self.parts.successor.recall([process])
@@ -301,7 +301,7 @@ class Service:
             if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
                 yield states.NO_SUCCESSOR, None
         except OSError as why:
-            self._doubt.about(_LEFT, why, self.children_gone)
+            self._rechecks.add(_LEFT, why, self.children_gone)
 
     def _candidates(self) -> list[int]:
         successor = self.parts.successor
@@ -318,7 +318,7 @@ class Service:
         try:
             gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
         except OSError as why:
-            self._doubt.about(_LEFT, why, self.clear, signal)
+            self._rechecks.add(_LEFT, why, self.clear, signal)
             return []
         return [(states.CLEARED, None)] if gone else []
 
@@ -327,7 +327,7 @@ class Service:
         try:
             self.leftovers.report()
         except OSError as why:
-            self._doubt.about(_LEFT, why, self.report_left)
+            self._rechecks.add(_LEFT, why, self.report_left)
         return []
 
     # What it says, and what there is to see.
@@ -364,7 +364,7 @@ class Service:
             try:
                 process = self.parts.successor.named(pid, by, self._machine.pid, self._helpers(), self._session)
             except OSError as why:
-                self._doubt.about(f"pid {pid}, named by {by}", why, self._named, pid, by)
+                self._rechecks.add(f"pid {pid}, named by {by}", why, self._named, pid, by)
                 return
             if process:
                 yield self._now_main(process)
@@ -395,14 +395,14 @@ class Service:
         """Monotonic: when `on_time` has something to do."""
         follower = self.parts.successor.follower if self.parts.successor else None
         checks, readiness = self.parts.checks, self.parts.readiness
-        due = [follower.look_at if follower else None, self._doubt.due]
+        due = [follower.look_at if follower else None, self._rechecks.due]
         due += [checks.due if checks else None, readiness.resume_at if readiness else None]
         return min((at for at in due if at is not None), default=None)
 
     def on_time(self, now: float) -> Events:
         """Do what is due."""
-        if self._doubt.due is not None and now >= self._doubt.due:
-            yield from self._doubt.ask_again()
+        if self._rechecks.due is not None and now >= self._rechecks.due:
+            yield from self._rechecks.run()
         follower = self.parts.successor.follower if self.parts.successor else None
         if follower and follower.look_at is not None and now >= follower.look_at:
             yield from self._look_at_pidfile(follower)

@@ -10,7 +10,7 @@ import time
 
 from supervise.protocol import states
 from supervise.protocol.record import DOWN
-from supervise.service.unsent import LONGEST, Unsent
+from supervise.service.signal_retry import LONGEST, SignalRetry
 from supervise.system.spawn import send
 
 TYPE_CHECKING = False
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Action, Machine
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.internal_errors import InternalErrors
     from supervise.runtime.path_follower import ConfFollower
     from supervise.runtime.reactor import Events, Reactor
     from supervise.runtime.status_writer import StatusWriter
-    from supervise.runtime.trouble import Trouble
     from supervise.service.launcher import Launcher
     from supervise.service.service import Service
     from supervise.supervisor.upgrade import Upgrader
@@ -48,7 +48,7 @@ class Actions:
         launcher: Launcher,
         status_writer: StatusWriter,
         reactor: Reactor,
-        trouble: Trouble,
+        internal_errors: InternalErrors,
         log: Log,
     ) -> None:
         self._machine = machine
@@ -56,10 +56,10 @@ class Actions:
         self._launcher = launcher
         self._status_writer = status_writer
         self._reactor = reactor
-        self._trouble = trouble
+        self._internal_errors = internal_errors
         self._log = log
         self.sent: str | None = None
-        self.unsent = Unsent(log)
+        self.signal_retry = SignalRetry(log)
         self._clear_again = ""  # the signal that somebody of what is left is still to be sent
         self._clear_at, self._pause = 0.0, _SHORTEST
         self.script_pid = 0
@@ -97,9 +97,9 @@ class Actions:
                 else:
                     results += self._do(kind, action)
             except Exception as why:
-                self._trouble.note(why)
+                self._internal_errors.note(why)
                 if kind not in (states.START, states.SCRIPT):  # the state of the machine tells that these are missing
-                    self._trouble.redo(action)
+                    self._internal_errors.redo(action)
         for event, value in results:
             self.event(event, value)
 
@@ -141,13 +141,13 @@ class Actions:
     def obeyed(self, count: int) -> None:
         """So many bytes of `control` more were obeyed; that is counted when all that they led to has been done."""
         self._obeyed += count
-        if not (self.postponed or self._trouble.tries_again):
+        if not (self.postponed or self._internal_errors.tries_again):
             self._status_writer.control_obeyed += self._obeyed
             self._obeyed = 0
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._service.clear(signal)
-        self._clear_again = signal if self._service.leftovers.untold and not results else ""
+        self._clear_again = signal if self._service.leftovers.missed_events and not results else ""
         self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
         self._clear_at = time.monotonic() + self._pause
         return results
@@ -155,7 +155,7 @@ class Actions:
     @property
     def due(self) -> float | None:
         """Monotonic: when `on_time` has something to do."""
-        due = self.unsent.at
+        due = self.signal_retry.at
         if self._clear_again:
             due = self._clear_at if due is None else min(due, self._clear_at)
         if self.alarms and self.alarms.retry_at is not None:
@@ -164,7 +164,7 @@ class Actions:
 
     def on_time(self, now: float) -> None:
         """Do again what could not be done, and is due again."""
-        if self.unsent.at is not None and now >= self.unsent.at:
+        if self.signal_retry.at is not None and now >= self.signal_retry.at:
             self._send_again(now)
         if self._clear_again and now >= self._clear_at:
             signal, self._clear_again = self._clear_again, ""
@@ -205,29 +205,30 @@ class Actions:
     def send(self, process: Process, name: str, group: bool) -> None:
         """Send a signal, now or later."""
         problem = process.send(name, group)
-        if problem or self.unsent.signals:
-            self.unsent.note(process.pid, name, group, problem, time.monotonic())
+        if problem or self.signal_retry.signals:
+            self.signal_retry.note(process.pid, name, group, problem, time.monotonic())
 
     def _send_again(self, now: float) -> None:
         """What could not be sent; a service that is told to end has the time for it that it has from being told."""
-        self.unsent.retry(self._service.process, now)
+        self.signal_retry.retry(self._service.process, now)
         if self._machine.state == states.STOPPING:
             self.event(states.EXTEND, self._machine.config.stopwaitsecs)
 
     def spare(self) -> None:
         """The service is to be up, come what may: if it was to be stopped, but has not been told, it is not."""
         machine = self._machine
-        if machine.state == states.STOPPING and machine.want == DOWN and self.unsent.drop(machine.config.stopsignal):
+        stopping = machine.state == states.STOPPING and machine.want == DOWN
+        if stopping and self.signal_retry.drop(machine.config.stopsignal):
             self.event(states.SPARED)
 
-    # Trouble.
+    # InternalErrors.
 
     def mend(self) -> None:
         """After an internal error: nothing is certain beforehand, and what failed is tried again."""
         self.sent = None
         if self._machine.state == states.SCRIPT_RUN and not self.script_pid:
             self.event(states.SCRIPT_DONE, "cannot run the restart script: an internal error")
-        self.carry_out(self._trouble.undone())
+        self.carry_out(self._internal_errors.undone())
         self.obeyed(0)
-        if self._trouble.lasting and self._machine.state == states.ENDED:
+        if self._internal_errors.lasting and self._machine.state == states.ENDED:
             self.postponed.clear()  # supervise is not kept from its end for good

@@ -5,8 +5,8 @@ pipe that signals wake, the service's pidfd, what the service says, the watches 
 timeout of that poll; where nothing happens and nothing is due, the process does not run at all.
 
 What belongs to the service's main process, and to those that follow it in its place, is in service.py.  No error ends
-the loop: trouble.py says what follows from one.  What was read (letters, how a child has ended) is kept until the
-machine has been told.
+the loop: internal_errors.py says what follows from one.  What was read (letters, how a child has ended) is kept until
+the machine has been told.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import origin
 from supervise.runtime.event_log import Log
+from supervise.runtime.internal_errors import InternalErrors
 from supervise.runtime.polling import pause
 from supervise.runtime.reactor import Reactor
 from supervise.runtime.status_writer import FULL, StatusWriter
-from supervise.runtime.trouble import Trouble
 from supervise.runtime.wakeup import Wakeup
 from supervise.service.launcher import Launcher, StartError
-from supervise.service.reaping import Reaper
+from supervise.service.reaper import Reaper
 from supervise.service.service import Service
-from supervise.supervisor import shelf
+from supervise.supervisor import preloaded
 from supervise.supervisor.actions import Actions
-from supervise.supervisor.orders import Orders
-from supervise.supervisor.truth import untold
+from supervise.supervisor.control import Control
+from supervise.supervisor.reconcile import missed_events
 from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
     from supervise.config.file import ConfFile
     from supervise.machine.machine import Action
     from supervise.protocol.options import Options
-    from supervise.supervisor.home import Home
+    from supervise.supervisor.predecessor import Predecessor
+    from supervise.supervisor.statusdir_watch import StatusDirWatch
     from supervise.supervisor.systemd import Forwarder
-    from supervise.supervisor.taken_over import TakenOver
     from supervise.supervisor.upgrade import Upgrader
     from supervise.system.descriptors import HeldDescriptors
     from supervise.system.statusdir import StatusDir
@@ -83,7 +83,7 @@ class Supervisor:
         self._env = env
         self._ignored = ignored
         self._reactor = Reactor(log)
-        self._trouble = Trouble(log)
+        self._internal_errors = InternalErrors(log)
         chance = Random(int.from_bytes(os.urandom(8), "big")).random
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
@@ -91,38 +91,38 @@ class Supervisor:
         self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log)
         parts = self.machine, self._launcher, self._status_writer, directory, env, ignored, self._reactor, log
         self._service = Service(*parts)
-        doers = self._service, self._launcher, self._status_writer, self._reactor, self._trouble
+        doers = self._service, self._launcher, self._status_writer, self._reactor, self._internal_errors
         self._actions = Actions(self.machine, *doers, log)
         self._reactor.parts += [self._service, self._actions]
         self._event = self._actions.event
         self._reaper = Reaper(self._service, log)
         self._wakeup = Wakeup()
-        self._orders = Orders(kept.control, self._wakeup, self.machine, self._service, self._actions, log)
+        self._control = Control(kept.control, self._wakeup, self.machine, self._service, self._actions, log)
         self._conf = conf
-        self._home: Home | None = None
+        self._statusdir_watch: StatusDirWatch | None = None
         self._eager_from: float | None = None
-        self._direct: Process | None = None  # see Orders.direct
+        self._direct: Process | None = None  # see Control.direct
         self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
         self._guardian = 0  # the pid of a copy of the supervise that this one has replaced
         self._forwarder = forwarder
 
     # The start.
 
-    def start(self, taken_over: TakenOver) -> None:
+    def start(self, predecessor: Predecessor) -> None:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
         self._wakeup.begin()
-        if taken_over.fields:
+        if predecessor.fields:
             from supervise.machine.restore import inherit
 
-            inherit(self.machine, taken_over.fields, self._options.resume)
-            self._status_writer.inherit(taken_over.fields, taken_over.process.pid if taken_over.process else 0)
-        process, event = taken_over.process, states.ADOPTED
+            inherit(self.machine, predecessor.fields, self._options.resume)
+            self._status_writer.inherit(predecessor.fields, predecessor.process.pid if predecessor.process else 0)
+        process, event = predecessor.process, states.ADOPTED
         self._service.prepare()
         actions: list[Action] = []
         if not process:
-            if taken_over.left:
-                self._service.leftovers.of(*taken_over.left)
-            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(taken_over.left))
+            if predecessor.left:
+                self._service.leftovers.of(*predecessor.left)
+            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(predecessor.left))
         if actions == [(states.START,)]:
             actions = []
             self._launcher.check()
@@ -137,15 +137,15 @@ class Supervisor:
         try:
             if process:
                 self._service.attend(process)
-                if taken_over.process and taken_over.fields:
-                    self._service.recall(taken_over.fields)
-                    self._actions.unsent.restore(process.pid, taken_over.fields["unsent"], time.monotonic())
-                self._event(event, process.pid if event == states.STARTED else (process.pid, taken_over.fields))
+                if predecessor.process and predecessor.fields:
+                    self._service.recall(predecessor.fields)
+                    self._actions.signal_retry.restore(process.pid, predecessor.fields["unsent"], time.monotonic())
+                self._event(event, process.pid if event == states.STARTED else (process.pid, predecessor.fields))
             self._actions.carry_out(actions)
             self._settle(said=False)
             self._insist()
         except Exception as why:
-            if process and not taken_over.process:
+            if process and not predecessor.process:
                 process.take_back()
             self._service.close()
             self._log.drop()
@@ -167,7 +167,7 @@ class Supervisor:
             if self._actions.follower is None:
                 self._complete()
         except Exception as why:  # and as long as there is trouble it is tried again
-            self._trouble.note(why)
+            self._internal_errors.note(why)
 
     def _complete(self) -> None:
         """Import what the first start could do without.  Raises whatever an import may raise.
@@ -178,19 +178,20 @@ class Supervisor:
         from supervise.alarms.alarm import Alarms
         from supervise.runtime.inotify_lease import Watch
         from supervise.runtime.path_follower import ConfFollower
-        from supervise.supervisor.home import Home
+        from supervise.supervisor.statusdir_watch import StatusDirWatch
 
         if self._options.script:
-            from supervise.service import helpers_ended  # noqa: F401  (as service.py does for checks)
+            from supervise.service import helper_leftovers  # noqa: F401  (as service.py does for checks)
         if self._options.foreground:
-            from supervise.supervisor import farewell  # noqa: F401  (for the end)
+            from supervise.supervisor import shutdown  # noqa: F401  (for the end)
         watch, log = Watch(self._env, self._ignored), self._log
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log, self._reactor.on_exit)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
-        self._home = Home(self._directory, self._kept, place, *parts)
-        shelf.fill()
+        self._statusdir_watch = StatusDirWatch(self._directory, self._kept, place, *parts)
+        preloaded.preload()
         self._actions.new_upgrader = self._new_upgrader
-        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, self._home)
+        paths = self._statusdir_watch
+        self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, paths)
         self._actions.complete()
 
     # The loop.
@@ -205,17 +206,17 @@ class Supervisor:
         self._follow()
         self._settle()
         self._arrived()
-        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._orders.left:
+        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._control.left:
             try:
                 ready = self._reactor.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
-                    self._orders.read(self._direct)
+                    self._control.read(self._direct)
                 else:
                     self._turn(ready)
             except Exception as why:
-                self._trouble.note(why)
+                self._internal_errors.note(why)
             self._settle()
-            if self._trouble.fresh:
+            if self._internal_errors.fresh:
                 self._recover()
         return self._end()
 
@@ -226,28 +227,28 @@ class Supervisor:
 
     def _woken(self, events: int) -> None:
         self._children()
-        self._orders.by_signal()
+        self._control.by_signal()
 
     def _follow(self) -> None:
         try:
             if self._actions.follower:
                 self._actions.follower.rewatch()
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
 
     def _end(self) -> int:
         try:
-            self._service.close(self._orders.left)
+            self._service.close(self._control.left)
             if self._options.foreground:
-                from supervise.supervisor import farewell
+                from supervise.supervisor import shutdown
 
-                if not self._orders.left:
-                    farewell.see_alarms_off(self._actions.alarms, self._wakeup, self._children, self._log)
+                if not self._control.left:
+                    shutdown.await_alarms(self._actions.alarms, self._wakeup, self._children, self._log)
                 if os.getpid() == 1:
                     seconds = self.machine.config.stopwaitsecs
-                    farewell.take_leave(self._wakeup.fd, self._kept.control, seconds, self._log)
+                    shutdown.end_all_processes(self._wakeup.fd, self._kept.control, seconds, self._log)
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         # Nobody will write later what cannot be written now; but a full disk is not waited for longer than a moment.
         began = time.monotonic()
         end = began + _LAST_TRY
@@ -263,29 +264,29 @@ class Supervisor:
             pause(0.05)
             self._log.flush(ending=True)
         code = self._status_writer.exit_code
-        if self._options.exit_with_service and code is not None and not self._orders.left:
+        if self._options.exit_with_service and code is not None and not self._control.left:
             return code
-        return SYSTEM if self.machine.gave_up or (self._home and self._home.lost) else 0
+        return SYSTEM if self.machine.gave_up or (self._statusdir_watch and self._statusdir_watch.lost) else 0
 
     def _recover(self) -> None:
-        """Put everything in order from what is true, after a pause (trouble.py)."""
+        """Put everything in order from what is true, after a pause (internal_errors.py)."""
         self._eager_from = self._direct = None
-        self._trouble.rest()
+        self._internal_errors.rest()
         try:
             self._reactor.mend()
             self._wait()
             if self._actions.follower is None:
                 self._complete_if_possible()
                 self._follow()
-            self._actions.events(untold(self.machine, self._service))
+            self._actions.events(missed_events(self.machine, self._service))
             self._children()
-            self._orders.by_signal()
+            self._control.by_signal()
             self._actions.mend()
             self._status_writer.doubt()
-            if self._home:
-                self._home.due = time.monotonic()
+            if self._statusdir_watch:
+                self._statusdir_watch.due = time.monotonic()
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         self._settle()
 
     def _is_due(self) -> bool:
@@ -306,10 +307,10 @@ class Supervisor:
     def _look_home(self, now: float, ready: bool) -> None:
         """At the status directory and the configuration, where there is reason to; `ready`: something has happened."""
         actions = self._actions
-        if actions.follower and self._home:
-            actions.events(iter(self._home.turn(actions.follower, now, ready)))
-            if self._home.unread and not self._orders.waiting:
-                self._orders.take(self._home.take_unread())
+        if actions.follower and self._statusdir_watch:
+            actions.events(iter(self._statusdir_watch.turn(actions.follower, now, ready)))
+            if self._statusdir_watch.unread and not self._control.waiting:
+                self._control.take(self._statusdir_watch.take_unread())
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
@@ -326,9 +327,9 @@ class Supervisor:
             try:  # each for itself: one that fails does not keep the others waiting
                 self._actions.events(self._reactor.readable(fd, events))
             except Exception as why:
-                self._trouble.note(why)
-        if self._orders.waiting or any(fd == self._kept.control for fd, _ in ready):
-            self._orders.read()
+                self._internal_errors.note(why)
+        if self._control.waiting or any(fd == self._kept.control for fd, _ in ready):
+            self._control.read()
 
     def _judge(self, now: float) -> None:
         """Do what was due at `now`."""
@@ -341,18 +342,18 @@ class Supervisor:
                 if part.due is not None and now >= part.due:
                     actions.events(part.on_time(now) or ())
             except Exception as why:
-                self._trouble.note(why)
+                self._internal_errors.note(why)
 
     def _deadlines(self) -> list[float]:
         deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due]
         deadlines += [part.due for part in self._reactor.parts]
         deadlines += [self._actions.follower.look_at] if self._actions.follower else []
-        deadlines += [self._home.due] if self._home else []
+        deadlines += [self._statusdir_watch.due] if self._statusdir_watch else []
         return [at for at in deadlines if at is not None]
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
-        if self._orders.waiting or (self._trouble.fresh and self._actions.postponed):
+        if self._control.waiting or (self._internal_errors.fresh and self._actions.postponed):
             return 0
         due = self._deadlines()
         due += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
@@ -364,17 +365,17 @@ class Supervisor:
         try:
             self._service.settle()
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         try:
-            self._status_writer.unsent = self._actions.unsent.signals
+            self._status_writer.unsent = self._actions.signal_retry.signals
             self._status_writer.settle(self._service.process)
-            if not self._trouble.fresh:
-                self._eager_from, self._direct = self.machine.eager_from, self._orders.direct
+            if not self._internal_errors.fresh:
+                self._eager_from, self._direct = self.machine.eager_from, self._control.direct
             problem = self._forwarder.follow(self.machine) if self._forwarder else None
             if problem:
                 self._log.add(WARNING, "%s", problem)
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         if said:
             self._log.flush()
 
@@ -397,7 +398,7 @@ class Supervisor:
             # From those who have ended, as long as they can be told from others.
             self._actions.events(self._service.news())
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         try:
             while True:
                 ended = self._reaper.next()
@@ -405,13 +406,13 @@ class Supervisor:
                     break
                 self._ended.append(ended)
         except Exception as why:
-            self._trouble.note(why)
+            self._internal_errors.note(why)
         while self._ended:
             pid, how = self._ended.pop(0)
             try:
                 self._child_ended(pid, how)
             except Exception as why:
-                self._trouble.note(why)
+                self._internal_errors.note(why)
         self._actions.events(self._service.children_gone())
 
     def _child_ended(self, pid: int, how: ExitStatus) -> None:
@@ -421,14 +422,14 @@ class Supervisor:
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 
     def _new_upgrader(self) -> Upgrader:
-        *_, upgrade, replaceable = map(shelf.take, shelf.UPGRADE)
+        *_, upgrade, replaceable = map(preloaded.module, preloaded.UPGRADE)
         self.__class__ = replaceable.Replaceable
         made: Upgrader = upgrade.Upgrader(self, self._reactor, self._ignored, self._log)
         self._reactor.parts.append(made)
         return made
 
     def _arrived(self) -> None:
-        """About to obey: where this replaces another (arrival.py), there is something to do."""
+        """About to obey: where this replaces another (upgraded.py), there is something to do."""
 
     def _replaced(self, how: ExitStatus | None = None) -> None:
         """This is the supervise now, and there is no other that has the lock open."""

@@ -1,7 +1,7 @@
 """The part of a supervise's loop that is about replacing it: by the new version, or by a copy that goes on.
 
 What lives here: what is handed over, and how a copy goes on.  What does not: when it comes to that, and the exec
-(upgrade.py); the wait of the copy (guardian.py); how the new version takes it up (arrival.py).
+(upgrade.py); the wait of the copy (guardian.py); how the new version takes it up (upgraded.py).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Replaceable(Supervisor):
         # Later signals wait for the new version's handlers, later letters in the FIFO.
         while self._ended:
             self._child_ended(*self._ended.pop(0))
-        self._orders.by_signal()
-        self._orders.finish()
-        if self._home and self._home.unread:
-            self._orders.take(self._home.take_unread())
-            self._orders.finish()
-        if self.machine.state == states.ENDED or self._orders.left:
+        self._control.by_signal()
+        self._control.finish()
+        if self._statusdir_watch and self._statusdir_watch.unread:
+            self._control.take(self._statusdir_watch.take_unread())
+            self._control.finish()
+        if self.machine.state == states.ENDED or self._control.left:
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
@@ -109,5 +109,5 @@ class Replaceable(Supervisor):
             self._actions.await_script(script.pid, script)
         if not self._service.go_on() or (script and script.fd < 0):
             self._log.add(FATAL, "nothing can be supervised that is not a child: the kernel has no pidfds")
-            self._orders.left = True
+            self._control.left = True
         _signal.raise_signal(_signal.SIGCHLD)  # the loop is to look

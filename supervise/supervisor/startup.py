@@ -15,8 +15,8 @@ import os
 import sys
 
 from supervise.config.file import ConfFile
-from supervise.protocol.claims import claim_of
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK, LOG_WF, STATE, STATUS
 from supervise.protocol.options import Options, environment, set_apart
 from supervise.protocol.paths import service_name
@@ -25,11 +25,11 @@ from supervise.protocol.text import origin, say
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import pause
 from supervise.service.launcher import StartError
-from supervise.supervisor.assembly import absolute, furnish, recalled, rename_process
-from supervise.supervisor.taken_over import TakenOver
+from supervise.supervisor.build import absolute, build_supervisor, recorded_config, rename_process
+from supervise.supervisor.predecessor import Predecessor
 from supervise.system.descriptors import HeldDescriptors, close
-from supervise.system.patience import patiently
 from supervise.system.procfs import boot_id
+from supervise.system.retry import retried
 from supervise.system.spawn import ignored_signals
 from supervise.system.statusdir import StatusDir, StatusDirError
 
@@ -86,11 +86,11 @@ def main() -> int:
     os.environb.update(options.variables)  # for %(ENV_x)s in the configuration
     ignored = ignored_signals()
     if options.trial:
-        from supervise.supervisor.rehearsal import rehearse
+        from supervise.supervisor.trial import run_trial
 
-        return rehearse(options, env, ignored)
+        return run_trial(options, env, ignored)
     if options.handover:
-        from supervise.supervisor.arrival import carry_on
+        from supervise.supervisor.upgraded import carry_on
 
         return carry_on(options, env, ignored).run()
     try:
@@ -143,34 +143,34 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
     directory = None
     locked = False
     try:
-        directory = patiently(StatusDir, options.path)
-        lock = patiently(directory.lock)
+        directory = retried(StatusDir, options.path)
+        lock = retried(directory.lock)
         locked = True
-        rivalry = claim(directory, lock)
+        conflict = claim(directory, lock)
         boot = known_boot()
-        kept = HeldDescriptors(lock, *patiently(directory.open_fifos))
+        kept = HeldDescriptors(lock, *retried(directory.open_fifos))
         conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
         config, problems = conf.read()
-        taken_over = left_behind(directory, boot, config.user)
-        if taken_over.process and taken_over.fields:
-            config, problems = conf.read(recalled(taken_over.fields))  # what was in force may stay
-        if config.blocked and not taken_over.process:
+        predecessor = left_behind(directory, boot, config.user)
+        if predecessor.process and predecessor.fields:
+            config, problems = conf.read(recorded_config(predecessor.fields))  # what was in force may stay
+        if config.blocked and not predecessor.process:
             raise StartError(f"cannot start the service: {config.blocked}")
-        if conf.silent and taken_over.restrictions and not taken_over.process:
-            raise StartError(f"cannot start the service: {gone(conf, taken_over.restrictions)}")
-        supervisor, log = furnish(options, directory, kept, env, ignored, boot, conf, config, problems)
-        if taken_over.left and not supervisor.machine.config.killasgroup:
-            taken_over.warnings.append(taken_over.left_said)
+        if conf.silent and predecessor.restrictions and not predecessor.process:
+            raise StartError(f"cannot start the service: {gone(conf, predecessor.restrictions)}")
+        supervisor, log = build_supervisor(options, directory, kept, env, ignored, boot, conf, config, problems)
+        if predecessor.left and not supervisor.machine.config.killasgroup:
+            predecessor.warnings.append(predecessor.left_said)
         for problem in log.probe():
             if not options.foreground:
                 say("supervise", "warning", problem)
-        for line in taken_over.notices:
+        for line in predecessor.notices:
             log.add(NOTICE, "%s", line)
-        for problem in problems + directory.replaced + rivalry + taken_over.warnings:
+        for problem in problems + directory.replaced + conflict + predecessor.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
-        supervisor.start(taken_over)
+        supervisor.start(predecessor)
         directory.keep()
     except Exception as why:
         if isinstance(why, (StatusDirError, StartError)):
@@ -202,13 +202,13 @@ def claim(directory: StatusDir, lock: int) -> list[str]:
     """
     place = absolute(os.fsencode(directory.path))
     warnings = []
-    if claim_of(lock) != place:
-        from supervise.supervisor import rivals
+    if path_of(lock) != place:
+        from supervise.supervisor import path_conflict
 
-        warning = rivals.look(directory, lock, place)
+        warning = path_conflict.look(directory, lock, place)
         # It is not needed again: out of memory, for which its functions must not refer to it, nor it to them.
-        del sys.modules[rivals.__name__], sys.modules[rivals.__package__ or ""].rivals
-        vars(rivals).clear()
+        del sys.modules[path_conflict.__name__], sys.modules[path_conflict.__package__ or ""].path_conflict
+        vars(path_conflict).clear()
         try:
             directory.claim(lock, place)
         except OSError as why:
@@ -228,23 +228,23 @@ def has_log(directory: StatusDir) -> bool:
 def known_boot() -> str:
     """The boot id, "" where the kernel has none.  Raises StatusDirError: what is left cannot be told without it."""
     try:
-        boot: str = patiently(boot_id)
+        boot: str = retried(boot_id)
     except OSError as why:
         raise StatusDirError(f"cannot read this system's boot id: {why.strerror}") from None
     return boot
 
 
-def left_behind(directory: StatusDir, boot: str, user: str) -> TakenOver:
+def left_behind(directory: StatusDir, boot: str, user: str) -> Predecessor:
     """What another supervise has left in the directory; without a state, nothing that could be taken over.
 
     `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
     """
-    if not patiently(directory.has, STATE):
-        if patiently(directory.has, STATUS):
-            patiently(load_takeover).look_without_state(directory)
-        return TakenOver()
-    taken_over: TakenOver = patiently(load_takeover).look(directory, boot, user)
-    return taken_over
+    if not retried(directory.has, STATE):
+        if retried(directory.has, STATUS):
+            retried(load_takeover).look_without_state(directory)
+        return Predecessor()
+    predecessor: Predecessor = retried(load_takeover).look(directory, boot, user)
+    return predecessor
 
 
 def load_takeover() -> Any:
@@ -252,7 +252,7 @@ def load_takeover() -> Any:
     try:
         from supervise.supervisor import takeover
     except (ImportError, OSError) as why:  # no descriptor was left, perhaps
-        raise StatusDirError(f"cannot tell what is left of another supervise: {why}", passing=True) from None
+        raise StatusDirError(f"cannot tell what is left of another supervise: {why}", transient=True) from None
     return takeover
 
 

@@ -19,7 +19,7 @@ Rule 3.  Between the start of a process and the writing of the state, supervise 
          lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled, and nothing is started.  "No" is only: the
          process is gone, it has another start time, the state is damaged or of another boot.  Who could not look
-         looks again for some seconds (patience.py); then the start is refused, and the next one may know.
+         looks again for some seconds (retry.py); then the start is refused, and the next one may know.
 Rule 5.  A state that others can have written (trust.py) counts for one thing only: as long as the process that it names
          lives, nothing is started.  Of processes that no state names (rule 3) only those can be the service that run
          as its user, or supervise's own; whatever another user can give his own, marks, environment and session,
@@ -37,12 +37,12 @@ from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import RecordError
 from supervise.protocol.record import decode as decode_record
 from supervise.protocol.state import StateError, decode
-from supervise.supervisor.taken_over import TakenOver
+from supervise.supervisor.predecessor import Predecessor
 from supervise.system import start_tag
 from supervise.system.identity import HIGHEST, named
-from supervise.system.patience import patiently
 from supervise.system.pidfd import Process
 from supervise.system.procfs import Stat, everybody, pid_namespace, proc_is_ours, read_of, stat_of
+from supervise.system.retry import retried
 from supervise.system.statusdir import NotBelieved, StatusDirError, WrongKind
 
 TYPE_CHECKING = False
@@ -57,55 +57,55 @@ _SAME_TIME = 2.0  # seconds between the start of a process and its record
 _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
 
-def look(directory: StatusDir, boot_id: str, user: str) -> TakenOver:
+def look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
     """What is left in a status directory.  Raises StatusDirError: it could not be told.
 
     `boot_id`: this boot's, "" where the kernel has none; `user`: whom the service runs as, "" for supervise's own.
     """
     try:
-        taken_over: TakenOver = patiently(_look, directory, boot_id, user)
+        predecessor: Predecessor = retried(_look, directory, boot_id, user)
     except OSError as why:
         what = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
         raise _cannot_tell(directory, what or str(why)) from None
-    return taken_over
+    return predecessor
 
 
 def _cannot_tell(directory: StatusDir, why: str) -> StatusDirError:
     return StatusDirError(f"cannot tell whether the service of {directory.path} still runs: {why}")
 
 
-def _look(directory: StatusDir, boot_id: str, user: str) -> TakenOver:
-    taken_over = TakenOver()
+def _look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
+    predecessor = Predecessor()
     name = f"{directory.path}/{STATE}"
     try:
         data = directory.read(STATE)
         if data is None:
-            return taken_over
+            return predecessor
         fields = decode(data)
     except NotBelieved as why:
         refuse_if_it_lives(why, boot_id)
-        taken_over.warnings.append(f"{why}; nothing is taken over")
-        return taken_over
+        predecessor.warnings.append(f"{why}; nothing is taken over")
+        return predecessor
     except (WrongKind, StateError) as why:
-        taken_over.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
-        return taken_over
-    taken_over.restrictions = fields["restrictions"] or {}
+        predecessor.warnings.append(f"cannot use {name}: {why}; nothing is taken over")
+        return predecessor
+    predecessor.restrictions = fields["restrictions"] or {}
     if boot_id and fields["boot_id"] != boot_id:
-        taken_over.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
-        return taken_over
+        predecessor.notices.append(f"{name} is from before a reboot, or from another host; nothing is taken over")
+        return predecessor
     if fields["directory"] not in (None, directory.identity()):
-        taken_over.notices.append(f"{name} is from another directory; nothing is taken over")
-        return taken_over
+        predecessor.notices.append(f"{name} is from another directory; nothing is taken over")
+        return predecessor
     if boot_id == fields["boot_id"]:
-        taken_over.fields = fields
-        heed_record(taken_over, fields, directory)
+        predecessor.fields = fields
+        heed_record(predecessor, fields, directory)
     if fields["machine"] != _ENDED and is_of_another_namespace(fields):
         # It may be gone, with all that was in it, and nobody can see whether it is.
         text = "of another PID namespace: whether the service still runs there cannot be told; nothing is taken over"
-        taken_over.warnings.append(f"{name} is {text}")
+        predecessor.warnings.append(f"{name} is {text}")
     elif fields["machine"] != _ENDED:
-        find(taken_over, fields, directory, boot_id, user)
-    return taken_over
+        find(predecessor, fields, directory, boot_id, user)
+    return predecessor
 
 
 def is_of_another_namespace(fields: dict[str, Any]) -> bool:
@@ -114,28 +114,28 @@ def is_of_another_namespace(fields: dict[str, Any]) -> bool:
     return None not in (here, fields["pid_namespace"]) and here != fields["pid_namespace"]
 
 
-def find(taken_over: TakenOver, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
+def find(predecessor: Predecessor, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
     """The service, if it still runs, or else what it has left.  Raises OSError, StatusDirError."""
     service = fields["service"]
     process = named(service) if service else None
     try:
         if service and process is None:
-            taken_over.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
+            predecessor.notices.append(f"the service (pid {service['pid']}) has ended while no supervise was here")
         if process is None:
             if not proc_is_ours():
                 text = "there is no /proc of this PID namespace: what the state does not name yet is not looked for"
-                taken_over.warnings.append(text)
+                predecessor.warnings.append(text)
                 return
             process = unnamed(fields, directory, user)
         if process and not boot_id and (fields["boot_id"] or not is_known_by_inode(process, service)):
             raise _cannot_tell(directory, f"pid {process.pid} runs, and this system's boot id cannot be read")
         if process is None or (service and process.pid != service["pid"]):
-            find_left(taken_over, fields)
+            find_left(predecessor, fields)
     except BaseException:
         if process:
             process.close()
         raise
-    taken_over.process = process
+    predecessor.process = process
 
 
 def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
@@ -143,7 +143,7 @@ def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
     return bool(service and process.pid == service["pid"] and service["pidfd_inode"] is not None)
 
 
-def find_left(taken_over: TakenOver, fields: dict[str, Any]) -> None:
+def find_left(predecessor: Predecessor, fields: dict[str, Any]) -> None:
     """What is left of the process group of a service that has ended.  Raises OSError."""
     remains = fields["remains"] or fields["service"]
     if not remains:
@@ -154,8 +154,8 @@ def find_left(taken_over: TakenOver, fields: dict[str, Any]) -> None:
     # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
     # another PID namespace, and any number of them.
     if left and session and group not in left:
-        taken_over.left = group, session
-        taken_over.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+        predecessor.left = group, session
+        predecessor.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
 
 
 def look_without_state(directory: StatusDir) -> None:
@@ -165,7 +165,7 @@ def look_without_state(directory: StatusDir) -> None:
     service, nothing is started.  Raises StatusDirError.
     """
     try:
-        patiently(_refuse_if_recorded, directory)
+        retried(_refuse_if_recorded, directory)
     except OSError as why:
         what = f"{why.filename}: {why.strerror}" if why.filename else why.strerror
         raise _cannot_tell(directory, what or str(why)) from None
@@ -237,12 +237,12 @@ def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:
         raise StatusDirError(f"{disbelieved}, and pid {service['pid']}, which it calls the service, runs")
 
 
-def heed_record(taken_over: TakenOver, fields: dict[str, Any], directory: StatusDir) -> None:
+def heed_record(predecessor: Predecessor, fields: dict[str, Any], directory: StatusDir) -> None:
     """The record is written first, so where both are about the same process it has the last word."""
     try:
         record = decode_record(directory.read(STATUS) or b"")
     except (NotBelieved, WrongKind) as why:
-        taken_over.warnings.append(f"{why}; it is replaced")
+        predecessor.warnings.append(f"{why}; it is replaced")
         return
     except RecordError:
         return

@@ -5,7 +5,7 @@ Theory of operation
 
 Rule 1.  First the new version is tried in a child, with everything that it would be given and under the same limits: it
          must load all of its code, understand the state and the configuration, and build what it will be
-         (rehearsal.py).  If it cannot, the old one stays and says why.
+         (trial.py).  If it cannot, the old one stays and says why.
 Rule 2.  The replacement is an exec: same pid, same children, same descriptors for the directory, the lock and the
          FIFOs.  So the lock is never free, letters that were not read yet stay in the FIFO, those that were read are
          obeyed, and exit statuses wait as zombies.
@@ -18,7 +18,7 @@ Rule 5.  Signals are blocked from before the exec until their handlers are there
          them ends a process that has no handlers yet.
 Rule 6.  Before the exec the state is written, so a kill at any moment is a case for takeover.py.
 Rule 7.  In the foreground the process is somebody's: of a container that ends with it, of a systemd that starts it
-         again.  So one that fails by an error of its own stays, and stands in for the copy (standin.py).
+         again.  So one that fails by an error of its own stays, and stands in for the copy (signal_proxy.py).
 """
 
 from __future__ import annotations

@@ -12,17 +12,17 @@ import fcntl
 import os
 import stat
 
-from supervise.protocol import claims
+from supervise.protocol import lockfile
 from supervise.protocol.names import CONTROL, LOCK, NOTIFY, OK
 from supervise.system.descriptors import close
-from supervise.system.patience import patiently
-from supervise.system.refusals import LockHeld as LockHeld
-from supervise.system.refusals import NotBelieved as NotBelieved
-from supervise.system.refusals import StatusDirError as StatusDirError
-from supervise.system.refusals import WrongKind as WrongKind
-from supervise.system.refusals import is_passing, kind
-from supervise.system.takeback import SAFE as _SAFE
-from supervise.system.takeback import TakesBack
+from supervise.system.errors import LockHeld as LockHeld
+from supervise.system.errors import NotBelieved as NotBelieved
+from supervise.system.errors import StatusDirError as StatusDirError
+from supervise.system.errors import WrongKind as WrongKind
+from supervise.system.errors import is_transient, kind
+from supervise.system.retry import retried
+from supervise.system.rollback import SAFE as _SAFE
+from supervise.system.rollback import Rollback
 from supervise.system.trust import Untrusted, is_foreign, open_directory, why_not
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ _NEW = ".new"  # what these two are written as before they are renamed
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
-class StatusDir(TakesBack):
+class StatusDir(Rollback):
     """An open status directory.  `path` is what the user called it, `fd` stays open for its life.
 
     `foreign`: it belongs to another user, who can put into it what he likes.  `replaced`: what was not believed.
@@ -63,7 +63,8 @@ class StatusDir(TakesBack):
         self.path = path
         self._begin()
         self.replaced: list[str] = []
-        # Asked when nothing can be made here, for the directory has been removed: whether there is one again (home.py).
+        # Asked when nothing can be made here, for the directory has been removed: whether there is one again
+        # (statusdir_watch.py).
         self.restore: Callable[[], bool] | None = None
 
     @classmethod
@@ -82,7 +83,7 @@ class StatusDir(TakesBack):
 
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
         path = self.path if name == "." else f"{self.path}/{name}"
-        return StatusDirError(f"cannot {what} {path}: {why.strerror}", is_passing(why))
+        return StatusDirError(f"cannot {what} {path}: {why.strerror}", is_transient(why))
 
     def _open(self, name: str, flags: int, right: Callable[[int], bool], what: str, mode: int = 0o600) -> int:
         """Open `name`, which must be of the kind that `right` knows.  Raises StatusDirError."""
@@ -158,9 +159,9 @@ class StatusDir(TakesBack):
         except OSError as why:
             if why.errno != errno.EWOULDBLOCK:
                 raise self._refused("lock", LOCK, why) from None
-            from supervise.system.holder import holder  # to refuse a start, and for nothing else
+            from supervise.system.lock_holder import lock_holder  # to refuse a start, and for nothing else
 
-            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {holder(fd)}") from None
+            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {lock_holder(fd)}") from None
 
     def _is_current(self, fd: int) -> bool:
         try:
@@ -203,9 +204,9 @@ class StatusDir(TakesBack):
             return False
 
     def claim(self, lock: int, place: bytes) -> None:
-        """Have the lock say which path it is held for (claims.py).  Raises OSError."""
-        self._claim = (lock, claims.said(lock)) if self._starting else None
-        claims.claim(lock, place)
+        """Have the lock say which path it is held for (lockfile.py).  Raises OSError."""
+        self._claim = (lock, lockfile.content(lock)) if self._starting else None
+        lockfile.claim(lock, place)
 
     # The FIFOs.
 
@@ -287,7 +288,7 @@ class StatusDir(TakesBack):
         """Replace `status` or `state` as a whole.  Raises OSError, with the last good one still in place."""
         if self._starting and name not in self._found:
             try:
-                self._found[name] = patiently(self.read, name)
+                self._found[name] = retried(self.read, name)
             except (NotBelieved, WrongKind):
                 pass  # nothing that would be worth restoring
             except StatusDirError as why:  # what could not be put back is not touched

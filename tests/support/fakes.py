@@ -82,9 +82,9 @@ class FakeProcess:
 
 
 class FakeLeftovers:
-    """`untold`: somebody could not be sent the signal."""
+    """`missed_events`: somebody could not be sent the signal."""
 
-    untold = False
+    missed_events = False
 
 
 class FakeService:

@@ -31,7 +31,7 @@ from injecting import begin
 from system import needs
 
 from supervise.supervisor import takeover
-from supervise.system import identity, patience
+from supervise.system import identity, retry
 from supervise.system.pidfd import Process
 from supervise.system.procfs import boot_id
 from supervise.system.statusdir import StatusDir, StatusDirError
@@ -124,7 +124,7 @@ def test_what_cannot_be_had_matters_only_while_the_process_lives(box: Box, path:
 
 
 def test_it_is_tried_for_some_seconds_where_that_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PATIENCE", 0.2)
+    monkeypatch.setattr(retry, "SECONDS", 0.2)
     tried: list[int] = []
 
     def fail(number: int) -> None:
@@ -134,7 +134,7 @@ def test_it_is_tried_for_some_seconds_where_that_may_help(monkeypatch: pytest.Mo
     for number, again in ((errno.EMFILE, True), (errno.EIO, True), (errno.EACCES, False), (errno.ENOSYS, False)):
         tried.clear()
         with pytest.raises(OSError) as why:
-            patience.patiently(fail, number)
+            retry.retried(fail, number)
         assert why.value.errno == number
         assert (len(tried) > 2) == again
 
@@ -144,7 +144,7 @@ def test_nothing_stays_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = box.start(*SLEEP)
     kill_supervise(box)
     monkeypatch.chdir(box.folder)
-    monkeypatch.setattr(patience, "PATIENCE", 0.1)
+    monkeypatch.setattr(retry, "SECONDS", 0.1)
     directory = StatusDir("status/app")
     before = sorted(os.listdir("/proc/self/fd"))
     for module, name in ((takeover, "heed_record"), (identity, "is_same"), (identity, "stat_of")):
@@ -157,9 +157,9 @@ def test_nothing_stays_open(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
             with pytest.raises(StatusDirError, match="cannot tell whether the service of status/app still runs: "):
                 takeover.look(directory, boot_id(), "")
         assert sorted(os.listdir("/proc/self/fd")) == before, name
-    taken_over = takeover.look(directory, boot_id(), "")
-    assert taken_over.process and taken_over.process.pid == pid
-    taken_over.process.close()
+    predecessor = takeover.look(directory, boot_id(), "")
+    assert predecessor.process and predecessor.process.pid == pid
+    predecessor.process.close()
     os.close(directory.fd)
 
 

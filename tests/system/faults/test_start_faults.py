@@ -18,7 +18,7 @@ from system import children
 
 from supervise.programs import supervise
 from supervise.protocol.names import LOCK, STATUS
-from supervise.system import patience
+from supervise.system import retry
 from supervise.system.statusdir import StatusDir, StatusDirError
 
 BEFORE = (  # a child that has ended before the program begins
@@ -102,10 +102,10 @@ def test_what_could_not_be_put_back_is_not_touched(directory: StatusDir, monkeyp
     place.write_bytes(b"what another supervise has written")
 
     def read(self: StatusDir, name: str) -> bytes:
-        raise StatusDirError(f"cannot read {name}: no memory", passing=True)
+        raise StatusDirError(f"cannot read {name}: no memory", transient=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr(patience, "PATIENCE", 0.05)
+        patch.setattr(retry, "SECONDS", 0.05)
         patch.setattr(StatusDir, "read", read)
         with pytest.raises(OSError, match="no memory"):
             directory.replace(STATUS, b"new")
@@ -120,7 +120,7 @@ def test_a_record_that_cannot_be_read_for_a_moment_is_put_back(
     attached = StatusDir.attach(directory.path, directory.fd)  # which has not made the directory
     place = Path(directory.path, STATUS)
     place.write_bytes(b"old")
-    real, failures = StatusDir.read, [StatusDirError("no memory", passing=True)]
+    real, failures = StatusDir.read, [StatusDirError("no memory", transient=True)]
 
     def read(self: StatusDir, name: str) -> bytes | None:
         if failures:

@@ -15,7 +15,7 @@ from heirs import stat
 from speaking import Speaker
 from system import children
 
-from supervise.service.senders import Senders
+from supervise.service.notify_access import NotifyAccess
 
 # What a helper of a service does: it says something, and ends.
 SEND = """
@@ -142,11 +142,11 @@ def test_a_stranger_is_looked_at_once_a_second() -> None:
         looks.append(pid)
         return False
 
-    senders = Senders()
+    access = NotifyAccess()
     for _ in range(100):
-        assert senders.judge(os.getppid(), os.getuid(), 0, belongs) is False
+        assert access.judge(os.getppid(), os.getuid(), 0, belongs) is False
     assert len(looks) <= 2
-    assert senders.judge(0, 0, 0, belongs) is False, "one that cannot be seen from here"
+    assert access.judge(0, 0, 0, belongs) is False, "one that cannot be seen from here"
 
 
 def test_where_nobody_can_look_the_user_decides() -> None:
@@ -154,28 +154,28 @@ def test_where_nobody_can_look_the_user_decides() -> None:
         raise OSError(24, os.strerror(24))
 
     for uid, believed in ((os.geteuid(), True), (1 << 29, None)):
-        assert Senders().judge(os.getppid(), uid, 0, refused) is believed
+        assert NotifyAccess().judge(os.getppid(), uid, 0, refused) is believed
 
 
 def test_who_is_gone_is_judged_by_the_user() -> None:
-    senders, pid, other = Senders(), gone(), 1 << 29
+    access, pid, other = NotifyAccess(), gone(), 1 << 29
 
     def judge(uid: int, main: int = 0) -> bool | None:
-        return senders.judge(pid, uid, main, lambda pid: False)
+        return access.judge(pid, uid, main, lambda pid: False)
 
     assert judge(0) is True and judge(os.geteuid()) is True
     assert judge(other) is None
-    assert senders.judge(4711, other, 0, lambda pid: True) is True, "one of the service, of a user of its own"
+    assert access.judge(4711, other, 0, lambda pid: True) is True, "one of the service, of a user of its own"
     assert judge(other) is True
     assert judge(other + 1, os.getpid()) is None
 
 
 def test_pauses_grow_and_end() -> None:
-    senders = Senders()
-    assert senders.pause_after(7) == 0
-    pauses = [senders.pause_after(8) for _ in range(10)]
+    access = NotifyAccess()
+    assert access.pause_after(7) == 0
+    pauses = [access.pause_after(8) for _ in range(10)]
     assert pauses == sorted(pauses) and 0 < pauses[0] < pauses[-1] == 0.1
-    assert senders.pause_after(0) == 0
-    assert senders.pause_after(8) == pauses[0]
-    assert senders.pause_after(0) == 0
-    assert senders.pause_after(0, failed=True) == pauses[0]  # no memory for what is there: it is not asked at once
+    assert access.pause_after(0) == 0
+    assert access.pause_after(8) == pauses[0]
+    assert access.pause_after(0) == 0
+    assert access.pause_after(0, failed=True) == pauses[0]  # no memory for what is there: it is not asked at once

@@ -37,11 +37,11 @@ OURS = {
     "alarms": "alarm",
     "config": "config expand file restrictions shellwords values",
     "machine": "machine on_command on_liveness on_process policy table",
-    "protocol": "claims exitcodes exitstatus letters names options paths record severities state states text",
-    "runtime": "event_log inotify_lease path_follower polling reactor status_writer trouble wakeup",
-    "service": "doubt launcher leftover_group leftovers parts reaping service unsent",
-    "supervisor": "actions assembly home loop orders shelf startup taken_over truth",
-    "system": "descriptors helper installed members patience pidfd procfs refusals spawn start_tag statusdir takeback"
+    "protocol": "exitcodes exitstatus letters lockfile names options paths record severities state states text",
+    "runtime": "event_log inotify_lease internal_errors path_follower polling reactor status_writer wakeup",
+    "service": "launcher leftover_group leftovers parts reaper recheck service signal_retry",
+    "supervisor": "actions build control loop predecessor preloaded reconcile startup statusdir_watch",
+    "system": "descriptors errors helper installed members pidfd procfs retry rollback spawn start_tag statusdir"
     " trust",
 }
 WITH_A_CONFIGURATION = {"config": "misspellings parser sections"}

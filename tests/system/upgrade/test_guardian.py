@@ -26,7 +26,7 @@ def private(box: Box) -> Private:
 def break_after_the_trial(private: Private, text: str) -> None:
     """Have the new version execute these lines where it carries on, but not in its trial."""
     lines = "".join(f"        {line}\n" for line in text.splitlines())
-    private.change("supervisor.arrival", CARRY_ON, f"    if kind is StatusDir:\n{lines}{CARRY_ON}")
+    private.change("supervisor.upgraded", CARRY_ON, f"    if kind is StatusDir:\n{lines}{CARRY_ON}")
 
 
 def goes_on(box: Box, said: str, count: int = 1) -> int:
@@ -82,7 +82,7 @@ def test_the_old_version_goes_on_where_the_new_one_ends_early(private: Private, 
 def test_a_module_that_goes_after_the_trial(private: Private) -> None:
     start(private)
     gone = str(private.path("machine.policy"))
-    private.change("supervisor.rehearsal", "    if problem:\n", f"    os.unlink({gone!r})\n    if problem:\n")
+    private.change("supervisor.trial", "    if problem:\n", f"    os.unlink({gone!r})\n    if problem:\n")
     private.control("e")
     private.wait_warning(NOT_REPLACED)
     private.restore("machine.policy")
@@ -135,7 +135,7 @@ def test_the_copy_can_be_replaced_killed_and_succeeded_like_any_supervise(privat
     private.control("e")
     second = goes_on(private, "Too many open files", 2)
     assert first != second
-    private.restore("supervisor.arrival")
+    private.restore("supervisor.upgraded")
     private.control("e")
     private.wait_log(REPLACED)
     assert private.lockers() == [second]
@@ -224,7 +224,7 @@ def test_a_restart_script_under_way(private: Private, how: str) -> None:
         assert (private.pid, private.record.want) == (0, "down")
         return
     if how == "replace":
-        private.restore("supervisor.arrival")
+        private.restore("supervisor.upgraded")
         private.control("e")
         private.wait_log(REPLACED)
     assert private.pid == 0
@@ -253,7 +253,7 @@ def test_a_new_version_that_does_not_know_of_the_copy(private: Private) -> None:
     private.change("supervisor.guardian", "PATIENCE = 30.0", "PATIENCE = 3.0")
     pid = start(private)
     supervisor = private.supervisor
-    private.change("supervisor.arrival", 'fields.get("guardian", 0)', "0")
+    private.change("supervisor.upgraded", 'fields.get("guardian", 0)', "0")
     private.control("e")
     wait_for("two", lambda: len(private.lockers()) == 2)
     wait_for("one", lambda: private.lockers() == [supervisor])

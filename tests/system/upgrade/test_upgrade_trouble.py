@@ -219,7 +219,7 @@ def held_up(private: Private, number: int = 0) -> Path:
         while not os.path.exists({str(go)!r}): os.sched_yield()
     rename_process()
     directory = kind.attach("""
-    private.change("supervisor.arrival", "\n    rename_process()\n    directory = kind.attach(", hold)
+    private.change("supervisor.upgraded", "\n    rename_process()\n    directory = kind.attach(", hold)
     private.control("e")
     wait_for("the new version", ready.exists)
     return go

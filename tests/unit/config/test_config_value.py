@@ -10,7 +10,7 @@ import pytest
 
 from supervise.config.config import Config
 from supervise.config.file import ConfFile
-from supervise.config.recall import recalled
+from supervise.config.from_state import config_from_state
 from supervise.config.restrictions import copy
 from supervise.machine.machine import Machine
 from supervise.service import parts
@@ -41,7 +41,7 @@ def test_what_was_read_cannot_be_changed(tmp_path: Path, text: str | None) -> No
 def test_nor_what_could_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "supervise.conf").mkdir()
     conf = conf_of(tmp_path, None)
-    before = recalled({"restrictions": {"umask": "027"}})
+    before = config_from_state({"restrictions": {"umask": "027"}})
     assert before
     for previous in (None, before, conf.read()[0]):
         config, problems = conf.read(previous)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from supervise.config.config import Config
 from supervise.config.expand import Names
 from supervise.config.file import SIZE_LIMIT, ConfFile
+from supervise.config.from_state import config_from_state
 from supervise.config.misspellings import first_word, lost_header, mentioned, misplaced, one_off, restricting
 from supervise.config.parser import parse
-from supervise.config.recall import recalled
 from supervise.config.restrictions import in_force, keep, plainly_harmless, restricts, stays
 from supervise.config.sections import LINE_LIMIT
 from supervise.config.values import RESTRICTING
@@ -392,18 +392,18 @@ def test_what_is_in_force_is_recalled_from_the_state(said: dict[str, Any]) -> No
     config = made(max_tries=3, **said)
     recorded = in_force(config)
     assert json.loads(encode({"restrictions": recorded}))["restrictions"] == recorded
-    found = recalled({"restrictions": recorded})
+    found = config_from_state({"restrictions": recorded})
     assert found is not None and not found.blocked
     assert found == made(**said) == keep(Config(), config)
     assert restricts(config) == bool(recorded)
 
 
 def test_what_is_not_known_is_not_nothing() -> None:
-    assert recalled({"restrictions": None}) is None
-    found = recalled({"restrictions": in_force(made(blocked="conf:2: no"))})
+    assert config_from_state({"restrictions": None}) is None
+    found = config_from_state({"restrictions": in_force(made(blocked="conf:2: no"))})
     assert found is not None and found.blocked == "conf:2: no"
     for recorded in ({"user": "a b"}, {"limits": "1"}, {"umask": 18}, {"directory": "%(x)s"}, {"user": None}):
-        found = recalled({"restrictions": recorded})
+        found = config_from_state({"restrictions": recorded})
         assert found is not None and "cannot be understood" in found.blocked
 
 

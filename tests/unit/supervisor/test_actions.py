@@ -20,8 +20,8 @@ from fakes import (
 
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.runtime.internal_errors import TRIES, InternalErrors
 from supervise.runtime.reactor import Reactor
-from supervise.runtime.trouble import TRIES, Trouble
 from supervise.supervisor.actions import Actions
 
 
@@ -34,9 +34,9 @@ class Room:
         self.service: Any = FakeService()
         self.launcher: Any = FakeLauncher()
         self.status_writer: Any = FakeStatusWriter()
-        self.trouble = Trouble(self.log)
+        self.internal_errors = InternalErrors(self.log)
         self.reactor = Reactor(self.log)
-        parts = self.service, self.launcher, self.status_writer, self.reactor, self.trouble
+        parts = self.service, self.launcher, self.status_writer, self.reactor, self.internal_errors
         self.actions = Actions(self.machine, *parts, self.log)
         self.alarms: Any = FakeAlarms()
         self.follower: Any = FakeFollower()
@@ -89,7 +89,7 @@ def test_an_action_that_fails_does_not_cost_those_behind_it(room: Room) -> None:
     room.service.problem = MemoryError()
     room.do((states.REPORT_LEFTOVERS,), (states.NOTICE, "behind it"))
     assert room.log.notices == ["behind it"]
-    assert len(room.log.errors) == 1 and room.trouble.fresh
+    assert len(room.log.errors) == 1 and room.internal_errors.fresh
 
 
 def test_it_is_done_again_when_things_are_in_order(room: Room) -> None:
@@ -201,7 +201,7 @@ def test_a_service_that_runs_is_not_taken_for_what_is_left(room: Room) -> None:
 
 
 def test_who_could_not_be_told_is_told_again_after_pauses_that_grow(room: Room) -> None:
-    room.machine.state, room.service.leftovers.untold = states.CLEANUP, True
+    room.machine.state, room.service.leftovers.missed_events = states.CLEANUP, True
     room.do((states.KILL_LEFTOVERS, "TERM"))
     pauses = []
     for _ in range(3):
@@ -211,7 +211,7 @@ def test_who_could_not_be_told_is_told_again_after_pauses_that_grow(room: Room) 
     assert room.service.cleared == ["TERM"] * 4
     # A pause is at least half as long again as the one before, however slow this machine is just now.
     assert pauses[2] > pauses[1] * 1.5 > pauses[0]
-    room.service.leftovers.untold = False
+    room.service.leftovers.missed_events = False
     room.later()
     assert room.actions.due is None
 
@@ -238,7 +238,7 @@ def test_a_script_that_runs_is_done_when_it_ends(room: Room) -> None:
 
 def test_no_script_is_ended_where_none_runs(room: Room) -> None:
     room.do((states.END_SCRIPT,))
-    assert not room.trouble.fresh
+    assert not room.internal_errors.fresh
 
 
 def test_after_an_error_nobody_waits_for_a_script_that_does_not_run(room: Room) -> None:

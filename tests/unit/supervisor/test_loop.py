@@ -21,7 +21,7 @@ from supervise.config.file import ConfFile
 from supervise.protocol.options import Options
 from supervise.protocol.record import Record, RecordError, decode
 from supervise.supervisor.loop import Supervisor
-from supervise.supervisor.taken_over import TakenOver
+from supervise.supervisor.predecessor import Predecessor
 from supervise.system.descriptors import HeldDescriptors
 from supervise.system.procfs import boot_id
 from supervise.system.spawn import ignored_signals
@@ -82,7 +82,7 @@ class Loop:
             ignored_signals(),
             boot_id(),
         )
-        made.start(TakenOver())
+        made.start(Predecessor())
         change(made)
         (self.stage.folder / "changed").touch()
         return made.run()

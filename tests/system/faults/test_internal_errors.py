@@ -22,10 +22,10 @@ from system import cpu, unread
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.state import decode
 from supervise.runtime import event_log as logs
-from supervise.runtime import polling, trouble
+from supervise.runtime import internal_errors, polling
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import Poll
-from supervise.service.unsent import Unsent
+from supervise.service.signal_retry import SignalRetry
 from supervise.system import procfs
 from supervise.system.pidfd import Process
 from supervise.system.statusdir import StatusDir
@@ -280,16 +280,16 @@ signals = st.sampled_from(["TERM", "KILL", "STOP", "CONT", "HUP"])
 
 @given(st.lists(st.tuples(signals, st.booleans(), st.booleans())))
 def test_what_is_left_to_be_sent(steps: list[tuple[str, bool, bool]]) -> None:
-    unsent = Unsent(_Silent())  # type: ignore[arg-type]
+    retry = SignalRetry(_Silent())  # type: ignore[arg-type]
     for now, (name, group, works) in enumerate(steps):
-        unsent.note(7, name, group, None if works else "no", float(now))
-        names = [one for one, _ in unsent.signals]
-        assert len(unsent.signals) == len(set(unsent.signals))
+        retry.note(7, name, group, None if works else "no", float(now))
+        names = [one for one, _ in retry.signals]
+        assert len(retry.signals) == len(set(retry.signals))
         assert not {"STOP", "CONT"} <= set(names)
-        assert (name, group) in unsent.signals or works
+        assert (name, group) in retry.signals or works
         if works and group and name == "KILL":
             assert not {"TERM", "HUP", "STOP"} & set(names)
-        assert (unsent.at is None) == (not unsent.signals)
+        assert (retry.at is None) == (not retry.signals)
 
 
 class _Silent:
@@ -360,8 +360,8 @@ def test_an_error_that_comes_again_neither_spins_nor_floods(box: Box) -> None:
 
 def test_pauses_between_errors_grow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(trouble, "pause", pauses.append)
-    one = trouble.Trouble(Log(StatusDir(str(tmp_path))))
+    monkeypatch.setattr(internal_errors, "pause", pauses.append)
+    one = internal_errors.InternalErrors(Log(StatusDir(str(tmp_path))))
     for _ in range(12):
         one.note(ValueError("again"))
         assert one.fresh

@@ -32,7 +32,7 @@ _BURST = 8  # messages of strangers at once
 _FIRST, _LONGEST = 0.0125, 0.1  # seconds that the socket is left alone
 
 
-class Senders:
+class NotifyAccess:
     """Those who send to one service."""
 
     def __init__(self) -> None:

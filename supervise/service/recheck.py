@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FIRST, _LONGEST = 0.25, 32.0  # seconds to the next look: doubled each time
 
 
-class Doubt:
+class Rechecks:
     """`due`: when to look again, monotonic; None while nothing is in doubt."""
 
     def __init__(self, log: Log) -> None:
@@ -30,7 +30,7 @@ class Doubt:
         self._pause = _FIRST
         self.due: float | None = None
 
-    def about(self, what: str, why: OSError, ask: Callable[..., Iterable[tuple[str, Any]]], *args: Any) -> None:
+    def add(self, what: str, why: OSError, ask: Callable[..., Iterable[tuple[str, Any]]], *args: Any) -> None:
         """`what` could not be looked at; `ask(*args)` looks, and gives the events that come of it."""
         if what not in self._said:
             self._said.add(what)
@@ -38,7 +38,7 @@ class Doubt:
         self._questions[what, ask.__name__] = ask, args
         self.due = time.monotonic() + self._pause
 
-    def ask_again(self) -> list[tuple[str, Any]]:
+    def run(self) -> list[tuple[str, Any]]:
         """What comes of it now."""
         questions, self._questions, self.due = self._questions, {}, None
         self._pause = min(self._pause * 2, _LONGEST)

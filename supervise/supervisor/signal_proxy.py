@@ -20,7 +20,7 @@ else:
 
 
 
-def stand_in(guardian: int) -> int:
+def proxy_signals(guardian: int) -> int:
     """Until the supervise ends that is this process's child `guardian`: its exit code."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, HANDLED)
     _signal.set_wakeup_fd(-1)

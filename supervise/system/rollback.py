@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 
-from supervise.protocol import claims
+from supervise.protocol import lockfile
 from supervise.protocol.names import CONTROL, LOCK, LOG, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.system.descriptors import close
 
@@ -15,7 +15,7 @@ SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 TYPE_CHECKING = False
 
 
-class TakesBack:
+class Rollback:
     """A status directory as far as that goes."""
 
     path: str
@@ -53,7 +53,7 @@ class TakesBack:
                 pass
         if self._claim:
             try:  # before the lock is removed: this process may live for a moment, and is not to be found by it
-                claims.rewrite(*self._claim)
+                lockfile.rewrite(*self._claim)
             except OSError:
                 pass
         for name, data in self._found.items():

@@ -1,4 +1,4 @@
-"""What the loop cannot look at is not gone: it is said, and looked at again (doubt.py)."""
+"""What the loop cannot look at is not gone: it is said, and looked at again (recheck.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conftest import Box, alive, wait_for
 from system import needs
 
 from supervise.runtime.event_log import Log
-from supervise.service.doubt import Doubt
+from supervise.service.recheck import Rechecks
 from supervise.system.members import in_group
 from supervise.system.statusdir import StatusDir
 
@@ -92,23 +92,23 @@ def test_who_is_in_its_process_group_is_known_without_a_descriptor() -> None:
 def test_it_is_said_once_and_asked_until_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = StatusDir(str(tmp_path / "status/app"))
     log = Log(directory)
-    doubt = Doubt(log)
+    rechecks = Rechecks(log)
     asked: list[str] = []
 
     def ask(word: str) -> list[tuple[str, str]]:
         asked.append(word)
         if len(asked) < 4:
-            doubt.about("it", OSError(errno.EIO, os.strerror(errno.EIO)), ask, word)
+            rechecks.add("it", OSError(errno.EIO, os.strerror(errno.EIO)), ask, word)
             return []
         return [("event", word)]
 
-    assert doubt.due is None
+    assert rechecks.due is None
     ask("word")
     pauses = []
-    while doubt.due is not None:
-        now = doubt.due
-        events = doubt.ask_again()
-        pauses.append((doubt.due or now) - now)
+    while rechecks.due is not None:
+        now = rechecks.due
+        events = rechecks.run()
+        pauses.append((rechecks.due or now) - now)
     assert asked == ["word"] * 4
     assert events == [("event", "word")]
     assert pauses[0] < pauses[1], "less and less often"

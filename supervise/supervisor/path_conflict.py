@@ -3,10 +3,10 @@
 Theory of operation
 -------------------
 
-Rule 1.  A supervise writes into its lock which path it is held for (claims.py).  It has that file open as
+Rule 1.  A supervise writes into its lock which path it is held for (lockfile.py).  It has that file open as
          long as it lives, also when nothing leads there any more, and /proc shows it to the same user and to root.
 Rule 2.  Only the holder of the lock of the directory looks.  A supervise whose directory is gone needs that lock
-         to go on at this path (home.py), so whoever looks finds it with its former lock.
+         to go on at this path (statusdir_watch.py), so whoever looks finds it with its former lock.
 Rule 3.  Believed is who holds a lock, is executed as supervise is, belongs to our user, to root, or to the owner of the
          directory that the status directory is in, who could do us worse.  Its path need not be spelled as ours: the
          same name in the same directory is the same place, also where it sees other mounts or another root. And who
@@ -24,7 +24,7 @@ import os
 import stat
 import time
 
-from supervise.protocol.claims import claim_of
+from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK
 from supervise.system.statusdir import StatusDirError
 
@@ -65,7 +65,7 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
         if not pids:
             return "there is no /proc: if another supervise has this path, it cannot be found"
     above, name = os.path.split(place)
-    home = os.stat(above)
+    parent = os.stat(above)
     for pid in pids:
         user = -1
         try:
@@ -76,8 +76,8 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
             if _DAEMON not in names or (directory.made and name not in names):
                 continue
             user = os.stat(f"/proc/{pid}").st_uid
-            if user in (os.geteuid(), 0, home.st_uid):
-                found = _claims(pid, directory, lock, home, name)
+            if user in (os.geteuid(), 0, parent.st_uid):
+                found = _claims(pid, directory, lock, parent, name)
                 if found:
                     raise StatusDirError(f"cannot supervise {directory.path}: pid {pid} supervises it, whose {found}")
         except (FileNotFoundError, ProcessLookupError):
@@ -85,7 +85,8 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
         except PermissionError:
             if user == os.geteuid():
                 raise OSError(errno.EACCES, f"pid {pid} may not be looked at") from None
-            # What others' processes have open only root may know; theirs see that the directory is another's (home.py).
+            # What others' processes have open only root may know; theirs see that the directory is another's
+            # (statusdir_watch.py).
     return None
 
 
@@ -99,8 +100,8 @@ def _holders() -> list[int]:
     return sorted(found - {0})
 
 
-def _claims(pid: int, directory: StatusDir, lock: int, home: os.stat_result, name: bytes) -> str | None:
-    """Whether a process has the directory, or a lock for the name in `home`: what has become of its own, or None."""
+def _claims(pid: int, directory: StatusDir, lock: int, parent: os.stat_result, name: bytes) -> str | None:
+    """Whether a process has the directory, or a lock for the name in `parent`: what has become of its own, or None."""
     found = None
     here = locked = False
     for entry in os.listdir(f"/proc/{pid}/fd"):
@@ -115,13 +116,13 @@ def _claims(pid: int, directory: StatusDir, lock: int, home: os.stat_result, nam
         except FileNotFoundError:
             continue  # closed meanwhile
         try:
-            claim = claim_of(fd)
+            claim = path_of(fd)
         finally:
             os.close(fd)
         link = os.readlink(link)
         locked |= bool(claim) or os.path.basename(link) in (LOCK, LOCK + _DELETED)
         above, its_name = os.path.split(claim)
-        if its_name == name and above and _same(b"/proc/%d/root%s" % (pid, above), home):
+        if its_name == name and above and _same(b"/proc/%d/root%s" % (pid, above), parent):
             found = link
     if here and locked and pid != os.getpid():
         return "lock was removed or replaced"
@@ -130,9 +131,9 @@ def _claims(pid: int, directory: StatusDir, lock: int, home: os.stat_result, nam
     return "directory was removed" if found.endswith(_DELETED) else f"directory was moved to {os.path.dirname(found)}"
 
 
-def _same(path: bytes, home: os.stat_result) -> bool:
+def _same(path: bytes, parent: os.stat_result) -> bool:
     try:
-        return os.path.samestat(os.stat(path), home)
+        return os.path.samestat(os.stat(path), parent)
     except OSError as why:
         if why.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return False

@@ -30,7 +30,7 @@ _PORTION = 0.02  # seconds
 _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
-class Orders:
+class Control:
     """`control`: the descriptor of the FIFO; `left`: QUIT came, so the service is left to the next supervise."""
 
     def __init__(
@@ -102,7 +102,7 @@ class Orders:
         actions = self._actions
         until = time.monotonic() + _PORTION
         for event, value in commands:
-            if actions.unsent.signals and event in ("u", "o"):
+            if actions.signal_retry.signals and event in ("u", "o"):
                 actions.spare()
             actions.event(event, value)
             if time.monotonic() > until:

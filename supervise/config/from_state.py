@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def recalled(fields: dict[str, Any]) -> Config | None:
+def config_from_state(fields: dict[str, Any]) -> Config | None:
     """A configuration with the values of the state, at its defaults otherwise; None if the state has none.
 
     What this version does not understand is not known: nothing can be started with it.

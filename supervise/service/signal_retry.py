@@ -31,7 +31,7 @@ _SHORTEST, LONGEST = 0.01, 4.0  # seconds
 _OPPOSITE = {"STOP": "CONT", "CONT": "STOP"}
 
 
-class Unsent:
+class SignalRetry:
     """`signals`: what is to be sent to `pid`, each with whether it goes to the process group; `at`: when, monotonic."""
 
     __slots__ = ("signals", "pid", "at", "_pause", "_log")

@@ -29,7 +29,7 @@ _SHORTEST, _LONGEST = 0.01, 1.0  # seconds
 _CALM = 2.0  # seconds without an error, after which the next is not one of a row
 
 
-class Trouble:
+class InternalErrors:
     """`fresh`: there was an error, and things have not been put in order since."""
 
     __slots__ = ("fresh", "_log", "_pause", "_last", "_undone", "_tries")

@@ -34,7 +34,7 @@ _PATIENCE = 10.0  # seconds, where `stopwaitsecs` is 0
 _LOOK = 0.2  # seconds: those who came in from outside are not our children, and nobody tells of their end
 
 
-def see_alarms_off(alarms: Alarms | None, wakeup: Wakeup, reap_children: Callable[[], None], log: Log) -> None:
+def await_alarms(alarms: Alarms | None, wakeup: Wakeup, reap_children: Callable[[], None], log: Log) -> None:
     """Wait for alarms on their way.  A signal ends that."""
     log.flush()
     end = time.monotonic() + _ALARM_LIMIT
@@ -46,7 +46,7 @@ def see_alarms_off(alarms: Alarms | None, wakeup: Wakeup, reap_children: Callabl
         reap_children()
 
 
-def take_leave(wake: int, control: int, stopwaitsecs: int, log: Log) -> None:
+def end_all_processes(wake: int, control: int, stopwaitsecs: int, log: Log) -> None:
     """End all others.  `wake` is readable after SIGCHLD, `control` when there are letters."""
     if not _anybody():
         return

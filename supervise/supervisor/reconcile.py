@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from supervise.service.service import Service
 
 
-def untold(machine: Machine, service: Service) -> Iterator[tuple[str, Any]]:
+def missed_events(machine: Machine, service: Service) -> Iterator[tuple[str, Any]]:
     """The events of the main process that were lost on their way to the machine."""
     process = service.process
     if machine.state == states.SPAWNING:  # the result of START

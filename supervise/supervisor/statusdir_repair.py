@@ -1,4 +1,4 @@
-"""Having the status directory where its path leads: what is done when it is not there any more (home.py).
+"""Having the status directory where its path leads: what is done when it is not there any more (statusdir_watch.py).
 
 Theory of operation
 -------------------
@@ -10,8 +10,8 @@ Rule 2.  A directory that is gone is made anew as at a start: under its own lock
          to know.  Until then both locks are held.  A former directory that is still somewhere is left as by a
          supervise that has ended: nobody must take over from there what goes on here.
 Rule 3.  Another directory in its place is somebody else's: the service is stopped and supervise ends; unless it goes
-         away within STAYS seconds, as that of a start does which finds this supervise (rivals.py), or is one that this
-         supervise has left.
+         away within STAYS seconds, as that of a start does which finds this supervise (path_conflict.py), or is one
+         that this supervise has left.
 Rule 4.  What cannot be looked at is not gone.  What cannot be done is said once, and tried again with growing pauses.
 """
 
@@ -26,14 +26,14 @@ from supervise.protocol.record import Record
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.state import StateError, decode, encode
 from supervise.protocol.states import ENDED
-from supervise.supervisor.home import DAMAGED, GONE, HERE, OTHER
+from supervise.supervisor.statusdir_watch import DAMAGED, GONE, HERE, OTHER
 from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.supervisor.home import Home
+    from supervise.supervisor.statusdir_watch import StatusDirWatch
 
 CONFIRM = 0.2  # seconds
 LEAVING = 2.0  # the same where supervise is about to end: who removes the directory may have known that
@@ -42,16 +42,16 @@ _IDENTITY = "machine", "supervise_pid", "boot_id", "command", "directory"  # wha
 _FIRST, _LAST = 0.25, 5.0  # seconds from one try to the next, doubled each time
 
 
-class Relocation:
-    """One time of being away from home; `over` when that is past."""
+class Repair:
+    """One repair of the status directory; `over` when it is done, or there is nothing to do any more."""
 
-    def __init__(self, home: Home) -> None:
-        self._home = home
-        self._directory = home.directory
-        self._kept = home.kept
-        self._status_writer = home.status_writer
-        self._service = home.service
-        self._log = home.log
+    def __init__(self, watch: StatusDirWatch) -> None:
+        self._watch = watch
+        self._directory = watch.directory
+        self._kept = watch.kept
+        self._status_writer = watch.status_writer
+        self._service = watch.service
+        self._log = watch.log
         self.over = False
         self._next: StatusDir | None = None  # at the path, and to be moved into
         self._since = time.monotonic()
@@ -63,13 +63,13 @@ class Relocation:
         """Do what is to be done.  Events for the machine."""
         now = time.monotonic()
         try:
-            found = self._home.found()
+            found = self._watch.found()
             if found == HERE:
                 self._end()
                 return []
-            confirmed = self._since + (LEAVING if self._home.machine.leaving else CONFIRM)
+            confirmed = self._since + (LEAVING if self._watch.machine.leaving else CONFIRM)
             if now < confirmed:
-                self._home.due = confirmed
+                self._watch.due = confirmed
                 return []
             if found == OTHER and not self._is_ours():
                 return self._wait_for_other(now, "somebody else has made")
@@ -77,26 +77,26 @@ class Relocation:
         except LockHeld as why:
             return self._wait_for_other(now, f"another supervise has locked ({why})")
         except (OSError, StatusDirError) as why:
-            reason = f"{self._home.path}: {why.strerror}" if isinstance(why, OSError) else str(why)
+            reason = f"{self._watch.path}: {why.strerror}" if isinstance(why, OSError) else str(why)
             # A start that is refused removes what it made, perhaps below our feet: only what is so again is said.
             if self._pause > _FIRST and reason != self._said:
                 self._said = reason
                 self._log.add(WARNING, "the status directory is not in its place, trying again: %s", reason)
-            self._home.due = now + self._pause
+            self._watch.due = now + self._pause
             self._pause = min(self._pause * 2, _LAST)
         return []
 
     def at_once(self) -> bool:
         """Nothing can be made in the directory, for it has been removed: whether there is one again."""
-        if self._home.machine.leaving or self._pause > _FIRST:
+        if self._watch.machine.leaving or self._pause > _FIRST:
             return False
         try:
-            if self._home.found() != GONE:
+            if self._watch.found() != GONE:
                 return False
             self._repair(GONE)
         except (OSError, StatusDirError):
             pass
-        self._home.due = time.monotonic()
+        self._watch.due = time.monotonic()
         return not self._removed()
 
     def _removed(self) -> bool:
@@ -119,7 +119,7 @@ class Relocation:
     def _is_ours(self) -> bool:
         """Whether the other directory is one to move into: just made, or left before."""
         if self._next:
-            if self._next.is_at(os.fsencode(self._home.path)):
+            if self._next.is_at(os.fsencode(self._watch.path)):
                 return True
             self._forget_next()
         found = self._open()
@@ -140,7 +140,8 @@ class Relocation:
 
     def _open(self) -> StatusDir:
         """What is at the path.  Raises OSError."""
-        found = StatusDir.attach(self._home.path, os.open(self._home.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        path = self._watch.path
+        found = StatusDir.attach(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         found.keep()
         return found
 
@@ -148,19 +149,19 @@ class Relocation:
         if self._other_since is None:
             self._other_since = now
         if now < self._other_since + STAYS:
-            self._home.due = now + _FIRST
+            self._watch.due = now + _FIRST
             return []
-        self._home.lost = True
+        self._watch.lost = True
         text = "%s is another directory now, which %s: stopping the service, supervise ends"
-        if self._directory.is_at(os.fsencode(self._home.path)):
+        if self._directory.is_at(os.fsencode(self._watch.path)):
             text = "%s is a directory that %s: stopping the service, supervise ends"
-        self._log.add(FATAL, text, self._home.path, whose)
+        self._log.add(FATAL, text, self._watch.path, whose)
         self._tell_there()
         return [("d", False), ("x", False)]
 
     def _tell_there(self) -> None:
         """Say so in the new directory as well, if it is nobody's yet and no stranger could have planted anything."""
-        if self._directory.is_at(os.fsencode(self._home.path)):
+        if self._directory.is_at(os.fsencode(self._watch.path)):
             return
         try:
             there = self._open()
@@ -172,7 +173,7 @@ class Relocation:
                     os.close(there.lock())
                 text = "this directory has taken the place of another, whose service is being stopped"
                 stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-                there.append(LOG_WF, f"[WARNING] {stamp} {text} (pid {self._home.machine.pid})\n".encode())
+                there.append(LOG_WF, f"[WARNING] {stamp} {text} (pid {self._watch.machine.pid})\n".encode())
             finally:
                 os.close(there.fd)
         except (OSError, StatusDirError):
@@ -182,21 +183,21 @@ class Relocation:
 
     def _repair(self, found: int) -> None:
         """Raises LockHeld, StatusDirError, OSError: nothing has changed then."""
-        self._home.busy = True
+        self._watch.busy = True
         try:
             if found == DAMAGED:
                 self._mend()
             else:
                 if found == GONE:
                     self._forget_next()
-                    self._next = StatusDir(self._home.path)
+                    self._next = StatusDir(self._watch.path)
                 if self._next and (found == OTHER or self._next.made):
                     self._move(self._next)
                 else:  # somebody was faster
                     self._forget_next()
-                    self._home.due = time.monotonic() + _FIRST
+                    self._watch.due = time.monotonic() + _FIRST
         finally:
-            self._home.busy = False
+            self._watch.busy = False
 
     def _mend(self) -> None:
         """The directory is the same, but not all of its files."""
@@ -206,7 +207,7 @@ class Relocation:
             made[LOCK] = self._directory.lock()
         try:
             if LOCK in made:
-                self._directory.claim(made[LOCK], self._home.place)
+                self._directory.claim(made[LOCK], self._watch.place)
             if CONTROL in names or OK in names:
                 self._clear(names)
                 made[CONTROL], made[OK] = self._directory.open_fifos()
@@ -217,12 +218,12 @@ class Relocation:
             for fd in made.values():
                 os.close(fd)
         for name in names:
-            self._log.add(WARNING, "%s/%s had been removed or replaced: made anew", self._home.path, name)
+            self._log.add(WARNING, "%s/%s had been removed or replaced: made anew", self._watch.path, name)
         self._say_replaced(self._directory)
         if not self._service.is_named():
             self._service.moved()
-            self._log.add(WARNING, "%s/%s had been removed: made anew", self._home.path, NOTIFY)
-        self._home.due = time.monotonic()
+            self._log.add(WARNING, "%s/%s had been removed: made anew", self._watch.path, NOTIFY)
+        self._watch.due = time.monotonic()
 
     def _clear(self, names: list[str]) -> None:
         """What a letter makes that is written where no FIFO is, is removed; the names are supervise's own."""
@@ -241,8 +242,8 @@ class Relocation:
             fds["old lock"] = os.dup(self._kept.lock)
             fds[LOCK] = new.lock()
             fds[CONTROL], fds[OK] = new.open_fifos()
-            new.claim(fds[LOCK], self._home.place)
-            for name in (STDOUT,) if self._home.machine.config.redirect_stderr else (STDOUT, STDERR):
+            new.claim(fds[LOCK], self._watch.place)
+            for name in (STDOUT,) if self._watch.machine.config.redirect_stderr else (STDOUT, STDERR):
                 os.close(new.open_output(name))
             self._write_into(new)
         except (OSError, StatusDirError) as why:
@@ -257,7 +258,7 @@ class Relocation:
         removed = self._removed()
         if not removed:
             text = "%s does not lead here any more: supervise goes on in another directory"
-            self._log.add(WARNING, text, self._home.path)
+            self._log.add(WARNING, text, self._watch.path)
             self._log.flush()
         self._drain()
         for name, fd in self._kept.numbers().items():
@@ -274,7 +275,7 @@ class Relocation:
             if kept or name != "old lock":
                 os.close(fd)
         self._forget_next()
-        self._home.due = time.monotonic()  # and the watches
+        self._watch.due = time.monotonic()  # and the watches
 
     def _write_into(self, directory: StatusDir, left: bool = False) -> None:
         """Write record and state into the directory to come, or into the one that is `left`.  Raises OSError."""
@@ -293,8 +294,8 @@ class Relocation:
             except OSError:
                 where = "is elsewhere now"
         done = "made anew" if made else "back"
-        self._log.add(WARNING, "%s %s: the directory before it %s", self._home.path, done, where)
-        pid = self._home.machine.pid
+        self._log.add(WARNING, "%s %s: the directory before it %s", self._watch.path, done, where)
+        pid = self._watch.machine.pid
         if pid:
             text = "the service (pid %d) goes on; until it is started again, what it prints goes where it went before"
             self._log.add(NOTICE, text, pid)
@@ -307,7 +308,7 @@ class Relocation:
 
     def _leave(self, old: int, lock: int) -> bool:
         """Leave the former directory as by a supervise that has ended; if that cannot be done, it stays locked."""
-        former = StatusDir.attach(self._home.path, old)
+        former = StatusDir.attach(self._watch.path, old)
         former.keep()
         try:
             self._write_into(former, left=True)
@@ -320,7 +321,7 @@ class Relocation:
     def _drain(self) -> None:
         """Letters that are in the FIFO are obeyed, whatever becomes of it."""
         try:
-            while len(self._home.unread) < 1 << 20:
-                self._home.unread += os.read(self._kept.control, 65536)
+            while len(self._watch.unread) < 1 << 20:
+                self._watch.unread += os.read(self._kept.control, 65536)
         except OSError:
             pass

@@ -33,14 +33,14 @@ def rename_process() -> None:
         pass
 
 
-def recalled(fields: dict[str, Any]) -> Config | None:
+def recorded_config(fields: dict[str, Any]) -> Config | None:
     """What restricted the service, by the state of the supervise before this one; None if that does not say."""
-    from supervise.config import recall
+    from supervise.config import from_state
 
-    return recall.recalled(fields)
+    return from_state.config_from_state(fields)
 
 
-def furnish(
+def build_supervisor(
     options: Options,
     directory: StatusDir,
     kept: HeldDescriptors,

@@ -16,8 +16,8 @@ import pytest
 from conftest import Box, alive, rounds
 from moving import App, remove
 
-from supervise.protocol.claims import claim_of
-from supervise.supervisor import rivals
+from supervise.protocol.lockfile import path_of
+from supervise.supervisor import path_conflict
 from supervise.system.statusdir import StatusDir, StatusDirError
 
 
@@ -198,7 +198,7 @@ def look(app: App) -> str | None:
     directory = StatusDir(str(app.status))
     lock = directory.lock()
     try:
-        return rivals.look(directory, lock, os.fsencode(app.status))
+        return path_conflict.look(directory, lock, os.fsencode(app.status))
     finally:
         directory.undo()
         os.close(lock)
@@ -209,7 +209,7 @@ def test_where_the_kernel_does_not_list_locks(homeless: App, monkeypatch: pytest
     def absent() -> list[int]:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
-    monkeypatch.setattr(rivals, "_holders", absent)
+    monkeypatch.setattr(path_conflict, "_holders", absent)
     with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
         look(homeless)
 
@@ -217,7 +217,7 @@ def test_where_the_kernel_does_not_list_locks(homeless: App, monkeypatch: pytest
 @pytest.mark.parametrize("lasts", [True, False])
 def test_not_knowing_is_not_nobody(homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool) -> None:
     tries = []
-    holders = rivals._holders
+    holders = path_conflict._holders
 
     def fails() -> list[int]:
         tries.append(1)
@@ -225,9 +225,9 @@ def test_not_knowing_is_not_nobody(homeless: App, monkeypatch: pytest.MonkeyPatc
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return holders()
 
-    monkeypatch.setattr(rivals, "_holders", fails)
-    monkeypatch.setattr(rivals, "_PATIENCE", 0.5)
-    monkeypatch.setattr(rivals, "_PAUSE", 0.01)
+    monkeypatch.setattr(path_conflict, "_holders", fails)
+    monkeypatch.setattr(path_conflict, "_PATIENCE", 0.5)
+    monkeypatch.setattr(path_conflict, "_PAUSE", 0.01)
     text = "cannot tell whether another supervise does: Too many open files" if lasts else "supervises it, whose"
     with pytest.raises(StatusDirError, match=text):
         look(homeless)
@@ -238,9 +238,9 @@ def test_a_claim_that_was_copied_is_none(tmp_path: Path) -> None:
     directory = StatusDir(str(tmp_path / "status" / "app"))
     lock = directory.lock()
     directory.claim(lock, b"/there")
-    assert claim_of(lock) == b"/there"
+    assert path_of(lock) == b"/there"
     shutil.copy(tmp_path / "status/app/lock", tmp_path / "copy")
     with (tmp_path / "copy").open("rb") as copy:
-        assert claim_of(copy.fileno()) == b""
+        assert path_of(copy.fileno()) == b""
     os.close(lock)
     os.close(directory.fd)

@@ -3,15 +3,15 @@
 Theory of operation
 -------------------
 
-Rule 1.  supervise is at home as long as its path leads to the directory that it has open, and `lock`, `control` and
+Rule 1.  Nothing is wrong as long as the path leads to the directory that it has open, and `lock`, `control` and
          `ok` in there are the files that it has open: whoever asks by name finds it.
 Rule 2.  That is looked at when inotify tells that something on the way was moved, or that one of the three has lost a
          name (which it does before its directory can be removed); when nothing can be made in the directory; a second
          after each change of pid, for a mount makes no event; and, where nothing can be watched, whenever something
          happens.
-Rule 3.  What follows when it is not there is in relocation.py, which hardly any supervise ever needs.  It must be at
-         hand all the same when no descriptor is left, or when the installed files are another version's by then.  So it
-         is not imported but read from a descriptor that was opened in time.
+Rule 3.  What follows when it is not there is in statusdir_repair.py, which hardly any supervise ever needs.  It must be
+         at hand all the same when no descriptor is left, or when the installed files are another version's by then.
+         So it is not imported but read from a descriptor that was opened in time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import os
 import stat
 
 from supervise.config.file import LINKS, watch_plan
-from supervise.protocol.claims import claim_of
+from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.states import CONFIG, ENDED
 from supervise.system.statusdir import StatusDir
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from supervise.runtime.path_follower import ConfFollower
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.service import Service
-    from supervise.supervisor.relocation import Relocation
+    from supervise.supervisor.statusdir_repair import Repair
     from supervise.system.descriptors import HeldDescriptors
 
 HERE, DAMAGED, GONE, OTHER = range(4)
 _AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart
-_RELOCATION = os.path.join(os.path.dirname(__file__), "relocation.py")
+_REPAIR = os.path.join(os.path.dirname(__file__), "statusdir_repair.py")
 _LONGEST = 1 << 20  # bytes of it
 
 
-class Home:
+class StatusDirWatch:
     """The status directory of a running supervise as a place; `due`: when to look, monotonic, None if nothing is.
 
     `lost`: to somebody else; `unread`: letters that were in a FIFO which has another in its place now.
@@ -53,7 +53,7 @@ class Home:
 
     __slots__ = (
         *("directory", "kept", "place", "machine", "status_writer", "service", "log"),
-        *("due", "lost", "unread", "busy", "_source", "_pid", "_plan", "_relocation", "_changed"),
+        *("due", "lost", "unread", "busy", "_source", "_pid", "_plan", "_repair", "_changed"),
     )
 
     def __init__(
@@ -78,14 +78,14 @@ class Home:
         self.lost = False
         self.unread = b""
         self.busy = False
-        self._source = os.open(_RELOCATION, os.O_RDONLY | os.O_CLOEXEC)
+        self._source = os.open(_REPAIR, os.O_RDONLY | os.O_CLOEXEC)
         self._pid = machine.pid
         self._plan: tuple[Watched, ...] = ()
-        self._relocation: Relocation | None = None
+        self._repair: Repair | None = None
         self._changed = False  # what must be watched
         directory.restore = self._restore
         try:
-            if claim_of(kept.lock) != place:
+            if path_of(kept.lock) != place:
                 directory.claim(kept.lock, place)
         except OSError:
             pass  # a full disk, and it was said
@@ -102,7 +102,7 @@ class Home:
 
     def plan(self) -> tuple[Watched, ...]:
         """What must be watched; while something is wrong, as it was before."""
-        if self._relocation is None:
+        if self._repair is None:
             path = self.path
             steps = list(watch_plan(path, directory=True))
             for name in (*self.kept.numbers(), NOTIFY):
@@ -157,16 +157,16 @@ class Home:
         self.due = None
         if self.lost or self.machine.state == ENDED:
             return []
-        if self._relocation is None:
+        if self._repair is None:
             try:
                 if self.found() == HERE:
                     return []
             except OSError:
                 pass  # it is to be found out what that means
-        relocation = self._away()
-        events = relocation.look()
-        if relocation.over:
-            self._relocation, self._changed = None, True
+        repair = self._away()
+        events = repair.look()
+        if repair.over:
+            self._repair, self._changed = None, True
         return events
 
     def _restore(self) -> bool:
@@ -175,10 +175,10 @@ class Home:
             return False
         return self._away().at_once()
 
-    def _away(self) -> Relocation:
-        if self._relocation is None:
-            names: dict[str, Any] = {"__name__": "supervise.supervisor.relocation"}
-            exec(compile(os.pread(self._source, _LONGEST, 0), _RELOCATION, "exec"), names)
-            self._relocation = names["Relocation"](self)
-        assert self._relocation is not None
-        return self._relocation
+    def _away(self) -> Repair:
+        if self._repair is None:
+            names: dict[str, Any] = {"__name__": "supervise.supervisor.statusdir_repair"}
+            exec(compile(os.pread(self._source, _LONGEST, 0), _REPAIR, "exec"), names)
+            self._repair = names["Repair"](self)
+        assert self._repair is not None
+        return self._repair

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from supervise.system.pidfd import Process
 
 
-class TakenOver:
+class Predecessor:
     """What a supervise that is gone has left.
 
     `restrictions`: what it had in force of the keys that restrict, whenever that was.

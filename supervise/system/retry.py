@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import time
 
-from supervise.system.refusals import StatusDirError, is_passing
+from supervise.system.errors import StatusDirError, is_transient
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-PATIENCE = 5.0  # seconds
+SECONDS = 5.0  # for which it is tried
 _FIRST, _LONGEST = 0.02, 0.5  # seconds between two looks
 
 
-def patiently(look: Callable[..., Any], *args: object) -> Any:
+def retried(look: Callable[..., Any], *args: object) -> Any:
     """What `look` returns, tried again for a while where that may help.  Raises what it raised last."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + SECONDS
     pause = _FIRST
     while True:
         try:
             return look(*args)
         except StatusDirError as why:
-            if not why.passing or time.monotonic() >= end:
+            if not why.transient or time.monotonic() >= end:
                 raise
         except OSError as why:
-            if not is_passing(why) or time.monotonic() >= end:
+            if not is_transient(why) or time.monotonic() >= end:
                 raise
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST)

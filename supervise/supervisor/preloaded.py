@@ -23,7 +23,7 @@ NAMES = UPGRADE
 _codes: dict[str, bytes] = {}
 
 
-def fill() -> None:
+def preload() -> None:
     """Put them there.  Raises ImportError and OSError."""
     for name in NAMES:
         _codes[name] = _compiled(_path(name))
@@ -48,7 +48,7 @@ def _path(name: str) -> str:
     return os.path.join(os.path.dirname(os.path.dirname(__file__)), *name.split(".")[1:]) + ".py"
 
 
-def take(name: str) -> ModuleType:
+def module(name: str) -> ModuleType:
     """One of the modules; what it imports from here is to be taken first."""
     if name not in sys.modules:
         made = type(sys)(name)

@@ -1,4 +1,4 @@
-"""What a lock file says: which path it is held for.  rivals.py has the theory.
+"""What a lock file says: which path it is held for.  path_conflict.py has the theory.
 
 `DEVICE:INODE PATH` and a newline: the numbers are the lock's own, so that a copy of it says nothing.
 """
@@ -11,9 +11,9 @@ import os
 _LONGEST = 8192  # bytes: more than a path and two numbers have
 
 
-def claim_of(lock: int) -> bytes:
+def path_of(lock: int) -> bytes:
     """The absolute path that a lock file is held for, as it says itself; empty if it does not.  Raises OSError."""
-    whose, _, place = said(lock).partition(b" ")
+    whose, _, place = content(lock).partition(b" ")
     return place[:-1] if whose == _whose(lock) else b""
 
 
@@ -22,7 +22,7 @@ def claim(lock: int, place: bytes) -> None:
     rewrite(lock, b"%s %s\n" % (_whose(lock), place))
 
 
-def said(lock: int) -> bytes:
+def content(lock: int) -> bytes:
     """All that it says.  Raises OSError."""
     return os.pread(lock, _LONGEST, 0)
 

@@ -12,9 +12,9 @@ import sys
 
 from supervise.protocol import state
 from supervise.protocol.text import one_line
-from supervise.runtime.trouble import Trouble
-from supervise.supervisor import handoff, linkage, shelf
-from supervise.supervisor.arrival import carry_on
+from supervise.runtime.internal_errors import InternalErrors
+from supervise.supervisor import handoff, preloaded, symbol_check
+from supervise.supervisor.upgraded import carry_on
 from supervise.system import helper
 from supervise.system.statusdir import StatusDir
 
@@ -54,15 +54,15 @@ class Untouched(StatusDir):
         return len(text)
 
 
-def rehearse(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> int:
+def run_trial(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> int:
     """The exit code: 0 if all went well.  Else one line on standard error says what did not."""
     try:
-        modules = linkage.load_all("supervise.supervisor.startup", *shelf.NAMES)
+        modules = symbol_check.load_all("supervise.supervisor.startup", *preloaded.NAMES)
         for path in _SCRIPTS:
             with open(path, "rb") as file:
                 compile(file.read(), path, "exec", dont_inherit=True)
         supervisor = build(options, env, ignored)
-        problem = next(linkage.unresolved(modules, [supervisor, *parts(supervisor)]), "")
+        problem = next(symbol_check.unresolved(modules, [supervisor, *parts(supervisor)]), "")
     except Exception as why:
         what = str(why)
         problem = what if type(why).__module__.startswith("supervise.") else f"{type(why).__name__}: {what}"
@@ -71,7 +71,7 @@ def rehearse(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> i
     return _FAILED if problem else 0
 
 
-def _tell(trouble: Trouble, why: BaseException) -> None:
+def _tell(errors: InternalErrors, why: BaseException) -> None:
     """What a running supervise survives is a reason not to run it."""
     raise why
 
@@ -80,7 +80,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
     """The supervisor that would carry on.  Raises any Exception."""
     import _socket
 
-    Trouble.note = _tell  # type: ignore[assignment, method-assign]
+    InternalErrors.note = _tell  # type: ignore[assignment, method-assign]
     fields = state.decode(options.handover.encode())
     env = {name: value for name, value in env.items() if name != b"NOTIFY_SOCKET"}  # systemd is to hear nothing
     descriptors: dict[str, int] = fields["descriptors"]

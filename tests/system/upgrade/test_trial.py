@@ -1,4 +1,4 @@
-"""The trial of an upgrade: what is missing in the new version is noticed, and nothing is touched (rehearsal.py)."""
+"""The trial of an upgrade: what is missing in the new version is noticed, and nothing is touched (trial.py)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from conftest import Box, wait_for
 from heirs import Private, start, state
 
 from supervise.protocol.options import Options
-from supervise.supervisor import shelf
+from supervise.supervisor import preloaded
 from supervise.supervisor.handoff import told
 
 NOT_REPLACED = "not replaced by the installed version"
 # In a process of their own: this one has loaded what other tests need, too.
 LIST = """
-from supervise.supervisor import linkage, shelf
-print(*(module.__name__.partition(".")[2] for module in linkage.load_all("supervise.supervisor.startup", *shelf.NAMES)))
+from supervise.supervisor import symbol_check, preloaded
+loaded = symbol_check.load_all("supervise.supervisor.startup", *preloaded.NAMES)
+print(*(module.__name__.partition(".")[2] for module in loaded))
 """
 LISTED = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True).stdout
 MODULES = sorted(LISTED.split())
-NOT_RESIDENT = ("supervisor.linkage", "supervisor.rehearsal")  # they are needed in the trial alone
+NOT_RESIDENT = ("supervisor.symbol_check", "supervisor.trial")  # they are needed in the trial alone
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def module(package: Path, name: str) -> Path:
 
 def test_every_module_that_the_process_that_stays_can_import_is_loaded() -> None:
     """By the source: from startup.py on, whatever any function imports."""
-    package = Path(shelf.__file__).parent.parent
-    names = ["supervisor.startup", *(name.partition(".")[2] for name in shelf.NAMES)]
+    package = Path(preloaded.__file__).parent.parent
+    names = ["supervisor.startup", *(name.partition(".")[2] for name in preloaded.NAMES)]
     pending, found = list(names), set(names)
     while pending:
         new = imported(package, pending.pop()) - found

@@ -6,7 +6,7 @@ import errno
 import stat
 
 # What may be over in a moment: no descriptors, no memory, a disk or a server that does not answer.
-_PASSING = (
+_TRANSIENT = (
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOLCK),
     *(errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ESTALE),
 )
@@ -15,12 +15,12 @@ _PASSING = (
 class StatusDirError(Exception):
     """The system refuses, or the directory holds something that it should not; the message says what.
 
-    `passing`: it may be otherwise in a moment.
+    `transient`: it may be otherwise in a moment.
     """
 
-    def __init__(self, message: str, passing: bool = False) -> None:
+    def __init__(self, message: str, transient: bool = False) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.transient = transient
 
 
 class LockHeld(StatusDirError):
@@ -39,9 +39,9 @@ class NotBelieved(StatusDirError):
         self.data = data
 
 
-def is_passing(why: OSError) -> bool:
+def is_transient(why: OSError) -> bool:
     """Whether an answer of the system may be another in a moment."""
-    return why.errno in _PASSING
+    return why.errno in _TRANSIENT
 
 
 def kind(mode: int) -> str:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def holder(fd: int) -> str:
+def lock_holder(fd: int) -> str:
     """The pid of who holds the flock on an open file, or `unknown`.  Never raises.
 
     The kernel lists who has taken it.  That may have ended, and another process may have it with the same open file:

@@ -17,8 +17,8 @@ from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import WARNING
 from supervise.service.launcher import StartError
-from supervise.supervisor import shelf
-from supervise.supervisor.assembly import furnish, recalled, rename_process
+from supervise.supervisor import preloaded
+from supervise.supervisor.build import build_supervisor, recorded_config, rename_process
 from supervise.supervisor.handoff import GUARDIAN, read_nothing
 from supervise.supervisor.loop import Supervisor
 from supervise.system.descriptors import HeldDescriptors
@@ -44,7 +44,7 @@ def carry_on(
 ) -> Supervisor:
     """What startup.py does, for a supervise that replaces another in the same process.
 
-    `kind` is what the status directory is to be: rehearsal.py has another.  Raises any Exception: whatever it is, the
+    `kind` is what the status directory is to be: trial.py has another.  Raises any Exception: whatever it is, the
     old one is still there.
     """
     fields = state.decode(options.handover.encode())
@@ -61,9 +61,9 @@ def carry_on(
     if fields.get("configured"):
         find_again(options.conf)
     conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
-    config, problems = conf.read(recalled(fields))
+    config, problems = conf.read(recorded_config(fields))
     what = fields["boot_id"], conf, config, problems, fields.get("place", "")
-    supervisor, log = furnish(options, directory, kept, env, ignored, *what, Upgraded)
+    supervisor, log = build_supervisor(options, directory, kept, env, ignored, *what, Upgraded)
     for problem in problems:
         log.add(WARNING, "%s", problem)
     assert isinstance(supervisor, Upgraded)
@@ -108,7 +108,7 @@ class Upgraded(Supervisor):
             actions.await_script(pid, script)
         if actions.alarms:
             actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
-        actions.unsent.restore(self.machine.pid, fields["unsent"], time.monotonic())
+        actions.signal_retry.restore(self.machine.pid, fields["unsent"], time.monotonic())
         HELPERS.update((int(pid), variable.encode()) for pid, variable in fields.get("helpers", {}).items())
         self._guardian = fields.get("guardian", 0)
         if self._guardian:
@@ -123,7 +123,7 @@ class Upgraded(Supervisor):
         if not self._guardian:
             self._replaced()
             return
-        guardian = shelf.take("supervise.supervisor.guardian")
+        guardian = preloaded.module("supervise.supervisor.guardian")
         said = os.pread(2, _LAST_WORDS, 0)
         os.dup2(self._token["stderr"], 2)
         if not guardian.taken(self._token["token"]):

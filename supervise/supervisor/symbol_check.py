@@ -3,7 +3,7 @@
 An interpreter finds out only when it comes to the place.  What is looked at is the compiled code, and, to know what an
 attribute is an attribute of, objects as they are when the program runs.
 
-What lives here: reading that.  What does not: making the objects (rehearsal.py).
+What lives here: reading that.  What does not: making the objects (trial.py).
 
 Theory of operation
 -------------------

@@ -38,7 +38,7 @@ class Reaper:
         return reap(found.si_pid)
 
     def _helper_ended(self, pid: int) -> None:
-        from supervise.service.helpers_ended import end
+        from supervise.service.helper_leftovers import end
 
         check = pid == self._service.check_pid
         try:

@@ -11,14 +11,14 @@ import pytest
 from fakes import FakeLauncher, FakeLog, FakeMachine, FakeService, FakeStatusWriter, FakeWakeup
 
 from supervise.protocol import states
+from supervise.runtime.internal_errors import InternalErrors
 from supervise.runtime.reactor import Reactor
-from supervise.runtime.trouble import Trouble
 from supervise.supervisor.actions import Actions
-from supervise.supervisor.orders import Orders
+from supervise.supervisor.control import Control
 
 
 class Desk:
-    """Orders, with a pipe for `control`, and those around them."""
+    """Control, with a pipe for `control`, and those around them."""
 
     def __init__(self) -> None:
         reading, self.writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -28,9 +28,9 @@ class Desk:
         self.wakeup: Any = FakeWakeup()
         launcher: Any = FakeLauncher()
         status_writer: Any = FakeStatusWriter()
-        parts = self.service, launcher, status_writer, Reactor(self.log), Trouble(self.log)
+        parts = self.service, launcher, status_writer, Reactor(self.log), InternalErrors(self.log)
         self.actions = Actions(self.machine, *parts, self.log)
-        self.orders = Orders(reading, self.wakeup, self.machine, self.service, self.actions, self.log)
+        self.control = Control(reading, self.wakeup, self.machine, self.service, self.actions, self.log)
 
     def write(self, letters: bytes) -> None:
         os.write(self.writing, letters)
@@ -45,7 +45,7 @@ class Desk:
 def desk() -> Iterator[Desk]:
     made = Desk()
     yield made
-    os.close(made.orders.control)
+    os.close(made.control.control)
     os.close(made.writing)
 
 
@@ -54,14 +54,14 @@ def desk() -> Iterator[Desk]:
 
 def test_letters_are_obeyed_in_the_order_in_which_they_were_written(desk: Desk) -> None:
     desk.write(b"dsnu\n")
-    assert desk.orders.read()
+    assert desk.control.read()
     assert desk.letters == "dsnu"
-    assert not desk.orders.waiting
+    assert not desk.control.waiting
 
 
 def test_where_nothing_is_there_nothing_is_done(desk: Desk) -> None:
     """Somebody else has read it."""
-    assert not desk.orders.read()
+    assert not desk.control.read()
     assert desk.machine.events == []
 
 
@@ -70,11 +70,11 @@ def test_however_many_there_are_others_have_their_turn(desk: Desk, monkeypatch: 
     clock = iter(range(10**6))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     desk.write(b"sn" * 5)
-    desk.orders.read()
-    assert desk.letters == "s" and desk.orders.waiting
-    while desk.orders.waiting:
+    desk.control.read()
+    assert desk.letters == "s" and desk.control.waiting
+    while desk.control.waiting:
         before = len(desk.letters)
-        assert desk.orders.read()
+        assert desk.control.read()
         assert len(desk.letters) <= before + 1
     assert desk.letters == "sn" * 5
 
@@ -91,25 +91,25 @@ def test_what_was_read_is_kept_when_one_of_them_fails(desk: Desk) -> None:
     desk.machine.handle = broken
     desk.write(b"dsu")
     with pytest.raises(MemoryError):
-        desk.orders.read()
-    assert desk.letters == "d" and desk.orders.waiting
-    assert desk.orders.read()
-    assert desk.letters == "du" and not desk.orders.waiting
+        desk.control.read()
+    assert desk.letters == "d" and desk.control.waiting
+    assert desk.control.read()
+    assert desk.letters == "du" and not desk.control.waiting
 
 
 def test_before_an_end_all_of_them_are_obeyed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     desk.write(b"dsnu")
-    desk.orders.read()
-    assert desk.orders.waiting
-    desk.orders.finish()
+    desk.control.read()
+    assert desk.control.waiting
+    desk.control.finish()
     assert desk.letters == "dsnu"
 
 
 def test_unknown_bytes_are_said_in_one_line(desk: Desk) -> None:
     desk.write(b"?!" * 20)
-    desk.orders.read()
+    desk.control.read()
     assert desk.log.warnings == ["ignored 40 unknown bytes in control: '?!?!?!?!?!?!?!?!'..."]
     assert desk.machine.events == []
 
@@ -119,26 +119,26 @@ def test_unknown_bytes_are_said_in_one_line(desk: Desk) -> None:
 
 def test_a_signal_is_sent_before_the_machine_is_asked_and_not_again(desk: Desk) -> None:
     desk.machine.answers["signal"] = [(states.KILL, "HUP", False)]
-    process = desk.orders.direct
+    process = desk.control.direct
     assert process is desk.service.process
     desk.write(b"h")
-    desk.orders.read(process)
+    desk.control.read(process)
     assert desk.service.process.sent == [("HUP", False)]
     assert len(desk.machine.events) == 1
 
 
 def test_one_among_others_waits_for_its_turn(desk: Desk) -> None:
     desk.write(b"dh")
-    desk.orders.read(desk.orders.direct)
+    desk.control.read(desk.control.direct)
     assert desk.service.process.sent == []
     assert [event for event, _ in desk.machine.events][0] == "d"
 
 
 def test_nothing_goes_past_a_machine_that_might_refuse_it(desk: Desk) -> None:
     desk.machine.passes_signals = False
-    assert desk.orders.direct is None
+    assert desk.control.direct is None
     desk.write(b"h")
-    desk.orders.read(desk.orders.direct)
+    desk.control.read(desk.control.direct)
     assert desk.service.process.sent == []
 
 
@@ -151,7 +151,7 @@ def test_a_service_that_was_not_told_of_its_stop_is_spared(desk: Desk, letter: s
     desk.service.process.problem = "cannot send TERM"
     desk.actions.carry_out([(states.KILL, "TERM", False)])
     desk.write(letter.encode())
-    desk.orders.read()
+    desk.control.read()
     assert [event for event, _ in desk.machine.events] == [states.SPARED, letter]
 
 
@@ -161,17 +161,17 @@ def test_a_service_that_was_not_told_of_its_stop_is_spared(desk: Desk, letter: s
 @pytest.mark.parametrize("name, letters", [("TERM", "dx"), ("INT", "dx"), ("HUP", "r")])
 def test_a_signal_to_supervise_is_the_letters_that_it_stands_for(desk: Desk, name: str, letters: str) -> None:
     desk.wakeup.names.append(name)
-    desk.orders.by_signal()
+    desk.control.by_signal()
     assert desk.letters == letters
     assert desk.log.notices == [f"received {name}"]
     assert desk.wakeup.names == []
-    assert not desk.orders.left
+    assert not desk.control.left
 
 
 def test_quit_leaves_the_service_to_the_next_supervise(desk: Desk) -> None:
     desk.wakeup.names.append("QUIT")
-    desk.orders.by_signal()
-    assert desk.orders.left
+    desk.control.by_signal()
+    assert desk.control.left
     assert desk.machine.events == [] and desk.service.process.sent == []
     assert desk.log.notices[1:] == ["leaving the service (pid 4711) to the next supervise"]
 
@@ -180,5 +180,5 @@ def test_one_that_is_paused_goes_on_before_it_is_left(desk: Desk) -> None:
     """The kernel would end its process group."""
     desk.machine.paused = True
     desk.wakeup.names.append("QUIT")
-    desk.orders.by_signal()
+    desk.control.by_signal()
     assert desk.service.process.sent == [("CONT", True)]
