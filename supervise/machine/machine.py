@@ -39,9 +39,9 @@ from supervise.protocol.states import (
     DELAY,
     ENDED,
     IDLE,
-    KILL,
     SCRIPT,
     SCRIPT_RUN,
+    SIGNAL,
     SPAWNING,
     START,
 )
@@ -181,7 +181,7 @@ class Machine:
 
     def signal(self, name: str, group: bool) -> None:
         """Send the service a signal, or its process group."""
-        self.do(KILL, name, group)
+        self.do(SIGNAL, name, group)
 
     def kill(self) -> None:
         """End a service that did not when it was told."""

@@ -6,7 +6,7 @@ from supervise.machine.on_liveness import watch
 from supervise.machine.on_process import gone, take_down, take_down_again
 from supervise.machine.policy import MIN_GAP
 from supervise.protocol.record import DOWN, ONCE, UP
-from supervise.protocol.states import END_SCRIPT, KILL, RELOAD, UPGRADE
+from supervise.protocol.states import END_SCRIPT, RELOAD, SIGNAL, UPGRADE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def resume_timed(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 def pass_on(machine: Machine, event: str, now: float, value: Any) -> None:
     letter, name, group = value
-    machine.do(KILL, name, group)
+    machine.do(SIGNAL, name, group)
     target = "the process group of the service" if group else "the service"
     machine.obeyed(letter, "send %s to %s (pid %d)", name, target, machine.pid)
 

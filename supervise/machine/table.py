@@ -137,7 +137,7 @@ GRID = """
     x             exit_later>.            exit_later>.           exit_later>.
     p             pause>.                 pause_timed>.          no_pause>.
     c             resume>.                resume_timed>.         resume_timed>.
-    signal        pass_on>.               pass_on>.              pass_on>.
+    signal_letter pass_on>.               pass_on>.              pass_on>.
     e             upgrade>.               upgrade>.              upgrade>.
     exited        exited>cleanup|*NEXT    stopped>cleanup|*NEXT  exited>cleanup|*NEXT
     main_exited   main_exited>succession  stopped>cleanup|*NEXT  exited>cleanup|*NEXT
@@ -162,7 +162,7 @@ GRID = """
     x             exit_later>.              exit_later>.                   exit_later>.
     p             absent>.                  absent>.                       absent>.
     c             absent>.                  absent>.                       absent>.
-    signal        signals_nobody>.          signals_nobody>.               signals_nobody>.
+    signal_letter signals_nobody>.          signals_nobody>.               signals_nobody>.
     e             unexpected>.              upgrade>.                      upgrade>.
     started       started>running|stopping  unexpected>.                   unexpected>.
     failed        failed>*NEXT              unexpected>.                   unexpected>.
@@ -182,7 +182,7 @@ GRID = """
     x             exit_now>ended                     exit_now>ended       exit_script>ended
     p             absent>.                           absent>.             absent>.
     c             absent>.                           absent>.             absent>.
-    signal        signals_nobody>.                   signals_nobody>.     signals_nobody>.
+    signal_letter signals_nobody>.                   signals_nobody>.     signals_nobody>.
     e             upgrade>.                          upgrade>.            upgrade>.
     begin         begin>cleanup|spawning|idle*       -                    -
     adopted       adopted>running|stopping|aborting  unexpected>.         unexpected>.
@@ -207,7 +207,7 @@ GRID = """
 
     ELSEWHERE
     unexpected>.  adopted started failed exited main_exited script_done
-    -             u o d R x p c signal s n r e config amended
+    -             u o d R x p c signal_letter s n r e config amended
     -             begin no_successor main cleared timer spared
     -             ready reloading stopping text kick trigger watchdog extend unhealthy
 """
@@ -308,7 +308,7 @@ def eager_from(machine: Machine) -> float | None:
 
 
 def passes_signals(machine: Machine) -> bool:
-    """Where `signal` has the cell `pass_on`, but for a service that is being ended because of a fault."""
+    """Where `signal_letter` has the cell `pass_on`, but for a service that is being ended because of a fault."""
     return machine.state in (RUNNING, STOPPING)
 
 

@@ -33,13 +33,13 @@ SIGNALS = {
     "w": "WINCH",
 }
 
-SIGNAL = "signal"  # the event of all of those
+SIGNAL_LETTER = "signal_letter"  # the event of all of those
 
 
 def _meanings(group: bool) -> dict[int, Command]:
     """Byte -> event and value; made beforehand, for the way from a byte to a signal is to be short."""
     meanings: dict[int, Command] = {ord(letter): (letter, group) for letter in COMMANDS}
-    meanings.update({ord(letter): (SIGNAL, (letter, name, group)) for letter, name in SIGNALS.items()})
+    meanings.update({ord(letter): (SIGNAL_LETTER, (letter, name, group)) for letter, name in SIGNALS.items()})
     return meanings
 
 
@@ -67,7 +67,7 @@ class Reader:
     def feed(self, data: bytes, more: bool = False) -> tuple[list[Command], bytes]:
         """The commands in `data`, in order, and the bytes that mean nothing.
 
-        A command is an event and its value: for a SIGNAL the letter, the signal's name and whether it goes to
+        A command is an event and its value: for a SIGNAL_LETTER the letter, the signal's name and whether it goes to
         the service's process group, for others only the latter.  `more`: the read was full, so the write may go
         on in the next one.
         """

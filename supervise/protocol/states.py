@@ -60,7 +60,7 @@ UNHEALTHY = "unhealthy"  # what the health check has found.  value: the fault, i
 
 # Actions.
 START = "start"
-KILL = "kill"  # a signal's name, and whether it goes to the process group
+SIGNAL = "signal"  # a signal's name, and whether it goes to the process group
 KILL_LEFTOVERS = "kill_leftovers"  # a signal's name, for what is left and is to end; CLEARED comes when nothing is
 REPORT_LEFTOVERS = "report_leftovers"  # report what is left of the service
 SCRIPT = "run_script"  # how many times the service has exited

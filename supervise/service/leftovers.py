@@ -87,7 +87,7 @@ class Leftovers:
 
     def clear(self, signal: str) -> bool:
         """Send a signal to what is left; whether nothing is."""
-        remains, self.missed_events = self._remains, False
+        remains, self.unsignalled = self._remains, False
         if not remains:
             return True
         if self._machine.config.killasgroup == "all" and proc_is_ours() and _can_look():
@@ -101,7 +101,7 @@ class Leftovers:
         problems = remains.tell(signal)
         for problem in problems:
             self._log.add(WARNING, "%s", problem)
-        self.missed_events = bool(problems)
+        self.unsignalled = bool(problems)
         return remains.gone()
 
     def _clear_all(self, remains: LeftoverGroup, signal: str) -> bool:
@@ -131,7 +131,7 @@ class Leftovers:
                 problem = send_to(stat, self._signal) or send_to(stat, "CONT")
                 if problem:
                     self._log.add(WARNING, "%s", problem)
-                    self.missed_events = True
+                    self.unsignalled = True
 
     def gone(self) -> bool:
         """Whether nobody is left of what is waited for; if somebody is, `fd` will tell when that may have changed."""

@@ -88,7 +88,7 @@ class Actions:
             try:
                 if kind == states.START:
                     results.append(self._service.start())
-                elif kind == states.KILL:
+                elif kind == states.SIGNAL:
                     sent, self.sent = self.sent, None
                     if self._service.process and sent is None:
                         self.send(self._service.process, *action[1:])
@@ -147,7 +147,7 @@ class Actions:
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._service.clear(signal)
-        self._clear_again = signal if self._service.leftovers.missed_events and not results else ""
+        self._clear_again = signal if self._service.leftovers.unsignalled and not results else ""
         self._pause = min(self._pause * 2, LONGEST) if self._clear_again else _SHORTEST
         self._clear_at = time.monotonic() + self._pause
         return results

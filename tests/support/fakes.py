@@ -82,9 +82,9 @@ class FakeProcess:
 
 
 class FakeLeftovers:
-    """`missed_events`: somebody could not be sent the signal."""
+    """`unsignalled`: somebody could not be sent the signal."""
 
-    missed_events = False
+    unsignalled = False
 
 
 class FakeService:

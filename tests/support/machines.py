@@ -14,7 +14,7 @@ from supervise.machine.restore import carry_on, inherit
 from supervise.machine.table import BY_STATE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
-from supervise.protocol.letters import SIGNAL, SIGNALS
+from supervise.protocol.letters import SIGNAL_LETTER, SIGNALS
 from supervise.protocol.record import DOWN, Record, decode
 from supervise.protocol.state import decode as decode_state
 from supervise.protocol.state import encode
@@ -72,7 +72,7 @@ CONFIGS = [
     policy(notify=True, starttimeoutsecs=30, watchdog_secs=10),
 ]
 VALUES: dict[str, list[Any]] = {
-    SIGNAL: [(letter, name, group) for letter, name in SIGNALS.items() for group in (False, True)],
+    SIGNAL_LETTER: [(letter, name, group) for letter, name in SIGNALS.items() for group in (False, True)],
     states.BEGIN: [None],
     states.ADOPTED: [
         (77, found_state(RUNNING, 77, paused=True)),
@@ -140,7 +140,7 @@ def check_shape(found: Machine) -> None:
     if found.passes_signals:
         before = fingerprint(found)
         other = twin(found)
-        assert other.handle("signal", 1e9, ("t", "TERM", False))[0] == (states.KILL, "TERM", False)
+        assert other.handle("signal_letter", 1e9, ("t", "TERM", False))[0] == (states.SIGNAL, "TERM", False)
         assert fingerprint(other) == before
 
 
@@ -194,7 +194,7 @@ def check_carried_on(found: Machine, now: float) -> None:
 
 
 def signals(actions: list[Action]) -> list[str]:
-    return [action[1] for action in actions if action[0] == states.KILL]
+    return [action[1] for action in actions if action[0] == states.SIGNAL]
 
 
 def check_adopted(found: Machine, now: float) -> None:

@@ -144,7 +144,7 @@ class Loop:
             self.left, self._to_clear = None, False
             self.spawning = True
             self.starts.append(self.now)
-        elif kind == states.KILL:
+        elif kind == states.SIGNAL:
             assert self.pid, "a signal to nobody"
             if args[0] == "KILL":
                 self.killed = self.pid
@@ -269,7 +269,7 @@ class Loop:
     @property
     def signals(self) -> list[tuple[str, bool]]:
         """The signals that the last event sent: name, and whether to the group."""
-        return [(action[1], action[2]) for action in self.did if action[0] == states.KILL]
+        return [(action[1], action[2]) for action in self.did if action[0] == states.SIGNAL]
 
     @property
     def clears(self) -> list[str]:

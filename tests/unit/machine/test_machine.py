@@ -11,7 +11,7 @@ from simulated import CRASH, KILLED, NOT_FOUND, Loop, in_state, policy, running
 from supervise.machine.table import BY_STATE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
-from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS
+from supervise.protocol.letters import COMMANDS, SIGNAL_LETTER, SIGNALS
 from supervise.protocol.record import DOWN, ONCE, UP
 from supervise.protocol.states import (
     ABORTING,
@@ -44,7 +44,7 @@ def test_the_table_has_an_answer_to_every_event_in_every_state() -> None:
 
 
 def test_every_letter_is_an_event() -> None:
-    assert set(COMMANDS) | {SIGNAL} <= set(EVENTS)
+    assert set(COMMANDS) | {SIGNAL_LETTER} <= set(EVENTS)
     assert {event for event in EVENTS if len(event) == 1} == set("udoxRpcsnre")
 
 
@@ -374,7 +374,7 @@ def test_a_signal_letter_sends_its_signal_and_nothing_else(letter: str, state: s
     loop = in_state(state)
     before = loop.machine.visible
     loop.letters(letter)
-    assert loop.kinds == [states.KILL]
+    assert loop.kinds == [states.SIGNAL]
     assert loop.signals == [(SIGNALS[letter], False)]
     assert loop.machine.visible == before
     assert loop.state == state

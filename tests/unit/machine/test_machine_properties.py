@@ -126,7 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
         actions = self.loop.letters(plus + letter)
         assert bool(self.loop.signals) == (pid != 0)
         if pid:
-            assert actions[0] == (states.KILL, SIGNALS[letter], plus == "+")
+            assert actions[0] == (states.SIGNAL, SIGNALS[letter], plus == "+")
         if self.loop.pid == pid:
             assert fingerprint(self.loop.machine) == before
 

@@ -18,7 +18,7 @@ from simulated import Loop, in_phase, in_state, policy
 from supervise.machine import on_command, on_liveness, on_process, table
 from supervise.machine.machine import Machine
 from supervise.protocol import states
-from supervise.protocol.letters import SIGNAL
+from supervise.protocol.letters import SIGNAL_LETTER
 from supervise.protocol.states import (
     ABORTING,
     CLEANUP,
@@ -168,7 +168,7 @@ SETTINGS = [
     policy(pidfile="app.pid", watchdog_secs=10, notification_fd=3, starttimeoutsecs=2, stopwaitsecs=60),
 ]
 BEFORE = ("", "o", "d", "u", "x", "p", "s", "ou", "ox", "dx", "do", "px", "xs")  # letters that came in that state
-DRIVEN = {**VALUES, states.BEGIN: [False, True], SIGNAL: [("t", "TERM", False), ("k", "KILL", True)]}
+DRIVEN = {**VALUES, states.BEGIN: [False, True], SIGNAL_LETTER: [("t", "TERM", False), ("k", "KILL", True)]}
 SECONDS = (0.5, 10_000.0)
 
 
@@ -299,7 +299,7 @@ def test_a_timer_that_is_early_leads_to_nothing(state: str) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_signals_are_passed_on_at_once_where_the_table_passes_them_on(state: str) -> None:
     for found, _ in variants(led_to(state), lambda found: found.state == state):
-        passed_on = cell_of(state, SIGNAL).function == "pass_on"
+        passed_on = cell_of(state, SIGNAL_LETTER).function == "pass_on"
         assert found.passes_signals == (passed_on and state != ABORTING)  # there is no hurry in that one
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import SIGNAL_LETTERS
 
-from supervise.protocol.letters import COMMANDS, SIGNAL, SIGNALS, Reader
+from supervise.protocol.letters import COMMANDS, SIGNAL_LETTER, SIGNALS, Reader
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -33,7 +33,7 @@ def test_a_command_letter_is_an_event_by_its_own_name(letter: str) -> None:
 
 @pytest.mark.parametrize("letter", SIGNAL_LETTERS)
 def test_a_signal_letter_names_its_signal(letter: str) -> None:
-    assert read(letter.encode()) == [(SIGNAL, (letter, SIGNAL_LETTERS[letter], False))]
+    assert read(letter.encode()) == [(SIGNAL_LETTER, (letter, SIGNAL_LETTERS[letter], False))]
 
 
 def test_there_are_no_other_signal_letters() -> None:
@@ -55,8 +55,8 @@ def test_an_unknown_byte_is_reported_and_keeps_nothing_else_from_being_obeyed() 
 
 def test_plus_sends_what_follows_to_the_process_group() -> None:
     assert read(b"t+td") == [
-        (SIGNAL, ("t", "TERM", False)),
-        (SIGNAL, ("t", "TERM", True)),
+        (SIGNAL_LETTER, ("t", "TERM", False)),
+        (SIGNAL_LETTER, ("t", "TERM", True)),
         ("d", True),
     ]
 
@@ -71,20 +71,20 @@ def test_blanks_and_unknown_bytes_do_not_end_what_plus_began() -> None:
 
 def test_plus_holds_for_its_own_write_only() -> None:
     reader = Reader()
-    assert reader.feed(b"+t") == ([(SIGNAL, ("t", "TERM", True))], b"")
-    assert reader.feed(b"t") == ([(SIGNAL, ("t", "TERM", False))], b"")
+    assert reader.feed(b"+t") == ([(SIGNAL_LETTER, ("t", "TERM", True))], b"")
+    assert reader.feed(b"t") == ([(SIGNAL_LETTER, ("t", "TERM", False))], b"")
 
 
 def test_a_newline_ends_a_write_for_two_writes_can_be_read_as_one() -> None:
-    assert read(b"+t\nt\n") == [(SIGNAL, ("t", "TERM", True)), (SIGNAL, ("t", "TERM", False))]
+    assert read(b"+t\nt\n") == [(SIGNAL_LETTER, ("t", "TERM", True)), (SIGNAL_LETTER, ("t", "TERM", False))]
 
 
 def test_a_write_longer_than_a_read_is_one_write() -> None:
     reader = Reader()
     reader.feed(b"+", more=True)
-    assert reader.feed(b"t", more=True) == ([(SIGNAL, ("t", "TERM", True))], b"")
-    assert reader.feed(b"k") == ([(SIGNAL, ("k", "KILL", True))], b"")
-    assert reader.feed(b"k") == ([(SIGNAL, ("k", "KILL", False))], b"")
+    assert reader.feed(b"t", more=True) == ([(SIGNAL_LETTER, ("t", "TERM", True))], b"")
+    assert reader.feed(b"k") == ([(SIGNAL_LETTER, ("k", "KILL", True))], b"")
+    assert reader.feed(b"k") == ([(SIGNAL_LETTER, ("k", "KILL", False))], b"")
 
 
 @STEADY
@@ -95,7 +95,7 @@ def test_every_byte_is_a_command_or_a_mark_or_ignored_or_unknown(data: bytes) ->
     marks = sum(data.count(byte) for byte in IGNORED + b"+=")
     assert len(commands) + len(unknown) + marks == len(data)
     meant = bytes(byte for byte in data if byte not in IGNORED + b"+=" and byte not in unknown)
-    assert [ord(value[0] if event == SIGNAL else event) for event, value in commands] == list(meant)
+    assert [ord(value[0] if event == SIGNAL_LETTER else event) for event, value in commands] == list(meant)
 
 
 @STEADY

@@ -124,28 +124,28 @@ def test_a_start_that_fails_is_not_done_again_behind_the_machines_back(room: Roo
 
 
 def test_a_signal_goes_to_the_main_process(room: Room) -> None:
-    room.do((states.KILL, "HUP", False), (states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "HUP", False), (states.SIGNAL, "TERM", True))
     assert room.service.process.sent == [("HUP", False), ("TERM", True)]
 
 
 def test_one_that_was_sent_before_it_was_asked_for_is_not_sent_twice(room: Room) -> None:
     room.actions.sent = "HUP"
-    room.do((states.KILL, "HUP", False))
+    room.do((states.SIGNAL, "HUP", False))
     assert room.service.process.sent == []
-    room.do((states.KILL, "HUP", False))
+    room.do((states.SIGNAL, "HUP", False))
     assert room.service.process.sent == [("HUP", False)]
 
 
 def test_without_a_main_process_nobody_is_sent_any(room: Room) -> None:
     room.service.process = None
-    room.do((states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "TERM", True))
     assert room.actions.due is None and room.log.lines == []
 
 
 def test_one_that_the_kernel_refuses_is_sent_later(room: Room) -> None:
     process = room.service.process
     process.problem = "cannot send TERM to pid 4711: Operation not permitted"
-    room.do((states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "TERM", True))
     assert room.actions.due is not None
     room.later()
     assert room.log.warnings == [f"{process.problem}; trying again"]
@@ -158,7 +158,7 @@ def test_one_that_the_kernel_refuses_is_sent_later(room: Room) -> None:
 def test_the_time_to_end_is_counted_from_when_it_was_told(room: Room) -> None:
     room.machine.state = states.STOPPING
     room.service.process.problem = "cannot"
-    room.do((states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "TERM", True))
     room.service.process.problem = None
     room.later()
     assert room.machine.events == [(states.EXTEND, room.machine.config.stopwaitsecs)]
@@ -171,7 +171,7 @@ def test_the_time_to_end_is_counted_from_when_it_was_told(room: Room) -> None:
 def test_a_service_that_was_not_told_to_end_is_spared(room: Room, state: str, want: str, spared: bool) -> None:
     room.machine.state, room.machine.want = state, want
     room.service.process.problem = "cannot"
-    room.do((states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "TERM", True))
     room.actions.spare()
     assert room.machine.events == ([(states.SPARED, None)] if spared else [])
     assert (room.actions.due is None) == spared
@@ -179,7 +179,7 @@ def test_a_service_that_was_not_told_to_end_is_spared(room: Room, state: str, wa
 
 def test_one_that_was_told_is_not(room: Room) -> None:
     room.machine.state, room.machine.want = states.STOPPING, "down"
-    room.do((states.KILL, "TERM", True))
+    room.do((states.SIGNAL, "TERM", True))
     room.actions.spare()
     assert room.machine.events == []
 
@@ -201,7 +201,7 @@ def test_a_service_that_runs_is_not_taken_for_what_is_left(room: Room) -> None:
 
 
 def test_who_could_not_be_told_is_told_again_after_pauses_that_grow(room: Room) -> None:
-    room.machine.state, room.service.leftovers.missed_events = states.CLEANUP, True
+    room.machine.state, room.service.leftovers.unsignalled = states.CLEANUP, True
     room.do((states.KILL_LEFTOVERS, "TERM"))
     pauses = []
     for _ in range(3):
@@ -211,7 +211,7 @@ def test_who_could_not_be_told_is_told_again_after_pauses_that_grow(room: Room) 
     assert room.service.cleared == ["TERM"] * 4
     # A pause is at least half as long again as the one before, however slow this machine is just now.
     assert pauses[2] > pauses[1] * 1.5 > pauses[0]
-    room.service.leftovers.missed_events = False
+    room.service.leftovers.unsignalled = False
     room.later()
     assert room.actions.due is None
 

@@ -118,7 +118,7 @@ def test_unknown_bytes_are_said_in_one_line(desk: Desk) -> None:
 
 
 def test_a_signal_is_sent_before_the_machine_is_asked_and_not_again(desk: Desk) -> None:
-    desk.machine.answers["signal"] = [(states.KILL, "HUP", False)]
+    desk.machine.answers["signal_letter"] = [(states.SIGNAL, "HUP", False)]
     process = desk.control.direct
     assert process is desk.service.process
     desk.write(b"h")
@@ -149,7 +149,7 @@ def test_nothing_goes_past_a_machine_that_might_refuse_it(desk: Desk) -> None:
 def test_a_service_that_was_not_told_of_its_stop_is_spared(desk: Desk, letter: str) -> None:
     desk.machine.state, desk.machine.want = states.STOPPING, "down"
     desk.service.process.problem = "cannot send TERM"
-    desk.actions.carry_out([(states.KILL, "TERM", False)])
+    desk.actions.carry_out([(states.SIGNAL, "TERM", False)])
     desk.write(letter.encode())
     desk.control.read()
     assert [event for event, _ in desk.machine.events] == [states.SPARED, letter]
