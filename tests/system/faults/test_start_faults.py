@@ -16,7 +16,7 @@ from conftest import PATIENCE, Box, wait_for
 from injecting import begin
 from system import children
 
-from supervise.programs import supervise
+from supervise.programs import daemon_process
 from supervise.protocol.names import LOCK, STATUS
 from supervise.system import retry
 from supervise.system.statusdir import StatusDir, StatusDirError
@@ -73,7 +73,7 @@ def test_a_child_that_has_ended_before_the_start_is_reaped(box: Box) -> None:
 
 
 def test_a_daemon_that_is_not_wanted_ends_whatever_close_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    daemon = supervise.Daemon(["-u", "status/app", "true"], dict(os.environb))
+    daemon = daemon_process.Daemon(["-u", "status/app", "true"], dict(os.environb))
     pid, fds = daemon._pid, (daemon._tell, daemon._report, daemon._said)
 
     def close(fd: int) -> None:

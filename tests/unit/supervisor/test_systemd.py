@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, ROOT
 
-from supervise.programs.supervise import parse, read_options
+from supervise.programs.command_line import parse, read_options
 from supervise.protocol.sdnotify import READY, RELOADING, STOPPING, TEXT
 from supervise.protocol.sdnotify import parse as understand
 from supervise.service.notify_socket import NotifySocket

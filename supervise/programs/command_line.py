@@ -1,0 +1,180 @@
+"""supervise: start a program, keep it running, say what happened, obey.
+
+Usage:
+  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
+            [--exit-with-service]
+  supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
+            [--exit-with-service] -u STATUS_DIR COMMAND [ARG ...]
+  supervise --check [-F CONF] [NAME]
+  supervise -h | --help | -v | --version
+
+Options:
+  -p STATUS_DIR  where the service's files live; the path must hold status/NAME
+  -f COMMAND     the program and its arguments, split as a shell splits words
+  -u STATUS_DIR  like -p, with the command as separate arguments, taken verbatim
+  -F CONF        the configuration (default: supervise.conf in the current directory)
+  -r SCRIPT      run SCRIPT N before each restart, N = how often the service has exited
+  -t SECONDS     let N start again at 1 when the last exit is SECONDS or more ago
+  --resume       want what the last supervise wanted: down stays down, alarms off stay off
+  --foreground   do not become a daemon; may be process 1 of a container
+  --exit-with-service  end when the service has ended and is not to be restarted, with its exit code, or 128 + N
+                 after signal N
+  --check        say what CONF means for the service NAME, and what is wrong with it
+  -h, --help     this text
+  -v, --version  the version
+
+Exit codes: 0 the service's program has been executed; 100 wrong usage; 111 the system refused.
+Commands go to STATUS_DIR/control, one letter each:
+  u up    d down    o once    x exit when down    R planned restart    p pause    c continue
+  t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
+  + what follows goes to the process group    = to the service alone
+  s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
+Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves the service to the next supervise.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervise import __version__
+from supervise.config.shellwords import Unbalanced, split
+from supervise.programs.daemon_process import Daemon, execute
+from supervise.protocol.exitcodes import USAGE
+from supervise.protocol.options import Options
+from supervise.protocol.paths import BadPath, plain, service_name
+from supervise.protocol.text import say
+from supervise.system.isolated import reach_others
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_CONF = "supervise.conf"
+_WITH_A_VALUE = ("-p", "-f", "-u", "-F", "-r", "-t")
+_ALONE = ("--resume", "--foreground", "--exit-with-service")
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be; the message says what."""
+
+
+def run(argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], daemon: Daemon | None) -> int:
+    """Do what the command line says; `env` and what is set `apart` are the caller's.  The exit code.
+
+    Raises OSError.
+    """
+    try:
+        return _do(parse(argv), argv, env, apart, daemon)
+    except UsageError as why:
+        say("supervise", "fatal", str(why))
+        return USAGE
+
+
+def _do(
+    args: dict[str, Any], argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], daemon: Daemon | None
+) -> int:
+    if args["--help"]:
+        print(__doc__, end="")
+        return 0
+    if args["--version"]:
+        print(f"supervise {__version__}")
+        return 0
+    if args["--check"]:
+        from supervise.programs.check import check
+
+        os.environb.clear()
+        os.environb.update({**env, **apart})
+        return check(args["-F"] or DEFAULT_CONF, args["NAME"])
+    options = read_options(args)
+    options.variables = apart
+    if options.foreground:
+        if daemon:
+            daemon.dismiss()
+        execute(options, argv, env)
+    return (daemon or Daemon(argv, env)).supervise(options)
+
+
+def parse(argv: list[str]) -> dict[str, Any]:
+    """The command line as docopt reads it.  Raises UsageError."""
+    args = plain_command_line(argv)
+    if args:
+        return args
+    reach_others()
+    from docopt import DocoptExit, docopt
+
+    try:
+        read: dict[str, Any] = docopt(str(__doc__), argv, help=False, options_first=True)
+        return read
+    except DocoptExit as why:
+        said = str(why).partition("\n")[0]
+        detail = "" if said.startswith("Usage:") or not said else f": {said}"
+        raise UsageError(f"wrong usage{detail}; see supervise --help") from None
+
+
+def plain_command_line(argv: list[str]) -> dict[str, Any] | None:
+    """The same without docopt, a third of the time of a start, where nothing can be mistaken; None: docopt is to say.
+
+    That is: options by their full names, none twice, values apart, all that one of the first two forms asks for.
+    """
+    args: dict[str, Any] = dict.fromkeys((*_WITH_A_VALUE, "COMMAND", "NAME"))
+    args.update(dict.fromkeys((*_ALONE, "--check", "--help", "--version"), False), ARG=[])
+    at = 0
+    while at < len(argv) and argv[at].startswith("-"):
+        option = argv[at]
+        if args.get(option, True):
+            return None
+        if option in _ALONE:
+            args[option] = True
+            at += 1
+        elif option in _WITH_A_VALUE and at + 1 < len(argv) and argv[at + 1] not in ("", "--"):
+            args[option] = argv[at + 1]
+            at += 2
+        else:
+            return None
+    command = argv[at:]
+    if args["-u"] and command and not args["-p"] and not args["-f"]:
+        args["COMMAND"], args["ARG"] = command[0], command[1:]
+        return args
+    return args if args["-p"] and args["-f"] and not args["-u"] and not command else None
+
+
+def read_options(args: dict[str, Any]) -> Options:
+    """Check what was typed.  Raises UsageError."""
+    typed = args["-u"] if args["-p"] is None else args["-p"]
+    path = plain(typed)
+    try:
+        service_name(path)
+    except BadPath as why:
+        raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
+    command = words("-f", args["-f"]) if args["-p"] is not None else [args["COMMAND"], *args["ARG"]]
+    if not command[0]:
+        raise UsageError("the command is empty")
+    return Options(
+        path,
+        command,
+        conf=args["-F"] or DEFAULT_CONF,
+        conf_named=bool(args["-F"]),
+        script=words("-r", args["-r"]) if args["-r"] is not None else None,
+        reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
+        foreground=bool(args["--foreground"]),
+        resume=bool(args["--resume"]),
+        exit_with_service=bool(args["--exit-with-service"]),
+    )
+
+
+def words(option: str, text: str) -> list[str]:
+    """Split as a shell would.  Raises UsageError."""
+    try:
+        found = split(text)
+    except Unbalanced as why:
+        raise UsageError(f"cannot split {option} {text!r} into words: {why}") from None
+    if not found or not found[0]:
+        raise UsageError(f"the command of {option} is empty")
+    return found
+
+
+def seconds(option: str, text: str) -> int:
+    """A whole number of seconds.  Raises UsageError."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise UsageError(f"{option} takes a whole number of seconds, not {text!r}")
+    return int(text)
