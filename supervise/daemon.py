@@ -1,7 +1,7 @@
 """Run as a script: the process that stays.  startup.py says how; here is only what Python would not keep compiled."""
 
 import gc
-import os
+import posix as os
 import sys
 
 gc.disable()  # until the service runs: a tenth of what a start takes
@@ -9,7 +9,7 @@ gc.disable()  # until the service runs: a tenth of what a start takes
 if not sys.flags.isolated:  # an older supervise that this one is to replace; its first place is this script's folder
     del sys.path[0]
 # Last, not first: site-packages may hold modules by the names of the standard library's.
-sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(__file__.rsplit("/", 2)[0])
 
 try:
     from supervise.supervisor.startup import main

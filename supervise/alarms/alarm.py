@@ -6,10 +6,11 @@ delay a restart or a command, and lives on where supervise ends with the alarm t
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from supervise.protocol.exitstatus import kind_of
+from supervise.protocol.filenames import fsdecode
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.options import set_apart
 from supervise.protocol.severities import NOTICE, WARNING
@@ -66,7 +67,7 @@ class Text:
         if gave_up:
             what = f"gave up after {restarts} restarts!"
             follows = "supervise has given up: the service stays down"
-        path = one_line(os.fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
+        path = one_line(fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
         logs = "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR))
         self.subject = f"{stamp} [Alarm: {host}] Service {said_name} {what}"
         # Every line is indented or begins with a word: `.` and `~` mean something to mailers.
@@ -219,7 +220,7 @@ def send(
     try:
         while data:
             data = data[os.write(alarm, data) :]
-        os.lseek(alarm, 0, os.SEEK_SET)
+        os.lseek(alarm, 0, 0)  # SEEK_SET
         return helper.start("alarm_helper", [directory.path], env, ignored, alarm, directory.fd)
     finally:
         os.close(alarm)

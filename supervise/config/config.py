@@ -5,10 +5,11 @@ What lives here: the keys, with their defaults.  What does not: how they are rea
 
 from __future__ import annotations
 
-from supervise.config.values import logged, written
+from supervise.config.written import logged, written
 
 SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 POLICY_KEYS = ("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped")
+RESTRICTING = ("user", "group", "umask", "directory")  # what these say is never passed over: see restrictions.py
 
 
 class _Standing:
@@ -107,4 +108,5 @@ class _Settled(Config):
         super().__setattr__(name, value)
 
 
+KEYS = frozenset(Config.__slots__)
 _DEFAULTS = Config().settled()

@@ -81,11 +81,6 @@ def expand(text: str, names: Names) -> str:
     return "".join(found) + text[start:]
 
 
-def unexpanded(text: str) -> str:
-    """What is expanded to this text."""
-    return text.replace("%", "%%")
-
-
 def usable(name: str) -> bool:
     """Whether an environment variable can be called so: letters, digits, `_`, `.` and `-`.
 
@@ -122,11 +117,6 @@ def split_environment(text: str) -> list[tuple[str, str]]:
     return found
 
 
-def written_environment(pairs: tuple[tuple[str, str], ...]) -> str:
-    """What is split and expanded to these pairs."""
-    return ",".join(f'{name}="{unexpanded(_escaped(value))}"' for name, value in pairs)
-
-
 def _quoted(text: str, at: int, where: str) -> tuple[str, int]:
     """The value whose opening quote is there, and what is the first place behind its closing one."""
     quote, at = text[at], at + 1
@@ -143,8 +133,7 @@ def _quoted(text: str, at: int, where: str) -> tuple[str, int]:
     raise BadText(f"{where}: no closing {quote}")
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+
 
 
 def _skip(text: str, at: int, chars: str) -> int:

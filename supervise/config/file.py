@@ -7,14 +7,14 @@ is watched is not one file but a plan: every directory on the way, and the file 
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import stat
 import sys
 
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.config import Config
-from supervise.config.expand import Names
 from supervise.config.restrictions import copy, holds, keep, plainly_harmless
+from supervise.protocol.filenames import dirname, fsencode, join
 from supervise.protocol.paths import plain
 from supervise.system.installed import replaced
 from supervise.system.trust import Untrusted, open_file, signature
@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from supervise.config.expand import Names
     from supervise.config.sections import Problems
 
     Watched = tuple[str, str, int, int]  # path, kind, device, inode
@@ -153,12 +154,14 @@ def parser() -> Callable[..., tuple[Config, Problems]]:
 def names_for(path: str, service: str) -> Names:
     """What can be expanded in the configuration at that path, as it governs that service."""
     try:
-        here = os.path.dirname(plain(os.path.join(os.getcwd(), path)))
+        here = dirname(plain(join(os.getcwd(), path)))
     except OSError:
-        here = os.path.dirname(plain(path)) if path.startswith("/") else ""
+        here = dirname(plain(path)) if path.startswith("/") else ""
     # As the file itself is decoded, whatever the locale says.
-    here = os.fsencode(here).decode("utf-8", "surrogateescape")
-    return Names(here, service, os.uname().nodename, os.environb)
+    here = fsencode(here).decode("utf-8", "surrogateescape")
+    from supervise.config.expand import Names  # as parser()
+
+    return Names(here, service, os.uname().nodename, os.environ)
 
 
 def open_configuration(path: str) -> int:
@@ -233,15 +236,15 @@ def watch_plan(path: str, through_directory: bool = False, directory: bool = Fal
     except OSError:
         base = "/"
     current, links = "/", 0
-    pending = os.path.join(base, path).split("/")
+    pending = join(base, path).split("/")
     while pending:
         part = pending.pop(0)
         if part in ("", "."):
             continue
         if part == "..":
-            current = os.path.dirname(current)
+            current = dirname(current)
             continue
-        step = os.path.join(current, part)
+        step = join(current, part)
         last = all(rest in ("", ".") for rest in pending)
         names = WRITES if last and through_directory else NAMES
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from supervise.config.config import Config
+from supervise.config.config import RESTRICTING, Config
 from supervise.config.expand import BadText, Names, expand
 from supervise.config.restrictions import BLOCKED
-from supervise.config.values import EXPANDED, RESTRICTING, SCALARS, BadValue
+from supervise.config.values import SCALARS, BadValue
+from supervise.config.written import EXPANDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ What lives here: words.  What does not: where they stand and what follows (parse
 
 from __future__ import annotations
 
-from supervise.config.values import RESTRICTING
+from supervise.config.config import RESTRICTING
 
 # Of the bytes in a text, those that words are made of; anything beyond ASCII is part of a word.
 _WORDS = bytes(n if chr(n).isalnum() or n == 95 or n > 127 else 32 for n in range(256))

@@ -26,11 +26,12 @@ Rule 7.  A key that restricts is never passed over.  A bad value of one blocks t
 
 from __future__ import annotations
 
-from supervise.config.config import SIZE_LIMIT, Config
+from supervise.config.config import RESTRICTING, SIZE_LIMIT, Config
 from supervise.config.expand import BadText, Names, expand, split_environment, usable
 from supervise.config.misspellings import misplaced, value_mentions
 from supervise.config.sections import Problems, Sections, split, without_torn_line
-from supervise.config.values import EXPANDED, GSM_LIMIT, LISTS, RESERVED, RESTRICTING, SCALARS, BadValue, show
+from supervise.config.values import GSM_LIMIT, LISTS, RESERVED, SCALARS, BadValue, show
+from supervise.config.written import EXPANDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

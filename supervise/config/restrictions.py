@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 
-Rule 1.  A key that restricts (values.RESTRICTING) never fails open.  Where one of them cannot be understood, or where
+Rule 1.  A key that restricts (RESTRICTING) never fails open.  Where one of them cannot be understood, or where
          something may have been meant for one and does not count, the configuration blocks, and so does one that is
          there and cannot be read: nothing is started that has no values in force.
 Rule 2.  Where there are values in force, all of these keys keep them, and starts go on with them.  A file that goes
@@ -14,8 +14,8 @@ Rule 3.  They are in the state, for a supervise that replaces this one, or takes
 
 from __future__ import annotations
 
-from supervise.config.config import Config
-from supervise.config.values import KEYS, RESTRICTING, written
+from supervise.config.config import KEYS, RESTRICTING, Config
+from supervise.config.written import written
 
 _DEFAULTS = Config().settled()
 BLOCKED = "blocked"  # in the state: why nothing can be started

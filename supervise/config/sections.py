@@ -6,8 +6,9 @@ What does not: what keys mean and which sections govern a service (parser.py), w
 
 from __future__ import annotations
 
+from supervise.config.config import KEYS, RESTRICTING
 from supervise.config.misspellings import lost_header, meant, mentioned
-from supervise.config.values import KEYS, LISTS, RESTRICTING, show
+from supervise.config.values import LISTS, show
 
 _BREAKS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e")
 _BLANKS = " \t\r\f\v"

@@ -1,11 +1,11 @@
-"""The values of supervise.conf: from the text behind a key to what it means, and back.
+"""The values of supervise.conf: from the text behind a key to what it means.
 
-What lives here: each kind of value, its limits and its wording.  What does not: which key stands where (parser.py).
+What lives here: each kind of value, its limits and its wording.  What does not: which key stands where
+(parser.py), and the way back (written.py).
 """
 
 from __future__ import annotations
 
-from supervise.config.expand import unexpanded, written_environment
 from supervise.config.shellwords import Unbalanced, split
 from supervise.protocol.exitstatus import signal_name
 
@@ -214,46 +214,8 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "check_delay": _seconds,
     "pidfile": _text,
 }
-# These are %-expanded before they are read; so are the values in `environment`.
-EXPANDED = ("directory", "check_command", "pidfile")
 # Of these, the words that are of use and the complaints about the others.
 LISTS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {
     "alarm_mail": _addresses,
     "alarm_gsm": _numbers,
 }
-KEYS = frozenset((*SCALARS, *LISTS, "environment"))
-# What these say is never passed over: see restrictions.py.
-RESTRICTING = ("user", "group", "umask", "directory")
-
-
-def written(key: str, value: Any) -> str:
-    """The value as a person would write it: read again, it means the same."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if key == "umask":
-        return "" if value is None else f"{value:03o}"
-    if key == "environment":
-        return written_environment(value)
-    if key == "exitcodes":
-        return ",".join(map(str, value))
-    if key == "check_command":
-        return unexpanded(" ".join(map(_quoted, value)))
-    if isinstance(value, tuple):
-        return " ".join(value)
-    return unexpanded(value) if key in EXPANDED else str(value)
-
-
-def logged(key: str, value: Any) -> str:
-    """The value for the log, which more people may read than the file: no values of variables, no arguments."""
-    if key == "environment":
-        return " ".join(name for name, _ in value)
-    if key == "check_command":
-        return written(key, value[:1]) + (" ..." if len(value) > 1 else "")
-    return written(key, value)
-
-
-def _quoted(word: str) -> str:
-    """The word as shellwords.py splits it from others."""
-    if word and all(char.isalnum() or char in "%+,-./:=@_" for char in word):
-        return word
-    return "'" + word.replace("'", "'\\''") + "'"

@@ -34,7 +34,7 @@ Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves th
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise import __version__
 from supervise.config.shellwords import Unbalanced, split
@@ -82,8 +82,8 @@ def _do(
     if args["--check"]:
         from supervise.programs.check import check
 
-        os.environb.clear()
-        os.environb.update({**env, **apart})
+        os.environ.clear()
+        os.environ.update({**env, **apart})
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
     options.variables = apart

@@ -6,7 +6,7 @@ is read.  What that process does is in supervisor/startup.py.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 import time
 

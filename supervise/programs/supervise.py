@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
+import posix as os
 import sys
 
 from supervise.programs.daemon_process import Daemon
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.filenames import DEVNULL
 from supervise.protocol.options import set_apart
 from supervise.protocol.text import say
 from supervise.system.isolated import callers_environment
@@ -31,7 +32,7 @@ def main() -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:  # who reads the help has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(DEVNULL, os.O_WRONLY), 1)
         return 0
     except OSError as why:
         say("supervise", "fatal", f"cannot start: {why.strerror}" if why.strerror else str(why))

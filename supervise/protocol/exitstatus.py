@@ -5,7 +5,7 @@ What lives here: the reading of a wait status and its wording.  What does not: w
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 _LONGEST = 8192  # bytes: more than a path and two numbers have
 

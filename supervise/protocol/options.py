@@ -5,7 +5,9 @@ What lives here: the two directions of that.  What does not: what users type (su
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from supervise.protocol.filenames import fsdecode, fsencode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,15 +81,15 @@ class Options:
         if self.reset is not None:
             words.append(f"reset={self.reset}")
         words += [flag for flag in _FLAGS if getattr(self, flag)]
-        words += [f"variable={os.fsdecode(name)}={os.fsdecode(value)}" for name, value in self.variables.items()]
+        words += [f"variable={fsdecode(name)}={fsdecode(value)}" for name, value in self.variables.items()]
         if self.handover:
             words.append(f"handover={self.handover}")
-        return b"".join(os.fsencode(word) + b"\0" for word in [*words, "--", *self.command])
+        return b"".join(fsencode(word) + b"\0" for word in [*words, "--", *self.command])
 
     @classmethod
     def decode(cls, data: bytes) -> Options:
         """Read what `encode` made."""
-        words = [os.fsdecode(word) for word in data.split(b"\0")[:-1]]
+        words = [fsdecode(word) for word in data.split(b"\0")[:-1]]
         end = words.index("--", 1)
         options = cls(words[0], words[end + 1 :])
         for word in words[1:end]:
@@ -99,7 +101,7 @@ class Options:
             elif key == "reset":
                 options.reset = int(value)
             elif key == "variable":
-                name, _, its = os.fsencode(value).partition(b"=")
+                name, _, its = fsencode(value).partition(b"=")
                 options.variables[name] = its
             elif key == "handover":
                 options.handover = value
@@ -118,7 +120,7 @@ def environment() -> dict[bytes, bytes]:
         with open("/proc/self/environ", "rb", buffering=0) as block:
             data = block.readall()
     except OSError:
-        return dict(os.environb)
+        return dict(os.environ)
     pairs = (entry.partition(b"=") for entry in (data or b"").split(b"\0"))
     return {name: value for name, equals, value in pairs if name and equals}
 

@@ -5,7 +5,9 @@ supervise: fatal: cannot lock status/app/lock: held by pid 4711
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from supervise.protocol.filenames import basename
 
 
 def one_line(text: str) -> str:
@@ -28,5 +30,5 @@ def origin(why: BaseException) -> str:
     trace = why.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    place = f" at {os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
+    place = f" at {basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}" if trace else ""
     return f"{type(why).__name__}: {why}{place}"

@@ -21,7 +21,7 @@ Rule 4.  Lines that cannot be written (a full disk, no descriptor left) are kept
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 import time
 

@@ -8,7 +8,7 @@ any event means "look again".  Where the path then leads elsewhere, a new helper
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from supervise.system import helper

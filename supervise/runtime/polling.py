@@ -8,7 +8,7 @@ everything is looked at that could have happened.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 
 from supervise.protocol.severities import NOTICE, WARNING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.protocol.exitstatus import signal_name
 from supervise.system.spawn import HANDLED

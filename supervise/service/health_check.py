@@ -19,7 +19,7 @@ Rule 4.  What a check prints is read as it comes, so that it never waits for us,
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from supervise.protocol.severities import NOTICE, WARNING

@@ -14,7 +14,7 @@ Rule 4.  Nearly all helpers leave nothing.  That is seen by one look at supervis
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.system.descendants import below, kill_all, shown, with_all
 from supervise.system.members import own_children

@@ -6,12 +6,13 @@ What a configuration means for a start is worked out when it comes, not on the w
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import sys
 import time
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.filenames import DEVNULL, fsdecode, fsencode
 from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.system.descriptors import close
@@ -61,7 +62,7 @@ class Launcher:
         self._env = env
         self._ignored = ignored
         self._log = log
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._null = os.open(DEVNULL, os.O_RDWR | os.O_CLOEXEC)
         self._warned: set[str] = set()
         self.notify_socket = ""
         self.watchdog_usec = 0
@@ -159,7 +160,7 @@ class Launcher:
         return self._with_outputs(self._options.command, env, more)
 
     def _with_notification(self) -> dict[bytes, bytes]:
-        env = {**self._service_env, _NOTIFY_SOCKET: os.fsencode(self.notify_socket)}
+        env = {**self._service_env, _NOTIFY_SOCKET: fsencode(self.notify_socket)}
         env.pop(_WATCHDOG_PID, None)
         env.pop(_WATCHDOG_USEC, None)
         if self.watchdog_usec:
@@ -191,7 +192,7 @@ class Launcher:
         env = {**self._service_env, b"SUPERVISE_PID": b"%d" % pid, HELPER: _unique()}
         for name in (_NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID):
             env.pop(name, None)
-        words = [os.fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
+        words = [fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
         descriptors = [inherit(self._null, 0), inherit(output, 1), inherit(output, 2)]
         return self._execute(words, env, descriptors, session=True, by_fork=self._by_fork)
 

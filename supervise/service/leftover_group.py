@@ -13,7 +13,7 @@ Rule 3.  An orphan has become supervise's child, so its number is its own until 
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from supervise.system import start_tag
 from supervise.system.members import group_members

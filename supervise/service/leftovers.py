@@ -16,7 +16,7 @@ Rule 4.  Nearly every service leaves nothing.  That is seen by one look at super
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from supervise.protocol.options import NO_ORPHANS

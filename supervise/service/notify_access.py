@@ -17,7 +17,7 @@ Rule 4.  A stranger costs nothing lasting: what was found of it holds for a seco
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from supervise.system.procfs import proc_is_ours, stat_of

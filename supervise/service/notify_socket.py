@@ -23,9 +23,10 @@ Rule 6.  The kernel holds no more than `queue` messages, then their senders wait
 from __future__ import annotations
 
 import _socket  # not `socket`, for the memory
-import os
+import posix as os
 import sys
 
+from supervise.protocol.filenames import fsdecode, fsencode, join, split
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.sdnotify import LIMIT
 
@@ -150,15 +151,15 @@ def _earlier(directory: StatusDir, address: str | None) -> str | None:
     if address.startswith(_ABSTRACT) and address.isascii() and len(address) <= LONGEST_ADDRESS:
         return address
     try:
-        folder, name = os.path.split(os.fsencode(address))
+        folder, name = split(fsencode(address))
     except UnicodeEncodeError:
         return None
-    return address if name == os.fsencode(NOTIFY) and directory.is_at(folder) else None
+    return address if name == fsencode(NOTIFY) and directory.is_at(folder) else None
 
 
 def _new(directory: StatusDir, place: bytes, other_user: bool) -> str:
-    path = os.path.join(place, os.fsencode(NOTIFY))
+    path = join(place, fsencode(NOTIFY))
     nameable = directory.is_at(b"/proc/self/fd/%d" % directory.fd)  # how it is bound: no /proc, no path
     if nameable and not other_user and len(path) <= LONGEST_ADDRESS:
-        return os.fsdecode(path)
+        return fsdecode(path)
     return _ABSTRACT + os.urandom(16).hex()

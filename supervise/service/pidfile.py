@@ -12,11 +12,12 @@ something should come, it is looked at a few times more.
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import stat
 import time
 
 from supervise.config.file import watch_plan
+from supervise.protocol.filenames import join
 from supervise.runtime.inotify_lease import SETTLE
 from supervise.runtime.path_follower import PathFollower
 
@@ -42,7 +43,7 @@ class PidFile:
 
     def __init__(self, path: str, base: str = "") -> None:
         """A relative path begins at `base`, that at the current directory."""
-        self.path = os.path.join(base, path)
+        self.path = join(base, path)
         self.present = False
         self._seen: tuple[object, ...] | None = None
 

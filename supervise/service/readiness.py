@@ -9,7 +9,7 @@ supervise; the socket does, for its address is the same in the next.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import stat
 import time
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.system.spawn import HELPERS, reap

@@ -19,10 +19,11 @@ Rule 4.  The user comes before the directory, and both before the program: what 
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import select
 import time
 
+from supervise.protocol.filenames import fsencode, join
 from supervise.runtime.polling import pause
 from supervise.system.credentials import Refused, become
 from supervise.system.descriptors import close
@@ -142,7 +143,7 @@ def _child(
                 if name not in said:
                     env.pop(name.encode(), None)
                     if value is not None:
-                        env[name.encode()] = os.fsencode(value)
+                        env[name.encode()] = fsencode(value)
         if config.directory:
             change_to(config.directory)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
@@ -174,10 +175,10 @@ def change_to(directory: str) -> None:
 
 def execute(argv: list[str], env: Mapping[bytes, bytes]) -> str:
     """execvpe(3), as posix_spawnp(3) has it; but the search path is the program's.  What went wrong."""
-    program = os.fsencode(argv[0])
+    program = fsencode(argv[0])
     paths = [program]
     if b"/" not in program:
-        paths = [os.path.join(directory, program) for directory in search_path(env)]
+        paths = [join(directory, program) for directory in search_path(env)]
     reason = OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     for path in paths:
         try:

@@ -20,7 +20,7 @@ Rule 5.  Anything else is the end of the service.
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.runtime.inotify_lease import Watch

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from supervise.config.restrictions import stays
+from supervise.protocol.filenames import fsencode, join
 from supervise.protocol.options import NO_ORPHANS
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import NOTICE, WARNING
@@ -59,8 +60,8 @@ def build_supervisor(
     """
     name = service_name(options.path)
     log = Log(directory, echo=2 if options.foreground else None)
-    env[b"SUPERVISE_SERVICE"] = os.fsencode(name)
-    env[b"SUPERVISE_STATUS_DIR"] = absolute(os.fsencode(place or options.path))
+    env[b"SUPERVISE_SERVICE"] = fsencode(name)
+    env[b"SUPERVISE_STATUS_DIR"] = absolute(fsencode(place or options.path))
     if NO_ORPHANS in sys._xoptions:
         log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
@@ -82,4 +83,4 @@ def build_supervisor(
 
 def absolute(path: bytes) -> bytes:
     """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
-    return path if path.startswith(b"/") else os.path.join(os.getcwdb(), path)
+    return path if path.startswith(b"/") else join(os.getcwdb(), path)

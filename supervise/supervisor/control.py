@@ -7,7 +7,7 @@ Rule 2.  However many there are, exits and deadlines are looked at after each po
 
 from __future__ import annotations
 
-import os
+import posix as os
 import time
 
 from supervise.protocol.letters import ONE_SIGNAL, Reader

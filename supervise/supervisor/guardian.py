@@ -18,7 +18,7 @@ Rule 3.  The copy does nothing to the world until the byte is its own.
 from __future__ import annotations
 
 import fcntl
-import os
+import posix as os
 import select
 import time
 

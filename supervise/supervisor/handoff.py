@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
+from supervise.protocol.filenames import DEVNULL, join
 from supervise.protocol.options import NO_ORPHANS
+from supervise.system.installed import PACKAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.protocol.options import Options
 
-DAEMON = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "daemon.py")
+DAEMON = join(PACKAGE, "daemon.py")
 
 GUARDIAN = "guardian"
 
@@ -33,7 +35,7 @@ def told(options: Options) -> int:
     try:
         while data:
             data = data[os.write(fd, data) :]
-        os.lseek(fd, 0, os.SEEK_SET)
+        os.lseek(fd, 0, 0)  # SEEK_SET
     except OSError:
         os.close(fd)
         raise
@@ -42,7 +44,7 @@ def told(options: Options) -> int:
 
 def read_nothing() -> None:
     """Have /dev/null for 0, in place of what `told` has made.  Raises OSError."""
-    null = os.open(os.devnull, os.O_RDWR)
+    null = os.open(DEVNULL, os.O_RDWR)
     try:
         os.dup2(null, 0)
     finally:

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import errno
 import gc
-import os
+import posix as os
 import select
 import time
-from _random import Random  # without `random`, which costs more than all of this package
 
 from supervise.machine.machine import Machine
 from supervise.protocol import states
@@ -57,6 +56,11 @@ _LAST_TRY = 5.0  # seconds in which the record must be written when supervise en
 _TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
 
+def _chance() -> float:
+    """A number from 0 to less than 1, without `random`, which costs more than all of this package."""
+    return (int.from_bytes(os.urandom(7), "big") >> 3) / (1 << 53)
+
+
 class Supervisor:
     """One service and everything that happens to it."""
 
@@ -84,9 +88,8 @@ class Supervisor:
         self._ignored = ignored
         self._reactor = Reactor(log)
         self._internal_errors = InternalErrors(log)
-        chance = Random(int.from_bytes(os.urandom(8), "big")).random
         ends = options.exit_with_service
-        self.machine = Machine(config, bool(options.script), options.reset, ends, chance)
+        self.machine = Machine(config, bool(options.script), options.reset, ends, _chance)
         self._launcher = Launcher(options, directory, env, ignored, log, config)
         self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log)
         parts = self.machine, self._launcher, self._status_writer, directory, env, ignored, self._reactor, log

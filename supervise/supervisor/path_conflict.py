@@ -20,12 +20,14 @@ This is imported when a start needs it, and then forgotten: most starts find a l
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import stat
 import time
 
+from supervise.protocol.filenames import basename, dirname, split
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK
+from supervise.system.descriptors import samestat
 from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
@@ -60,18 +62,18 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
     except FileNotFoundError:  # a kernel that does not list them
         pids = [-1]
     # A lock may be held by a process that has inherited it from one that is gone.
-    if not all(os.path.isdir(f"/proc/{pid}") for pid in pids):
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc") else []
+    if not all(os.access(f"/proc/{pid}", os.F_OK) for pid in pids):
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.access("/proc", os.F_OK) else []
         if not pids:
             return "there is no /proc: if another supervise has this path, it cannot be found"
-    above, name = os.path.split(place)
+    above, name = split(place)
     parent = os.stat(above)
     for pid in pids:
         user = -1
         try:
             with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
                 words = (file.readall() or b"").split(b"\0")
-            names = [os.path.basename(word.rstrip(b"/")) for word in words]
+            names = [basename(word.rstrip(b"/")) for word in words]
             # What ps(1) shows holds the path as it was typed. Nobody can have a directory open that is made only now.
             if _DAEMON not in names or (directory.made and name not in names):
                 continue
@@ -109,8 +111,8 @@ def _claims(pid: int, directory: StatusDir, lock: int, parent: os.stat_result, n
         try:
             status = os.stat(link)
             if stat.S_ISDIR(status.st_mode):
-                here |= os.path.samestat(status, os.fstat(directory.fd))
-            if not stat.S_ISREG(status.st_mode) or os.path.samestat(status, os.fstat(lock)):
+                here |= samestat(status, os.fstat(directory.fd))
+            if not stat.S_ISREG(status.st_mode) or samestat(status, os.fstat(lock)):
                 continue
             fd = os.open(link, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -120,20 +122,20 @@ def _claims(pid: int, directory: StatusDir, lock: int, parent: os.stat_result, n
         finally:
             os.close(fd)
         link = os.readlink(link)
-        locked |= bool(claim) or os.path.basename(link) in (LOCK, LOCK + _DELETED)
-        above, its_name = os.path.split(claim)
+        locked |= bool(claim) or basename(link) in (LOCK, LOCK + _DELETED)
+        above, its_name = split(claim)
         if its_name == name and above and _same(b"/proc/%d/root%s" % (pid, above), parent):
             found = link
     if here and locked and pid != os.getpid():
         return "lock was removed or replaced"
     if found is None:
         return None
-    return "directory was removed" if found.endswith(_DELETED) else f"directory was moved to {os.path.dirname(found)}"
+    return "directory was removed" if found.endswith(_DELETED) else f"directory was moved to {dirname(found)}"
 
 
 def _same(path: bytes, parent: os.stat_result) -> bool:
     try:
-        return os.path.samestat(os.stat(path), parent)
+        return samestat(os.stat(path), parent)
     except OSError as why:
         if why.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return False

@@ -7,9 +7,12 @@ start takes three times the memory.
 from __future__ import annotations
 
 import marshal
-import os
+import posix as os
 import sys
 from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader, cache_from_source
+
+from supervise.protocol.filenames import dirname, join
+from supervise.system.installed import PACKAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ def _compiled(path: str) -> bytes:
 
 
 def _path(name: str) -> str:
-    return os.path.join(os.path.dirname(os.path.dirname(__file__)), *name.split(".")[1:]) + ".py"
+    return join(dirname(PACKAGE), name.replace(".", "/") + ".py")
 
 
 def module(name: str) -> ModuleType:

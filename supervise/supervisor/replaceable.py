@@ -6,9 +6,8 @@ What lives here: what is handed over, and how a copy goes on.  What does not: wh
 
 from __future__ import annotations
 
-import os
-
 from supervise.protocol import states
+from supervise.protocol.filenames import fsdecode
 from supervise.protocol.severities import FATAL
 from supervise.supervisor.loop import Supervisor
 from supervise.system.pidfd import Process
@@ -77,7 +76,7 @@ class Replaceable(Supervisor):
             "helpers": {str(pid): variable.decode() for pid, variable in HELPERS.items()},
             "mailer_missing": bool(self._actions.alarms and self._actions.alarms.nobody_can_send),
             # Where the working directory is gone, a relative path leads nowhere.
-            "place": os.fsdecode(self._env[b"SUPERVISE_STATUS_DIR"]),
+            "place": fsdecode(self._env[b"SUPERVISE_STATUS_DIR"]),
             **added,
             "descriptors": {**self._descriptors(), **added.get("descriptors", {})},
         }

@@ -10,7 +10,7 @@ hurries the end.  What is written to the FIFO is read away, so that nobody waits
 
 from __future__ import annotations
 
-import os
+import posix as os
 import select
 import time
 

@@ -6,7 +6,7 @@ waits for its end waits for that of the real one, and signals that it is sent re
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.exitstatus import from_wait_status

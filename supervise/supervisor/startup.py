@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
+import posix as os
 import sys
 
 from supervise.config.file import ConfFile
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.filenames import DEVNULL, fsencode
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK, LOG_WF, STATE, STATUS
 from supervise.protocol.options import Options, environment, set_apart
@@ -48,9 +49,9 @@ def settle_descriptors(reporting: bool) -> int:
 
     What the caller left open (the write end of a pipe, a lock of its own) must not stay open for months.
     """
-    null = os.open(os.devnull, os.O_RDWR)
+    null = os.open(DEVNULL, os.O_RDWR)
     while null < 3:  # the caller had closed one of the three: this is it now, and another is needed
-        null = os.open(os.devnull, os.O_RDWR)
+        null = os.open(DEVNULL, os.O_RDWR)
     report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3) if reporting else -1
     os.dup2(null, 0)
     if reporting:
@@ -83,7 +84,7 @@ def main() -> int:
     env, apart = set_apart(environment())
     options.variables = {**apart, **options.variables}
     env.update(options.variables)
-    os.environb.update(options.variables)  # for %(ENV_x)s in the configuration
+    os.environ.update(options.variables)  # for %(ENV_x)s in the configuration
     ignored = ignored_signals()
     if options.trial:
         from supervise.supervisor.trial import run_trial
@@ -200,7 +201,7 @@ def claim(directory: StatusDir, lock: int) -> list[str]:
     Raises StatusDirError if another supervise has this path, whose directory was moved away or removed.  Where the lock
     says so already, this is the directory that the path led to before, and nobody else can have it.
     """
-    place = absolute(os.fsencode(directory.path))
+    place = absolute(fsencode(directory.path))
     warnings = []
     if path_of(lock) != place:
         from supervise.supervisor import path_conflict

@@ -17,10 +17,11 @@ Rule 4.  What cannot be looked at is not gone.  What cannot be done is said once
 
 from __future__ import annotations
 
-import os
+import posix as os
 import stat
 import time
 
+from supervise.protocol.filenames import fsencode
 from supervise.protocol.names import CONTROL, LOCK, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import Record
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
@@ -119,7 +120,7 @@ class Repair:
     def _is_ours(self) -> bool:
         """Whether the other directory is one to move into: just made, or left before."""
         if self._next:
-            if self._next.is_at(os.fsencode(self._watch.path)):
+            if self._next.is_at(fsencode(self._watch.path)):
                 return True
             self._forget_next()
         found = self._open()
@@ -153,7 +154,7 @@ class Repair:
             return []
         self._watch.lost = True
         text = "%s is another directory now, which %s: stopping the service, supervise ends"
-        if self._directory.is_at(os.fsencode(self._watch.path)):
+        if self._directory.is_at(fsencode(self._watch.path)):
             text = "%s is a directory that %s: stopping the service, supervise ends"
         self._log.add(FATAL, text, self._watch.path, whose)
         self._tell_there()
@@ -161,7 +162,7 @@ class Repair:
 
     def _tell_there(self) -> None:
         """Say so in the new directory as well, if it is nobody's yet and no stranger could have planted anything."""
-        if self._directory.is_at(os.fsencode(self._watch.path)):
+        if self._directory.is_at(fsencode(self._watch.path)):
             return
         try:
             there = self._open()

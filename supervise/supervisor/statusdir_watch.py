@@ -17,13 +17,16 @@ Rule 3.  What follows when it is not there is in statusdir_repair.py, which hard
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import stat
 
 from supervise.config.file import LINKS, watch_plan
+from supervise.protocol.filenames import fsdecode, join
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.states import CONFIG, ENDED
+from supervise.system.descriptors import samestat
+from supervise.system.installed import PACKAGE
 from supervise.system.statusdir import StatusDir
 
 TYPE_CHECKING = False
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 HERE, DAMAGED, GONE, OTHER = range(4)
 _AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart
-_REPAIR = os.path.join(os.path.dirname(__file__), "statusdir_repair.py")
+_REPAIR = join(PACKAGE, "supervisor/statusdir_repair.py")
 _LONGEST = 1 << 20  # bytes of it
 
 
@@ -97,7 +100,7 @@ class StatusDirWatch:
             try:
                 os.getcwd()
             except OSError:
-                return os.fsdecode(self.place)
+                return fsdecode(self.place)
         return self.directory.path
 
     def plan(self) -> tuple[Watched, ...]:
@@ -148,7 +151,7 @@ class StatusDirWatch:
             return GONE
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.path.samestat(found, os.fstat(self.directory.fd)):
+        if not samestat(found, os.fstat(self.directory.fd)):
             return OTHER
         named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
         return HERE if named and self.service.is_named() else DAMAGED

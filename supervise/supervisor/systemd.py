@@ -16,10 +16,10 @@ Rule 3.  What cannot be sent at all is dropped, and said once until something ca
 from __future__ import annotations
 
 import _socket  # not `socket`, for the memory
-import os
 import time
 
 from supervise.protocol import states as phases
+from supervise.protocol.filenames import fsdecode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Systemd:
         except OSError as why:
             self.unsent.clear()
             warned, self._warned = self._warned, True
-            return None if warned else f"cannot tell systemd at {os.fsdecode(self._address)!r}: {why.strerror or why}"
+            return None if warned else f"cannot tell systemd at {fsdecode(self._address)!r}: {why.strerror or why}"
         self.unsent.clear()
         self._warned = False
         return None

@@ -29,7 +29,7 @@ Rule 5.  A state that others can have written (trust.py) counts for one thing on
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import sys
 import time
 

@@ -7,10 +7,11 @@ nowhere, nobody is signalled, and no FIFO is read.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from supervise.protocol import state
+from supervise.protocol.filenames import DEVNULL
 from supervise.protocol.text import one_line
 from supervise.runtime.internal_errors import InternalErrors
 from supervise.supervisor import handoff, preloaded, symbol_check
@@ -47,7 +48,7 @@ class Untouched(StatusDir):
 
     def open_output(self, name: str) -> int:
         """Nothing."""
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        return os.open(DEVNULL, os.O_WRONLY | os.O_CLOEXEC)
 
     def append(self, name: str, text: bytes) -> int:
         """Nothing."""
@@ -91,7 +92,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
             descriptors[name] = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM).detach()
         else:
             # As many as there will be.
-            descriptors[name] = os.open("/" if name == "directory" else os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            descriptors[name] = os.open("/" if name == "directory" else DEVNULL, os.O_RDONLY | os.O_CLOEXEC)
     supervisor = carry_on(options.with_handover(fields, False), env, ignored, Untouched)
     supervisor._settle()
     supervisor._timeout()

@@ -23,7 +23,7 @@ Rule 7.  In the foreground the process is somebody's: of a container that ends w
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 import time
 

@@ -6,7 +6,7 @@ where a supervise replaces another, and so in few processes.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 import time
 

@@ -18,7 +18,7 @@ Rule 5.  Another user's process has no controlling terminal, for it could push k
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

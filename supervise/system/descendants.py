@@ -6,7 +6,7 @@ of them are whose (members.py).  It is imported when something was left to be lo
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.protocol.sdnotify import printable
 from supervise.system.procfs import stat_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 
 def close(fd: int) -> None:
@@ -11,6 +11,11 @@ def close(fd: int) -> None:
         os.close(fd)
     except OSError:
         pass
+
+
+def samestat(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether both are of the same file."""
+    return one.st_ino == other.st_ino and one.st_dev == other.st_dev
 
 
 class HeldDescriptors:

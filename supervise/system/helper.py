@@ -6,22 +6,24 @@ A helper is a script of this package run by a fresh interpreter, isolated as thi
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
+from supervise.protocol.filenames import DEVNULL, join
 from supervise.protocol.options import set_apart
+from supervise.system.installed import PACKAGE
 from supervise.system.spawn import append_to, inherit, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "helpers")
+_HERE = join(PACKAGE, "helpers")
 
 
 def script(name: str) -> str:
     """The path of one of helpers/."""
-    return os.path.join(_HERE, name + ".py")
+    return join(_HERE, name + ".py")
 
 
 def start(
@@ -36,7 +38,7 @@ def start(
 
     Of the environment, the service's, it gets what is not for Python.
     """
-    descriptors = [inherit(stdin, 0), *(append_to(os.devnull, os.O_WRONLY, 0, its) for its in (1, 2))]
+    descriptors = [inherit(stdin, 0), *(append_to(DEVNULL, os.O_WRONLY, 0, its) for its in (1, 2))]
     if directory is not None:
         descriptors.append(inherit(directory, 3))
     words = [sys.executable, "-I", "-S", script(name), *args]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from supervise.system.pidfd import Process, unique_inode
 from supervise.system.procfs import proc_is_ours, stat_of

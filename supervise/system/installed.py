@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from supervise.protocol.filenames import dirname, join
+
+# The folder of this package; where it was found in a relative one, that of the beginning.
+PACKAGE = dirname(dirname(join(os.getcwd(), __file__) if __file__[:1] != "/" else __file__))
 
 
 def _identity() -> tuple[int, ...] | None:

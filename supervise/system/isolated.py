@@ -7,8 +7,11 @@ this package last of all, docopt and pyinotify beside it, or else in the site-pa
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
+
+from supervise.protocol.filenames import dirname, fsencode, join
+from supervise.system.installed import PACKAGE
 
 _CALLER = b"SUPERVISE_CALLER"
 
@@ -17,7 +20,7 @@ def rename(name: str) -> None:
     """Be `name` for pgrep(1) and killall(1), which otherwise see the name of the interpreter."""
     try:
         with open("/proc/self/comm", "wb", 0) as comm:
-            comm.write(os.fsencode(name))
+            comm.write(fsencode(name))
     except OSError:
         pass
 
@@ -26,10 +29,10 @@ def reach_others() -> None:
     """Have docopt and pyinotify found also where they are not beside this package.  Raises OSError."""
     if not sys.flags.no_site or "site" in sys.modules:
         return
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = dirname(PACKAGE)
     try:
         for name in ("docopt.py", "pyinotify.py"):
-            os.stat(os.path.join(here, name))
+            os.stat(join(here, name))
         return
     except (FileNotFoundError, NotADirectoryError):
         pass  # anything else is no "no"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from supervise.system.descriptors import samestat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def _has_open(pid: int, found: os.stat_result, seen: bool = False) -> bool:
         return False
     for fd in fds:
         try:
-            if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), found):
+            if samestat(os.stat(f"/proc/{pid}/fd/{fd}"), found):
                 return True
         except OSError:
             continue  # it is closed by now

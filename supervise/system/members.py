@@ -24,7 +24,7 @@ Rule 7.  Who cannot look has no answer: all of these raise OSError then, which m
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from supervise.system.procfs import everybody, proc_is_ours, stat_of
 

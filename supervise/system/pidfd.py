@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
+import posix as os
 import select
 
 from supervise.protocol.exitstatus import ExitStatus, from_wait_status

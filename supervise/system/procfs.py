@@ -9,7 +9,7 @@ OSError, which says that nobody could look (no descriptor left, no memory, no ri
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 
 def pid_namespace() -> dict[str, int] | None:

@@ -7,10 +7,11 @@ has been executed or has failed to be.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import stat
 
 from supervise.protocol.exitstatus import SIGNAL_NAMES, ExitStatus, from_wait_status
+from supervise.protocol.filenames import DEFPATH, fsdecode, join
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +95,14 @@ def send(pid: int, name: str, group: bool) -> str | None:
 
 def search_path(env: Mapping[bytes, bytes]) -> list[bytes]:
     """Where execvp(3) would look for a program in this environment."""
-    return [place or b"." for place in env.get(b"PATH", os.defpath.encode()).split(b":")]
+    return [place or b"." for place in env.get(b"PATH", DEFPATH.encode()).split(b":")]
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
@@ -104,8 +112,8 @@ def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
     """
     found = program
     if "/" not in program:
-        paths = [os.path.join(os.fsdecode(place), program) for place in search_path(env)]
-        found = next((path for path in paths if os.path.isfile(path)), "")
+        paths = [join(fsdecode(place), program) for place in search_path(env)]
+        found = next((path for path in paths if _is_file(path)), "")
         if not found:
             return f"{program}: not found in PATH"
     try:

@@ -13,7 +13,7 @@ that the state on the disk foretells; which of them a process comes from cannot 
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 
 from supervise.system.procfs import NO_PROCESS, read_of
 

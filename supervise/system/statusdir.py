@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
+import posix as os
 import stat
 
 from supervise.protocol import lockfile
 from supervise.protocol.names import CONTROL, LOCK, NOTIFY, OK
-from supervise.system.descriptors import close
+from supervise.system.descriptors import close, samestat
 from supervise.system.errors import LockHeld as LockHeld
 from supervise.system.errors import NotBelieved as NotBelieved
 from supervise.system.errors import StatusDirError as StatusDirError
@@ -130,7 +130,7 @@ class StatusDir(Rollback):
     def is_at(self, path: bytes) -> bool:
         """Whether a path leads to this directory."""
         try:
-            return os.path.samestat(os.stat(path), os.fstat(self.fd))
+            return samestat(os.stat(path), os.fstat(self.fd))
         except (OSError, ValueError):
             return False
 
@@ -199,7 +199,7 @@ class StatusDir(Rollback):
     def names(self, name: str, fd: int) -> bool:
         """Whether that is the name of an open file here.  Raises OSError: nobody knows."""
         try:
-            return os.path.samestat(os.lstat(name, dir_fd=self.fd), os.fstat(fd))
+            return samestat(os.lstat(name, dir_fd=self.fd), os.fstat(fd))
         except FileNotFoundError:
             return False
 

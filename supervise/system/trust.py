@@ -22,8 +22,10 @@ Rule 6.  A path is walked descriptor by descriptor, its symlinks too.  So what w
 from __future__ import annotations
 
 import errno
-import os
+import posix as os
 import stat
+
+from supervise.system.descriptors import samestat
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -177,7 +179,7 @@ class _Way:
                 os.close(above)
                 above = higher  # before anything can fail: it is closed below
                 here = os.fstat(above)
-                if os.path.samestat(here, lower):
+                if samestat(here, lower):
                     return
         finally:
             os.close(above)

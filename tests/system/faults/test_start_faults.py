@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import sys
 import sysconfig
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_a_daemon_that_is_not_wanted_ends_whatever_close_says(monkeypatch: pytes
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "close", close)
+        patch.setattr(posix, "close", close)
         daemon.dismiss()
     for fd in fds:
         os.close(fd)
@@ -166,7 +167,7 @@ def test_the_lock_is_removed_last(directory: StatusDir, monkeypatch: pytest.Monk
         real(name, dir_fd=dir_fd)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", unlink)
+        patch.setattr(posix, "unlink", unlink)
         attached.undo()
     assert removed == ["ok", "control", "lock"]
     for fd in (*fds, directory.fd):

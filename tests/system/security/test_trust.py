@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import shutil
 import stat
 import subprocess
@@ -170,7 +171,7 @@ def test_a_directory_that_is_swapped_meanwhile(tmp_path: Path, monkeypatch: pyte
         return found
 
     inode = (tmp_path / "good").stat().st_ino
-    monkeypatch.setattr(os, "fstat", swap)
+    monkeypatch.setattr(posix, "fstat", swap)
     fd = open_directory(str(tmp_path / "good"), [])
     assert looks and fstat(fd).st_ino == inode
     os.close(fd)

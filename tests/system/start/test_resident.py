@@ -18,14 +18,14 @@ DAEMON = Path(supervise.__file__).parent / "daemon.py"
 
 # The daemon as it is, in an interpreter that on USR1 writes down what it has loaded.
 WATCHED = """
-import os, sys, _signal
+import posix, sys, _signal
 
 def tell(*_):
     names = "\\n".join(sorted(sys.modules)).encode()
-    fd = os.open("loaded.new", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.write(fd, names)
-    os.close(fd)
-    os.rename("loaded.new", "loaded")
+    fd = posix.open("loaded.new", posix.O_WRONLY | posix.O_CREAT, 0o600)
+    posix.write(fd, names)
+    posix.close(fd)
+    posix.rename("loaded.new", "loaded")
 
 _signal.signal(_signal.SIGUSR1, tell)
 with open(sys.argv[1]) as file:
@@ -35,18 +35,19 @@ exec(code, {"__name__": "__main__", "__file__": sys.argv[1]})
 
 OURS = {
     "alarms": "alarm",
-    "config": "config expand file restrictions shellwords values",
+    "config": "config file restrictions written",
     "machine": "machine on_command on_liveness on_process policy table",
-    "protocol": "exitcodes exitstatus letters lockfile names options paths record severities state states text",
+    "protocol": "exitcodes exitstatus filenames letters lockfile names options paths record severities state states"
+    " text",
     "runtime": "event_log inotify_lease internal_errors path_follower polling reactor status_writer wakeup",
     "service": "launcher leftover_group leftovers parts reaper recheck service signal_retry",
     "supervisor": "actions build control loop predecessor preloaded reconcile startup statusdir_watch",
     "system": "descriptors errors helper installed members pidfd procfs retry rollback spawn start_tag statusdir"
     " trust",
 }
-WITH_A_CONFIGURATION = {"config": "misspellings parser sections"}
+WITH_A_CONFIGURATION = {"config": "expand misspellings parser sections shellwords values"}
 # Beside what any Python needs: what is in C, and nothing else.
-PYTHONS = {"__future__", "_json", "_random", "_signal", "_socket", "errno", "fcntl", "gc", "select"}
+PYTHONS = {"__future__", "_json", "_signal", "_socket", "_stat", "errno", "fcntl", "gc", "select", "stat"}
 if sys.version_info < (3, 10):
     PYTHONS |= {"_bootlocale", "_locale"}  # with the first file that is opened as text
 
@@ -73,7 +74,7 @@ def loaded(box: Box) -> set[str]:
 
 def bare() -> set[str]:
     """What any Python needs for anything."""
-    words = [sys.executable, "-I", "-S", "-c", "import os, sys; print(*sys.modules)"]
+    words = [sys.executable, "-I", "-S", "-c", "import sys; print(*sys.modules)"]
     return set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import pty
 import shutil
 import signal
@@ -169,15 +170,15 @@ def test_a_terminal_that_cannot_be_given_up(monkeypatch: pytest.MonkeyPatch) -> 
     import fcntl
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", refused(errno.ENXIO))
+        patch.setattr(posix, "open", refused(errno.ENXIO))
         credentials.leave_terminal()  # there is none
-        patch.setattr(os, "open", refused(errno.ENOENT))
+        patch.setattr(posix, "open", refused(errno.ENOENT))
         patch.setattr(credentials, "_has_none", lambda: True)
         credentials.leave_terminal()
         patch.setattr(credentials, "_has_none", lambda: False)
         with pytest.raises(credentials.Refused, match="controlling terminal: /dev/tty: No such file or directory"):
             credentials.leave_terminal()
-        patch.setattr(os, "open", lambda *_: os.dup(0))
+        patch.setattr(posix, "open", lambda *_: os.dup(0))
         patch.setattr(fcntl, "ioctl", refused(errno.EPERM))
         with pytest.raises(credentials.Refused, match="controlling terminal: Operation not permitted"):
             credentials.leave_terminal()

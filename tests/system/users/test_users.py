@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import posix
 import pwd
 import random
 import shutil
@@ -117,7 +118,7 @@ def test_a_group_that_the_system_refuses(stage: Stage, monkeypatch: pytest.Monke
     def refused(*_: object) -> None:
         raise PermissionError(1, os.strerror(1))
 
-    monkeypatch.setattr(os, "setresgid", refused)
+    monkeypatch.setattr(posix, "setresgid", refused)
     assert stage.failure("/bin/true", user="nobody:adm") == "cannot become user nobody:adm: Operation not permitted"
     assert stage.failure("/bin/true", group="adm") == "cannot become group adm: Operation not permitted"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 from test_config import complaints, made, read, the_complaint
 
-from supervise.config.config import POLICY_KEYS, Config
+from supervise.config.config import POLICY_KEYS, RESTRICTING, Config
 from supervise.config.expand import Names
 from supervise.config.parser import parse
 from supervise.config.sections import LINE_LIMIT
-from supervise.config.values import RESTRICTING
 
 NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root", b"CAFE": b"caf\xe9"})
 

@@ -12,7 +12,8 @@ from supervise.config.config import Config
 from supervise.config.expand import Names, usable
 from supervise.config.parser import parse
 from supervise.config.sections import BOM, Problems, section_names
-from supervise.config.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED, written
+from supervise.config.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED
+from supervise.config.written import written
 
 STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

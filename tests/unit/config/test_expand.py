@@ -12,10 +12,9 @@ from supervise.config.expand import (
     Names,
     expand,
     split_environment,
-    unexpanded,
     usable,
-    written_environment,
 )
+from supervise.config.written import unexpanded, written_environment
 
 STEADY = settings(max_examples=rounds(70, 200), deadline=None)
 

@@ -12,7 +12,7 @@ from conftest import ROOT, THOROUGH, rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervise.config.config import Config
+from supervise.config.config import RESTRICTING, Config
 from supervise.config.expand import Names
 from supervise.config.file import SIZE_LIMIT, ConfFile
 from supervise.config.from_state import config_from_state
@@ -20,7 +20,6 @@ from supervise.config.misspellings import first_word, lost_header, mentioned, mi
 from supervise.config.parser import parse
 from supervise.config.restrictions import in_force, keep, plainly_harmless, restricts, stays
 from supervise.config.sections import LINE_LIMIT
-from supervise.config.values import RESTRICTING
 from supervise.protocol.state import encode
 
 STEADY = settings(max_examples=rounds(60, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,16 +9,14 @@ from hypothesis import strategies as st
 from supervise.config.config import Config
 from supervise.config.expand import Names, expand
 from supervise.config.values import (
-    EXPANDED,
     LISTS,
     MAX_INT,
     MAX_SECONDS,
     SCALARS,
     BadValue,
-    logged,
     show,
-    written,
 )
+from supervise.config.written import EXPANDED, logged, written
 from supervise.protocol.exitstatus import signal_name
 
 SECONDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -229,7 +230,7 @@ def test_a_check_whose_output_cannot_be_read_has_ended_all_the_same(
 
     os.waitpid(watched.checks.pid, 0)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "read", read)
+        patch.setattr(posix, "read", read)
         watched.checks.ended(BAD, watched.now)
     assert watched.checks.pid == 0
     assert watched.checks.fd == -1
@@ -251,7 +252,7 @@ def test_no_descriptor_is_left_for_a_check(watched: Watched, monkeypatch: pytest
 
     watched.begin(conf("true", failures=1))
     with monkeypatch.context() as patched:
-        patched.setattr(os, "pipe2", full)
+        patched.setattr(posix, "pipe2", full)
         assert watched.run() is None
     assert watched.log.lines == ["cannot start check_command, so the service is not checked: Too many open files"]
     assert watched.run() is None

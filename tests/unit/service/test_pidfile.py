@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -82,12 +83,12 @@ def test_who_cannot_look_does_not_say_that_there_is_none(tmp_path: Path, monkeyp
         def fail(*args: object, number: int = number, **kwargs: object) -> int:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(os, "open", fail)
+        monkeypatch.setattr(posix, "open", fail)
         with pytest.raises(OSError):
             file.read()
         with pytest.raises(OSError):
             file.changed()
-        monkeypatch.setattr(os, "open", opened)
+        monkeypatch.setattr(posix, "open", opened)
     assert file.read() == 4711
 
 
@@ -102,7 +103,7 @@ def test_no_device_is_opened_that_a_service_points_at(tmp_path: Path, monkeypatc
         flags.append(how)
         return opened(path, how, *args)
 
-    monkeypatch.setattr(os, "open", note)
+    monkeypatch.setattr(posix, "open", note)
     assert PidFile(str(tmp_path / "pid")).read() is None
     assert flags and all(how & os.O_PATH for how in flags)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import posix
 import pwd
 import select
 import signal
@@ -98,7 +99,7 @@ def test_it_is_in_all_groups_of_its_user(stage: Stage, monkeypatch: pytest.Monke
         asked.append((name, group))
         return [group, *more] if asked == [(USER, pwd.getpwnam(USER).pw_gid)] else []
 
-    monkeypatch.setattr(os, "getgrouplist", getgrouplist)
+    monkeypatch.setattr(posix, "getgrouplist", getgrouplist)
     groups = identity(stage.say("/bin/cat", "/proc/self/status", user=USER))[2]
     assert set(groups) == {pwd.getpwnam(USER).pw_gid, *more}
 
@@ -191,7 +192,7 @@ def test_a_user_that_the_system_refuses(stage: Stage, monkeypatch: pytest.Monkey
     def setgroups(groups: list[int]) -> None:
         raise PermissionError(1, os.strerror(1))
 
-    monkeypatch.setattr(os, "setgroups", setgroups)
+    monkeypatch.setattr(posix, "setgroups", setgroups)
     assert stage.failure("/bin/true", user=USER) == f"cannot become user {USER}: Operation not permitted"
 
 
@@ -256,9 +257,9 @@ def test_no_process_and_no_pipe(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
         raise BlockingIOError(11, os.strerror(11))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fork", refused)
+        patch.setattr(posix, "fork", refused)
         assert stage.failure("/bin/true", umask=0) == "cannot fork: Resource temporarily unavailable"
-        patch.setattr(os, "pipe2", refused)
+        patch.setattr(posix, "pipe2", refused)
         assert stage.failure("/bin/true", umask=0) == "cannot make a pipe: Resource temporarily unavailable"
     assert stage.say("/bin/true", umask=0) == ""
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
@@ -298,8 +299,8 @@ def test_the_process_is_known_whatever_fails_after_its_start(stage: Stage, monke
     launcher = stage.launcher("/bin/echo", "once", umask=0)
     with monkeypatch.context() as patch:
         patch.setattr(select, "poll", failing(poll))
-        patch.setattr(os, "read", failing(read))
-        patch.setattr(os, "close", closing)
+        patch.setattr(posix, "read", failing(read))
+        patch.setattr(posix, "close", closing)
         pid = launcher.service()
     assert isinstance(pid, int)
     assert finish(pid) == 0

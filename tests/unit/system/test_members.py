@@ -248,7 +248,7 @@ def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> str:
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr("os.readlink", refuse)
+    monkeypatch.setattr("posix.readlink", refuse)
     assert belongs(os.getppid(), os.getppid(), set())
     assert not belongs(os.getppid(), 1, set())
     assert children(set()) == [] == group_members(os.getpgid(0), os.getsid(0))

@@ -1,0 +1,61 @@
+"""The values of supervise.conf as a person would write them: for the log, for the state, for `--check`.
+
+What lives here: from what a value means to its text.  What does not: the way there (values.py, expand.py), which is in
+memory only where there is a configuration to read.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# These are %-expanded before they are read; so are the values in `environment`.
+EXPANDED = ("directory", "check_command", "pidfile")
+
+
+def written(key: str, value: Any) -> str:
+    """The value as a person would write it: read again, it means the same."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "umask":
+        return "" if value is None else f"{value:03o}"
+    if key == "environment":
+        return written_environment(value)
+    if key == "exitcodes":
+        return ",".join(map(str, value))
+    if key == "check_command":
+        return unexpanded(" ".join(map(_quoted, value)))
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return unexpanded(value) if key in EXPANDED else str(value)
+
+
+def logged(key: str, value: Any) -> str:
+    """The value for the log, which more people may read than the file: no values of variables, no arguments."""
+    if key == "environment":
+        return " ".join(name for name, _ in value)
+    if key == "check_command":
+        return written(key, value[:1]) + (" ..." if len(value) > 1 else "")
+    return written(key, value)
+
+
+def _quoted(word: str) -> str:
+    """The word as shellwords.py splits it from others."""
+    if word and all(char.isalnum() or char in "%+,-./:=@_" for char in word):
+        return word
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+def unexpanded(text: str) -> str:
+    """What is expanded to this text."""
+    return text.replace("%", "%%")
+
+
+def written_environment(pairs: tuple[tuple[str, str], ...]) -> str:
+    """What is split and expanded to these pairs."""
+    return ",".join(f'{name}="{unexpanded(_escaped(value))}"' for name, value in pairs)
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
