@@ -90,7 +90,7 @@ class Service:
         damaged = ""
         state = None
         try:
-            from supervise.protocol.state import SIZE_LIMIT, StateError, decode
+            from supervise.protocol.state_reader import SIZE_LIMIT, StateError, decode
 
             state = decode(_read(path, SIZE_LIMIT))
         except FileNotFoundError:

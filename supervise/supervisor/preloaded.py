@@ -22,7 +22,8 @@ UPGRADE = (  # in this order
     "supervise.system.subreaper",
     *(f"supervise.supervisor.{name}" for name in ("handoff", "guardian", "upgrade", "replaceable")),
 )
-NAMES = UPGRADE
+STATE_READER = "supervise.protocol.state_reader"
+NAMES = (*UPGRADE, STATE_READER)
 _codes: dict[str, bytes] = {}
 
 

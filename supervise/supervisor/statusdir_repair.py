@@ -25,8 +25,9 @@ from supervise.protocol.filenames import fsencode
 from supervise.protocol.names import CONTROL, LOCK, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import Record
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
-from supervise.protocol.state import StateError, decode, encode
+from supervise.protocol.state import encode
 from supervise.protocol.states import ENDED
+from supervise.supervisor import preloaded
 from supervise.supervisor.statusdir_watch import DAMAGED, GONE, HERE, OTHER
 from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from supervise.supervisor.statusdir_watch import StatusDirWatch
 
+state_reader = preloaded.module(preloaded.STATE_READER)
 CONFIRM = 0.2  # seconds
 LEAVING = 2.0  # the same where supervise is about to end: who removes the directory may have known that
 STAYS = 3.0  # seconds that a directory must be there to be somebody's
@@ -133,8 +135,8 @@ class Repair:
     def _is_left(self, directory: StatusDir) -> bool:
         """Whether a directory is one that this supervise has left behind, and nobody has used since."""
         try:
-            found = decode(directory.read(STATE) or b"")
-        except (OSError, StatusDirError, StateError):
+            found = state_reader.decode(directory.read(STATE) or b"")
+        except (OSError, StatusDirError, state_reader.StateError):
             return False
         fields = {**self._status_writer.fields(), "machine": ENDED, "directory": directory.identity()}
         return all(found[name] == fields[name] for name in _IDENTITY)

@@ -36,7 +36,7 @@ import time
 from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import RecordError
 from supervise.protocol.record import decode as decode_record
-from supervise.protocol.state import StateError, decode
+from supervise.protocol.state_reader import StateError, decode
 from supervise.supervisor.predecessor import Predecessor
 from supervise.system import start_tag
 from supervise.system.identity import HIGHEST, named

@@ -10,8 +10,8 @@ from __future__ import annotations
 import posix as os
 import sys
 
-from supervise.protocol import state
 from supervise.protocol.filenames import DEVNULL
+from supervise.protocol.state_reader import decode
 from supervise.protocol.text import one_line
 from supervise.runtime.internal_errors import InternalErrors
 from supervise.supervisor import handoff, preloaded, symbol_check
@@ -82,7 +82,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
     import _socket
 
     InternalErrors.note = _tell  # type: ignore[assignment, method-assign]
-    fields = state.decode(options.handover.encode())
+    fields = decode(options.handover.encode())
     env = {name: value for name, value in env.items() if name != b"NOTIFY_SOCKET"}  # systemd is to hear nothing
     descriptors: dict[str, int] = fields["descriptors"]
     for name, fd in descriptors.items():

@@ -12,10 +12,10 @@ import time
 
 from supervise.config.file import ConfFile, open_configuration
 from supervise.machine import restore
-from supervise.protocol import state
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import WARNING
+from supervise.protocol.state_reader import decode
 from supervise.service.launcher import StartError
 from supervise.supervisor import preloaded
 from supervise.supervisor.build import build_supervisor, recorded_config, rename_process
@@ -47,7 +47,7 @@ def carry_on(
     `kind` is what the status directory is to be: trial.py has another.  Raises any Exception: whatever it is, the
     old one is still there.
     """
-    fields = state.decode(options.handover.encode())
+    fields = decode(options.handover.encode())
     descriptors = fields["descriptors"]
     for fd in descriptors.values():
         if fd >= 0:

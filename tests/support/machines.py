@@ -16,8 +16,8 @@ from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.letters import SIGNAL_LETTER, SIGNALS
 from supervise.protocol.record import DOWN, Record, decode
-from supervise.protocol.state import decode as decode_state
 from supervise.protocol.state import encode
+from supervise.protocol.state_reader import decode as decode_state
 from supervise.protocol.states import (
     ABORTING,
     CLEANUP,

@@ -18,8 +18,8 @@ from boxes import FILES, SERVICE, Gone, copies, destroy, in_vain, lock_holder, m
 from system import children
 
 from supervise.protocol.record import DOWN, UP, RecordError, decode
-from supervise.protocol.state import StateError
-from supervise.protocol.state import decode as decode_state
+from supervise.protocol.state_reader import StateError
+from supervise.protocol.state_reader import decode as decode_state
 
 FAULT = 1.0  # seconds that a fault lasts that happens more than once
 AFTER = 12.0  # seconds after a fault until everything must be in order; what is tried again, is every five

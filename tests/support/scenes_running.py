@@ -11,8 +11,8 @@ from boxes import FILES, copies, in_vain, lock_holder, seen, settled, until
 from scenes import AFTER, Scene
 
 from supervise.protocol.record import RecordError
-from supervise.protocol.state import StateError
-from supervise.protocol.state import decode as decode_state
+from supervise.protocol.state_reader import StateError
+from supervise.protocol.state_reader import decode as decode_state
 
 
 class Attached(Scene):

@@ -20,7 +20,7 @@ from mailers import POLICY, record, recorded
 from system import cpu, unread
 
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
-from supervise.protocol.state import decode
+from supervise.protocol.state_reader import decode
 from supervise.runtime import event_log as logs
 from supervise.runtime import internal_errors, polling
 from supervise.runtime.event_log import Log

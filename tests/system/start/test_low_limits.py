@@ -18,7 +18,7 @@ from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from injecting import failing
 from system import own_disk
 
-from supervise.protocol.state import decode
+from supervise.protocol.state_reader import decode
 
 FILES = {"lock", "control", "ok", "status", "state", "__stdout", "__stderr", "supervise.log"}
 

@@ -47,7 +47,7 @@ OURS = {
 }
 WITH_A_CONFIGURATION = {"config": "expand misspellings parser sections shellwords values"}
 # Beside what any Python needs: what is in C, and nothing else.
-PYTHONS = {"__future__", "_json", "_signal", "_socket", "_stat", "errno", "fcntl", "gc", "select", "stat"}
+PYTHONS = {"__future__", "_signal", "_socket", "_stat", "errno", "fcntl", "gc", "select", "stat"}
 if sys.version_info < (3, 10):
     PYTHONS |= {"_bootlocale", "_locale"}  # with the first file that is opened as text
 

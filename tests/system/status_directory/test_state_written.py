@@ -7,7 +7,7 @@ import json
 from conftest import Box, wait_for
 from samples import known
 
-from supervise.protocol.state import decode
+from supervise.protocol.state_reader import decode
 
 
 def test_what_a_real_supervise_writes(box: Box) -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import LAST_EXIT, SAMPLE, TOTALS, known
 
-from supervise.protocol.state import SIZE_LIMIT, VERSION, StateError, decode, encode
+from supervise.protocol.state import VERSION, encode
+from supervise.protocol.state_reader import SIZE_LIMIT, StateError, decode
 
 STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
