@@ -10,13 +10,14 @@ from __future__ import annotations
 import posix as os
 import sys
 
-from supervise.protocol.filenames import DEVNULL
+from supervise.protocol.filenames import DEVNULL, join
 from supervise.protocol.state_reader import decode
 from supervise.protocol.text import one_line
 from supervise.runtime.internal_errors import InternalErrors
 from supervise.supervisor import handoff, preloaded, symbol_check
 from supervise.supervisor.upgraded import carry_on
 from supervise.system import helper
+from supervise.system.installed import PACKAGE
 from supervise.system.statusdir import StatusDir
 
 TYPE_CHECKING = False
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from supervise.protocol.options import Options
     from supervise.supervisor.loop import Supervisor
 
-_SCRIPTS = (handoff.DAEMON, helper.script("alarm_helper"), helper.script("inotify_helper"))
+_MAIL = join(PACKAGE, "alarms/mail.py")
+_OTHERS = (handoff.DAEMON, helper.script("alarm_helper"), helper.script("inotify_helper"), _MAIL)  # in other processes
 _FAILED = 1
 
 
@@ -59,7 +61,7 @@ def run_trial(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> 
     """The exit code: 0 if all went well.  Else one line on standard error says what did not."""
     try:
         modules = symbol_check.load_all("supervise.supervisor.startup", *preloaded.NAMES)
-        for path in _SCRIPTS:
+        for path in _OTHERS:
             with open(path, "rb") as file:
                 compile(file.read(), path, "exec", dont_inherit=True)
         supervisor = build(options, env, ignored)

@@ -34,7 +34,7 @@ exec(code, {"__name__": "__main__", "__file__": sys.argv[1]})
 """
 
 OURS = {
-    "alarms": "alarm",
+    "alarms": "alarm text",
     "config": "config file restrictions written",
     "machine": "machine on_command on_liveness on_process policy table",
     "protocol": "exitcodes exitstatus filenames letters lockfile names options paths record severities state states"

@@ -29,6 +29,7 @@ print(*(module.__name__.partition(".")[2] for module in loaded))
 """
 LISTED = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True).stdout
 MODULES = sorted(LISTED.split())
+FOR_HELPERS = ("helpers.alarm_helper", "helpers.inotify_helper", "alarms.mail")
 NOT_RESIDENT = ("supervisor.symbol_check", "supervisor.trial")  # they are needed in the trial alone
 
 
@@ -137,7 +138,7 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
         path, last_name = module(package, name), name.rpartition(".")[2]
         path.unlink()
         if random.Random(name).random() < 0.5:
-            said = f"supervise.{name}" if not name.startswith("helpers.") else last_name
+            said = f"supervise.{name}" if name not in FOR_HELPERS else last_name
         else:
             path.write_text("def main( -> int:\n")
             said = "SyntaxError"
@@ -147,7 +148,7 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
         assert said in last or f"'{last_name}' from" in last or f"has no {last_name}," in last, (name, last)
 
     named = ["alarms.alarm", "runtime.path_follower", "runtime.inotify_lease", "service.health_check"]
-    named += ["supervisor.upgrade", "supervisor.takeover", "helpers.alarm_helper", "helpers.inotify_helper"]
+    named += ["supervisor.upgrade", "supervisor.takeover", *FOR_HELPERS]
     files = [name for name in MODULES if module(private.package, name).is_file()]
     wanted = files if os.environ.get("EVERY_MODULE") else random.Random(9).sample(files, 4)
     with ThreadPoolExecutor(2) as pool:

@@ -8,16 +8,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from supervise.alarms import alarm
-from supervise.alarms.alarm import Text
+from supervise.alarms.mail import message
+from supervise.alarms.text import compose
 from supervise.config.config import Config
-from supervise.helpers.alarm_helper import message
 from supervise.protocol.exitstatus import ExitStatus, Fault
 from supervise.protocol.states import HUNG, NOT_READY, SICK
 
@@ -29,10 +29,19 @@ LATE = Fault(NOT_READY, "not ready within 30 seconds")
 REWORDED = Fault(HUNG, "silent for 10 seconds")
 
 
+class Text(NamedTuple):
+    subject: str
+    body: str
+
+
+def composed(*what: Any, **more: Any) -> Text:
+    return Text(*compose(*what, **more))
+
+
 def text(how: ExitStatus = BAD, gave_up: bool = False, **more: Any) -> Text:
     config = Config()
     config.alarm_interval = 60
-    return Text("app", ENV, config, how, 12.34, 3, gave_up, **more)
+    return composed("app", ENV, config, how, 12.34, 3, gave_up, **more)
 
 
 def ended(fault: str, core: bool = False) -> ExitStatus:
@@ -149,7 +158,8 @@ def test_the_helper_is_told_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path:
     config = Config()
     config.alarm_mail = tuple(f"{number}-{'x' * 90}@example.org" for number in range(40))
     config.alarm_gsm = ("1", "2")
-    saying = Text("caf\udce9", {b"SUPERVISE_STATUS_DIR": b"/x" * 2000}, config, BAD, 1, 0, False, details="y\n" * 900)
+    env = {b"SUPERVISE_STATUS_DIR": b"/x" * 2000}
+    saying = composed("caf\udce9", env, config, BAD, 1, 0, False, details="y\n" * 900)
     before = os.listdir("/proc/self/fd")
     assert alarm.send(Directory(), config, saying, {}, [], False) == 4711  # type: ignore[arg-type]
     assert os.listdir("/proc/self/fd") == before
@@ -176,8 +186,8 @@ def test_whatever_things_are_called(name: str, path: str, host: str, failure: st
     config = Config()
     env = {b"SUPERVISE_STATUS_DIR": ("/" + path).encode("utf-8", "surrogateescape" if "\udce9" in path else "replace")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alarm.os, "uname", Uname)
-        said = Text(name, env, config, ExitStatus(failure=failure), 1, 0, False, details=printed)
+        patch.setattr(os, "uname", Uname)
+        said = composed(name, env, config, ExitStatus(failure=failure), 1, 0, False, details=printed)
     assert said.subject.isprintable()
     assert re.match(r"\d{4}-\d\d-\d\d ", said.subject)  # not an option
     lines = said.body.split("\n")
@@ -190,7 +200,7 @@ def test_whatever_things_are_called(name: str, path: str, host: str, failure: st
 @example("x" * 73, "." * 200)
 def test_the_header_of_a_mail(name: str, printed: str) -> None:
     addresses = ["ops@example.org", "dev+alarms@example.org"]
-    said = Text(name, ENV, Config(), BAD, 1, 0, False, details=printed)
+    said = composed(name, ENV, Config(), BAD, 1, 0, False, details=printed)
     data = message(said.subject, said.body, addresses)
     body = data.partition(b"\n\n")[2]
     mail = email.message_from_bytes(data, policy=email.policy.default)
