@@ -34,9 +34,9 @@ HASTY = """
 import sys
 sys.path[:] = [*sys.path[1:], sys.argv[1]]
 from supervise.machine import machine, on_command, on_process, policy
-gap = policy.MIN_GAP * float(sys.argv[2])
+gap = policy.MIN_DELAY * float(sys.argv[2])
 for module in (machine, policy, on_process, on_command):
-    module.MIN_GAP = gap
+    module.MIN_DELAY = gap
 delay = policy.delay
 machine.delay = lambda *args: delay(*args) * float(sys.argv[2])
 from supervise.supervisor.startup import main

@@ -57,7 +57,7 @@ sys.path[:] = [*sys.path[1:], sys.argv[1]]
 second = float(sys.argv[2])
 from supervise.machine import policy
 delay = policy.delay
-policy.MIN_GAP *= second
+policy.MIN_DELAY *= second
 policy.delay = lambda *args: delay(*args) * second
 from supervise.supervisor.startup import main
 sys.exit(main())

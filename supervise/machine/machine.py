@@ -12,7 +12,7 @@ Rule 1.  There is one service process or none: START is only asked for in a stat
          SPAWNING, in which it is not asked for again.
 Rule 2.  `want` says what is to become of the service: up, down, or once (run, but do not restart).  Letters
          change it in every state; what follows from it is decided where a process ends.
-Rule 3.  Two starts are at least MIN_GAP seconds apart, and after exits that nobody asked for as far as policy.py
+Rule 3.  Two starts are at least MIN_DELAY seconds apart, and after exits that nobody asked for as far as policy.py
          says.  A start that would be earlier waits in DELAY for its `deadline`.
 Rule 4.  An exit in STOPPING, or after `x`, was asked for: planned.  One with an expected exit code is no reason
          for anything.  Every other is counted and may raise an alarm or be the last (policy.py), unless alarms are off.
@@ -30,7 +30,7 @@ Rule 9.  A service that hangs, or does not get ready, is told to end in ABORTING
 from __future__ import annotations
 
 from supervise.machine import table
-from supervise.machine.policy import MIN_GAP, Window, delay
+from supervise.machine.policy import MIN_DELAY, Window, delay
 from supervise.protocol.record import DOWN as WANT_DOWN
 from supervise.protocol.record import UP as WANT_UP
 from supervise.protocol.severities import NOTICE
@@ -131,7 +131,7 @@ class Machine:
         self.ready_unknown = False  # it was starting while no supervise was there to hear that it is ready
         # Of the one that has ended.
         self.will_restart = True  # it is to be started again
-        self.restart_delay = MIN_GAP  # seconds from its start to the next
+        self.restart_delay = MIN_DELAY  # seconds from its start to the next
         self.exited_main: tuple[ExitStatus, int, float] | None = None  # in SUCCESSION: how, pid, uptime
         self.killed = False  # in CLEANUP: what is left was sent KILL
         self.counted = False  # its exit was one for the window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supervise.machine.on_liveness import watch
 from supervise.machine.on_process import gone, take_down, take_down_again
-from supervise.machine.policy import MIN_GAP
+from supervise.machine.policy import MIN_DELAY
 from supervise.protocol.record import DOWN, ONCE, UP
 from supervise.protocol.states import END_SCRIPT, RELOAD, SIGNAL, UPGRADE
 
@@ -21,18 +21,18 @@ _START = "start the service"
 
 
 def start_now(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.want, machine.restart_delay, machine.quick_exits = UP, MIN_GAP, 0
+    machine.want, machine.restart_delay, machine.quick_exits = UP, MIN_DELAY, 0
     at_once = machine.start_when_due(now)
     machine.obeyed(letter, _START if at_once else "start the service when its last start is a second ago")
 
 
 def start_after_cleanup(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.will_restart, machine.restart_delay, machine.quick_exits = True, MIN_GAP, 0
+    machine.will_restart, machine.restart_delay, machine.quick_exits = True, MIN_DELAY, 0
     _want_up(machine, letter, "start the service when nothing is left of it")
 
 
 def start_after_script(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.restart_delay, machine.quick_exits = MIN_GAP, 0
+    machine.restart_delay, machine.quick_exits = MIN_DELAY, 0
     _want_up(machine, letter, "start the service after the restart script")
 
 
@@ -62,18 +62,18 @@ def want_once(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 
 def once_now(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.restart_delay = MIN_GAP
+    machine.restart_delay = MIN_DELAY
     machine.start_when_due(now)
     want_once(machine, letter, now, value)
 
 
 def once_after_cleanup(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.will_restart, machine.restart_delay = True, MIN_GAP
+    machine.will_restart, machine.restart_delay = True, MIN_DELAY
     want_once(machine, letter, now, value)
 
 
 def once_after_script(machine: Machine, letter: str, now: float, value: Any) -> None:
-    machine.restart_delay = MIN_GAP
+    machine.restart_delay = MIN_DELAY
     want_once(machine, letter, now, value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervise.machine.on_liveness import GRACE, watch
-from supervise.machine.policy import MIN_GAP
+from supervise.machine.policy import MIN_DELAY
 from supervise.protocol.exitstatus import fault_in
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
@@ -140,7 +140,7 @@ def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: f
         machine.gave_up = verdict.give_up
     machine.counted = verdict is not None
     machine.will_restart = machine.want == UP and (planned or _policy_restarts(config, expected))
-    machine.restart_delay = MIN_GAP if planned else machine.delay()
+    machine.restart_delay = MIN_DELAY if planned else machine.delay()
     machine.pid, machine.paused, machine.phase, machine.status_text = 0, False, None, None
     machine.exited_main, machine.watchdog = None, 0.0
     if clear:

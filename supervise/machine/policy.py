@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.config.config import Config
 
-MIN_GAP = 1.0  # seconds between two starts, whoever asks for the second
+MIN_DELAY = 1.0  # seconds between two starts, whoever asks for the second
 
 
 class Verdict:

@@ -6,7 +6,7 @@ What lives here: a machine that carries on.  What does not: its service, if that
 from __future__ import annotations
 
 from supervise.machine.on_liveness import watch
-from supervise.machine.policy import MIN_GAP
+from supervise.machine.policy import MIN_DELAY
 from supervise.protocol.exitstatus import fault_in
 from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING
 
@@ -45,6 +45,6 @@ def carry_on(machine: Machine, fields: dict[str, Any], now: float) -> None:
     machine.pid = fields["service"]["pid"] if fields["service"] else 0
     machine.restart_delay = machine.delay()
     if machine.deadline is None and machine.state == DELAY:
-        machine.deadline = (machine.started_at or 0.0) + MIN_GAP  # an older release did not write it
+        machine.deadline = (machine.started_at or 0.0) + MIN_DELAY  # an older release did not write it
     if machine.deadline is None and machine.state == RUNNING:
         watch(machine, now)

@@ -11,7 +11,7 @@ import sys
 import time
 
 from supervise.protocol.exitcodes import SYSTEM
-from supervise.supervisor.handoff import interpreter, told
+from supervise.supervisor.handoff import interpreter, options_fd
 from supervise.system import subreaper
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ _READS, _PAUSE = 60, 0.05  # tries to hear what has come of the daemon, and seco
 
 def execute(options: Options, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
     """Become the supervise of the service.  Raises OSError."""
-    os.dup2(told(options), 0)
+    os.dup2(options_fd(options), 0)
     become(argv, env)
 
 

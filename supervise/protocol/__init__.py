@@ -1,1 +1,1 @@
-"""What two processes agree on: bytes, names and words, of the record, the state, letters, notifications and options."""
+"""Interfaces between processes: the bytes of record, state, letters, notifications and options, and names in files."""

@@ -1,3 +1,3 @@
-"""What a program's exit code says, as daemontools' programs have it: 100 "you", 111 "the system", 99 a time limit."""
+"""Exit codes of the programs, as daemontools has them: 100 the user's fault, 111 the system's, 99 a time limit."""
 
 USAGE, SYSTEM, TIME_LIMIT = 100, 111, 99

@@ -1,4 +1,4 @@
-"""How a process ended, and how that is said.
+"""The exit status of a process, and its text in messages.
 
 What lives here: the reading of a wait status and its wording.  What does not: waiting.
 """
@@ -19,12 +19,12 @@ SIGNAL_NAMES = """
 
 
 def signal_name(number: int) -> str:
-    """`TERM` for 15; the number itself for a real-time signal."""
+    """The name of a signal without SIG: `TERM` for 15; the number itself for a real-time signal."""
     return SIGNAL_NAMES[number - 1] if 0 < number <= len(SIGNAL_NAMES) else str(number)
 
 
 class Fault(str):
-    """Why supervise ends a service, in words for people.  `kind` (states.py has them) is what code goes by."""
+    """The reason for which supervise ends a service, as a text.  Code goes by its `kind` (states.py)."""
 
     __slots__ = ("kind",)
 
@@ -41,17 +41,17 @@ class Fault(str):
 
 
 def fault_in(fields: dict[str, Any]) -> Fault | None:
-    """The fault in a state; its kind is None where an older release did not write that."""
+    """The fault that a state has recorded, or None; its kind is None where an older release did not write that."""
     return None if fields["fault"] is None else Fault(fields.get("fault_kind"), fields["fault"])
 
 
 def kind_of(fault: str | None) -> str | None:
-    """What kind of fault it is, if it is one and that is known."""
+    """The kind of a fault; None for none, or for a text without a kind."""
     return getattr(fault, "kind", None)
 
 
 class ExitStatus:
-    """Either `code` (0-255) or `signal` is set, or `failure`: why the program could not be started at all.
+    """The exit status of a process: `code` (0-255) or `signal`, or `failure`: why it could not be started at all.
 
     None of them: it has ended, nobody knows how.  `fault`: why supervise had ended it, if so; a Fault, or its words.
     """
@@ -74,12 +74,12 @@ class ExitStatus:
 
     @property
     def unknown(self) -> bool:
-        """Whether nobody knows how it ended."""
+        """Whether the process has ended, and nobody knows how."""
         return self.code is None and self.signal is None and self.failure is None
 
     @property
     def exit_code(self) -> int:
-        """The same as a shell has it: the code, or 128 and the signal; 111 if it could not be started or is unknown."""
+        """The exit code as a shell has it: the code, or 128 plus the signal; 111 if not started or unknown."""
         if self.signal is not None:
             return 128 + self.signal
         return 111 if self.code is None else self.code
@@ -98,7 +98,7 @@ class ExitStatus:
 
 
 def from_wait_status(status: int) -> ExitStatus:
-    """Read what waitpid(2) reported."""
+    """The ExitStatus for a status that waitpid(2) reported."""
     if os.WIFSIGNALED(status):
         return ExitStatus(signal=os.WTERMSIG(status), core=os.WCOREDUMP(status))
     return ExitStatus(code=os.WEXITSTATUS(status))

@@ -52,7 +52,7 @@ _BLANK = b" \t\r"
 
 
 class Reader:
-    """Turns what was read into events, remembering `+` over a write longer than one read."""
+    """Parser of the control FIFO: bytes into commands.  It remembers a `+` over a write longer than one read."""
 
     __slots__ = ("_meanings",)
 
@@ -61,14 +61,14 @@ class Reader:
 
     @property
     def between_writes(self) -> bool:
-        """Whether what is read next is not under a `+` that was read before."""
+        """Whether no `+` is in force for what is read next."""
         return self._meanings is _TO_SERVICE
 
     def feed(self, data: bytes, more: bool = False) -> tuple[list[Command], bytes]:
-        """The commands in `data`, in order, and the bytes that mean nothing.
+        """Parse `data`: the commands in order, and the bytes that mean nothing.
 
-        A command is an event and its value: for a SIGNAL_LETTER the letter, the signal's name and whether it goes to
-        the service's process group, for others only the latter.  `more`: the read was full, so the write may go
+        A command is an event and its value: for a SIGNAL_LETTER the letter, the signal's name and whether it goes
+        to the service's process group, for others only the latter.  `more`: the read was full, so the write may go
         on in the next one.
         """
         commands: list[Command] = []

@@ -1,4 +1,4 @@
-"""The names in a status directory."""
+"""File names in a status directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says, as the daemon is told it: words that end in NUL.
+"""The options of a supervise, and how they are handed to the process that stays: words that end in NUL.
 
 What lives here: the two directions of that.  What does not: what users type (supervise.py).
 """
@@ -21,7 +21,7 @@ NO_ORPHANS = "no_orphans"  # an option -X of the daemon's interpreter: it is no 
 
 
 class Options:
-    """One service to supervise: paths as typed, `reset` in seconds or None, `command` as its words.
+    """The options of one supervise: paths as typed, `reset` in seconds or None, `command` as its words.
 
     `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
     `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
@@ -58,13 +58,13 @@ class Options:
         self.variables = variables or {}
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
-        """The same, for the supervise that is to replace this one; `fields`: what this one knows."""
+        """A copy for the supervise that replaces this one; `fields`: the state that it takes over."""
         from supervise.protocol import state  # which reading a command line can do without
 
         return self._with(trial, state.encode(fields).decode("ascii"))
 
     def without_handover(self) -> Options:
-        """The same, without what the supervise knew that was replaced."""
+        """A copy without the state of the supervise that was replaced."""
         return self._with(False, "")
 
     def _with(self, trial: bool, handover: str) -> Options:
@@ -75,7 +75,7 @@ class Options:
         return copy
 
     def encode(self) -> bytes:
-        """The bytes that `decode` reads."""
+        """Serialise the options."""
         words = [self.path, f"{'conf' if self.conf_named else 'default-conf'}={self.conf}"]
         words += [f"script={word}" for word in self.script]
         if self.reset is not None:
@@ -88,7 +88,7 @@ class Options:
 
     @classmethod
     def decode(cls, data: bytes) -> Options:
-        """Read what `encode` made."""
+        """Parse what `encode` made."""
         words = [fsdecode(word) for word in data.split(b"\0")[:-1]]
         end = words.index("--", 1)
         options = cls(words[0], words[end + 1 :])
@@ -126,7 +126,7 @@ def environment() -> dict[bytes, bytes]:
 
 
 def set_apart(env: Mapping[bytes, bytes]) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """An environment without what is for Python, and that.
+    """Split an environment: without the variables for Python, and those.
 
     Isolated as it may be (-I), Python 3.11 to 3.13 take the place of their standard library from a pyvenv.cfg beside
     what PYTHONEXECUTABLE or __PYVENV_LAUNCHER__ names.

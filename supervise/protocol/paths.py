@@ -1,4 +1,4 @@
-"""Paths of status directories: which ones there can be, and the name of the service in them.
+"""Paths of status directories: how they are normalised, and the name of the service in them.
 
 What lives here: text.  What does not: looking whether anything is there.
 """
@@ -11,7 +11,7 @@ class BadPath(ValueError):
 
 
 def plain(path: str) -> str:
-    """The path as it is used from here on: without trailing or doubled slashes and without `.` components.
+    """Normalise a path: without trailing or doubled slashes and without `.` components.
 
     `..` stays, because what it means depends on symlinks.
     """
@@ -20,7 +20,7 @@ def plain(path: str) -> str:
 
 
 def service_name(path: str) -> str:
-    """NAME of a plain path that holds `status/NAME`.  Raises BadPath."""
+    """The service's name: NAME in a normalised path that holds `status/NAME`.  Raises BadPath."""
     at = path.rfind("status/")
     name = path[at + len("status/") :] if at >= 0 else ""
     if not name:

@@ -1,4 +1,4 @@
-"""The 20-byte status record: what `od` and every other reader of `status` sees.
+"""The 20-byte status record in the file `status`, which svstat, `od` and scripts read.
 
 What lives here: the bytes and their meaning.  What does not: files, clocks.
 
@@ -30,7 +30,7 @@ class RecordError(ValueError):
 
 
 class Record:
-    """One record: `changed_ns` (Unix time in nanoseconds), `paused`, `want`, `alarms`, `pid` (0: none)."""
+    """A status record: `changed_ns` (Unix time in nanoseconds), `paused`, `want`, `alarms`, `pid` (0: none)."""
 
     __slots__ = ("changed_ns", "paused", "want", "alarms", "pid")
 
@@ -52,7 +52,7 @@ class Record:
         return f"Record({fields})"
 
     def encode(self) -> bytes:
-        """The 20 bytes.  A wall clock set before 1970 is written as 1970: the label has no sign."""
+        """Serialise to 20 bytes.  A wall clock set before 1970 is written as 1970: the label has no sign."""
         seconds, nanoseconds = divmod(max(self.changed_ns, 0), _NANOSECONDS)
         flags = bytes((self.paused, _WANT_BYTE[self.want], ord("o" if self.alarms else "x"), 0))
         label = (TAI_EPOCH + seconds).to_bytes(8, "big") + nanoseconds.to_bytes(4, "big")
@@ -60,7 +60,7 @@ class Record:
 
 
 def decode(data: bytes) -> Record:
-    """Read a record.  Raises RecordError for anything that no supervise can have written."""
+    """Parse a record.  Raises RecordError for anything that no supervise can have written."""
     if len(data) != SIZE:
         raise RecordError(f"{len(data)} bytes long, not {SIZE}")
     seconds = int.from_bytes(data[:8], "big") - TAI_EPOCH

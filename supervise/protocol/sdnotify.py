@@ -1,4 +1,4 @@
-"""What a service says of itself: a datagram of the sd_notify(3) protocol -> what it says.
+"""Parser of sd_notify(3) datagrams: what a service notifies on NOTIFY_SOCKET -> events.
 
 What lives here: from bytes to events, without any I/O.  What does not: where a datagram comes from (notify_socket.py)
 and whether its sender may say it (members.py).
@@ -39,11 +39,11 @@ _FOR_EVER = 2**64 - 1  # microseconds, as systemd counts them: no limit
 
 
 class _Malformed(Exception):
-    """A value is not what it has to be; the message says what that is."""
+    """The value of an assignment is malformed; the message says what it has to be."""
 
 
 def parse(data: bytes) -> tuple[list[tuple[str, Any]], list[str]]:
-    """The events of a datagram, with None where an event has no value, and complaints.  Never raises."""
+    """Parse a datagram: its events, with None where one has no value, and complaints.  Never raises."""
     if len(data) > LIMIT:
         return [], [f"longer than {LIMIT} bytes: ignored"]
     data = data[:-1] if data.endswith(b"\0") else data
@@ -68,13 +68,13 @@ def parse(data: bytes) -> tuple[list[tuple[str, Any]], list[str]]:
 
 
 def kinds(data: bytes) -> list[str]:
-    """What a datagram is about: the names that mean something, or `nothing known`."""
+    """The known variables in a datagram, for a log line; `nothing known` if there are none."""
     names = {line.partition(b"=")[0] for line in data[:LIMIT].replace(b"\r", b"\n").split(b"\n")}
     return [name.decode() for name, _ in _ASSIGNMENTS if name in names] or ["nothing known"]
 
 
 def printable(value: bytes, limit: int) -> str:
-    """Text in one line that can be shown on a terminal: `?` for what cannot, and cut to `limit` characters."""
+    """Make bytes printable on a terminal: one line, `?` for what is not, cut to `limit` characters."""
     text = value.decode("utf-8", "replace").replace("\ufffd", "?")
     text = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,3 +1,3 @@
-"""How bad it is: the severities of lines in supervise.log (notices) and supervise.log.wf (the others)."""
+"""Severities of log lines: notices go to supervise.log, the others to supervise.log.wf."""
 
 NOTICE, WARNING, FATAL = "NOTICE", "WARNING", "FATAL"

@@ -1,4 +1,4 @@
-"""The `state` file: what a later supervise needs to carry on, and what svstat shows beyond the record.
+"""The `state` file, as JSON: what a later supervise needs for a takeover, and what svstat shows beyond the record.
 
 What lives here: the format, and writing it.  What does not: reading it (state_reader.py), files, processes, clocks.
 
@@ -25,7 +25,7 @@ VERSION = 1
 
 
 def encode(fields: dict[str, Any]) -> bytes:
-    """The file's content, a field a line."""
+    """Serialise to JSON, a field a line."""
     lines = [f"  {_text(name)}: {_json(value)}" for name, value in fields.items()]
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
 

@@ -1,4 +1,4 @@
-"""What is said to the caller of a program: one line, whatever is in it.
+"""Messages of the programs on standard error: one printable line, whatever is in it.
 
 supervise: fatal: cannot lock status/app/lock: held by pid 4711
 """
@@ -11,14 +11,14 @@ from supervise.protocol.filenames import basename
 
 
 def one_line(text: str) -> str:
-    """The text without anything that could end a line or disturb a terminal."""
+    """Replace what could end a line or disturb a terminal."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def say(program: str, severity: str, text: str) -> None:
-    """Write a line to standard error; where there is none, nobody is told."""
+    """Write a message to standard error, `PROGRAM: SEVERITY: TEXT`; nothing where that is closed."""
     try:
         os.write(2, f"{program}: {severity}: {one_line(text)}\n".encode("utf-8", "backslashreplace"))
     except OSError:
@@ -26,7 +26,7 @@ def say(program: str, severity: str, text: str) -> None:
 
 
 def origin(why: BaseException) -> str:
-    """An exception and the line it came from, in one line."""
+    """Describe an exception and the line it came from, in one line."""
     trace = why.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

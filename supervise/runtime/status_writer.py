@@ -52,9 +52,9 @@ class StatusWriter:
         self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
-        self._next_mark: int | None = None  # start_tag.py
+        self._next_tag: int | None = None  # start_tag.py
         self._foretold: int | None = None  # the same in the state that is on the disk
-        self._marked = -1  # starts that there had been when the mark was given
+        self._tagged = -1  # starts that there had been when the tag was given
         self.upgrades = 0  # how often this process was replaced by another version of supervise
         self.upgrades_refused = 0
         self.control_obeyed = 0  # as state.py describes it
@@ -159,22 +159,22 @@ class StatusWriter:
         return True
 
     def foretell(self) -> None:
-        """Have the next start marked, and the mark in the state (takeover.py, rule 3)."""
+        """Have the next start tagged, and the tag in the state (takeover.py, rule 3)."""
         starts = self._machine.totals["starts"]
-        if starts != self._marked and STATE not in self._failing:
+        if starts != self._tagged and STATE not in self._failing:
             try:
-                self._next_mark = start_tag.give(starts)
+                self._next_tag = start_tag.give(starts)
             except OSError:
-                return  # the mark of the last start stays, in the state and in what is started, until it can be given
-            self._marked = starts
+                return  # the tag of the last start stays, in the state and in what is started, until it can be given
+            self._tagged = starts
 
     def _keep_to_foretold(self) -> None:
-        """The state could not be written: what is started bears the mark that the one on the disk foretells."""
-        if self._foretold is None or self._next_mark in (None, self._foretold):
+        """The state could not be written: what is started bears the tag that the one on the disk foretells."""
+        if self._foretold is None or self._next_tag in (None, self._foretold):
             return
-        self._marked = -1
+        self._tagged = -1
         try:
-            self._next_mark = start_tag.give_again(self._foretold)
+            self._next_tag = start_tag.give_again(self._foretold)
         except OSError:
             pass  # tried again when the record is settled
 
@@ -212,7 +212,7 @@ class StatusWriter:
             self._failed(name, why)
             return
         if name == STATE:
-            self._foretold = self._next_mark
+            self._foretold = self._next_tag
         if name in self._failing:
             self._failing.discard(name)
             if not self._failing:
@@ -260,7 +260,7 @@ class StatusWriter:
             # Of a service that runs it moves with every sign of life, and starts anew in another supervise.
             "deadline_at": None if machine.state == RUNNING else machine.deadline,
             "directory": self._where,
-            "next_mark": self._next_mark,
+            "next_mark": self._next_tag,
             "pid_namespace": self._pid_namespace,
             "upgrades": self.upgrades,
             "upgrades_refused": self.upgrades_refused,

@@ -39,17 +39,17 @@ def empty(group: int) -> bool:
 
 
 def of_start(number: int, pids: list[int], starts: int | None = None) -> list[int]:
-    """Those that come from the start with this number, if processes are marked here.
+    """Those that come from the start with this number, if processes are tagged here.
 
     `starts`: how many there have been by now, if it is not the last.
-    One without a mark is on its way out: a helper of supervise's, which was marked for the start after that, or none
+    One without a tag is on its way out: a helper of supervise's, which was tagged for the start after that, or none
     that could be the main process.
     """
-    told = start_tag.tells(number) and start_tag.of(os.getpid()) == start_tag.mark_of_start((starts or number) + 1)
+    told = start_tag.tells(number) and start_tag.of(os.getpid()) == start_tag.tag_of_start((starts or number) + 1)
     if not told:
         return pids
-    mark = start_tag.mark_of_start(number)
-    return [pid for pid in pids if start_tag.of(pid) == mark]
+    tag = start_tag.tag_of_start(number)
+    return [pid for pid in pids if start_tag.of(pid) == tag]
 
 
 class LeftoverGroup:

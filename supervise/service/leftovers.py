@@ -61,7 +61,7 @@ class Leftovers:
         self._log = log
         self._main = main
         self._asked: bool | str = False
-        self._remains: LeftoverGroup | None = None
+        self._group: LeftoverGroup | None = None
         self._start = 0  # the number of the start that has left it
         self._signal = ""  # what everybody is told, by rule 3
         self._told: set[tuple[int, int]] = set()  # pid and start of who has been
@@ -81,41 +81,41 @@ class Leftovers:
         """This main process has ended.  `orphans`: who else is left."""
         self._begin(LeftoverGroup(process.group, process.session, self._reactor, self._ended, orphans))
 
-    def _begin(self, remains: LeftoverGroup) -> None:
-        self._remains, self._signal, self._start = remains, "", self._machine.totals["starts"]
+    def _begin(self, group: LeftoverGroup) -> None:
+        self._group, self._signal, self._start = group, "", self._machine.totals["starts"]
         self._told.clear()
 
     def clear(self, signal: str) -> bool:
         """Send a signal to what is left; whether nothing is."""
-        remains, self.unsignalled = self._remains, False
-        if not remains:
+        group, self.unsignalled = self._group, False
+        if not group:
             return True
         if self._machine.config.killasgroup == "all" and proc_is_ours() and _can_look():
-            return self._clear_all(remains, signal)
-        left = remains.pids()
+            return self._clear_all(group, signal)
+        left = group.pids()
         if not left:
             return True
         text = "sending %s to what is left of process group %d: pids %s"
-        self._log.add(NOTICE, text, signal, remains.group, _list(left))
-        self._status_writer.remains = {"group": remains.group, "session": remains.session}
-        problems = remains.tell(signal)
+        self._log.add(NOTICE, text, signal, group.group, _list(left))
+        self._status_writer.remains = {"group": group.group, "session": group.session}
+        problems = group.tell(signal)
         for problem in problems:
             self._log.add(WARNING, "%s", problem)
         self.unsignalled = bool(problems)
-        return remains.gone()
+        return group.gone()
 
-    def _clear_all(self, remains: LeftoverGroup, signal: str) -> bool:
+    def _clear_all(self, group: LeftoverGroup, signal: str) -> bool:
         """Rule 3."""
         from supervise.system.descendants import shown
 
-        remains.also(lambda: [stat.pid for stat in self._left(False)])
+        group.also(lambda: [stat.pid for stat in self._left(False)])
         self._signal = signal
         self._told.clear()
         left = self._left(False)
         if left or signal == "KILL":  # else they may have ended just now, and are to be reaped
             who = shown([stat.pid for stat in left]) or "they come and go"
             self._log.add(NOTICE, "sending %s to what is left of the service: %s", signal, who)
-        self._status_writer.remains = {"group": remains.group, "session": remains.session}
+        self._status_writer.remains = {"group": group.group, "session": group.session}
         return self.gone()
 
     def _tell(self) -> None:
@@ -135,19 +135,19 @@ class Leftovers:
 
     def gone(self) -> bool:
         """Whether nobody is left of what is waited for; if somebody is, `fd` will tell when that may have changed."""
-        if not self._remains:
+        if not self._group:
             return False
         if not self._signal:
-            return self._remains.gone()
+            return self._group.gone()
         self._tell()
-        return self._remains.gone() and not self._children()
+        return self._group.gone() and not self._children()
 
     def report(self) -> None:
         """Say what is left; where nobody can say who it is, it may as well be zombies, and nothing is said."""
-        if not self._remains or not proc_is_ours():
+        if not self._group or not proc_is_ours():
             return
         if not _can_look():
-            left = self._remains.pids()
+            left = self._group.pids()
             if left:
                 self._log.add(WARNING, "left of the service: pids %s", _list(left))
             return
@@ -159,22 +159,22 @@ class Leftovers:
 
     def _left(self, of_this_start: bool) -> list[Stat]:
         """Who is left (rules 1 and 2)."""
-        remains = self._remains
-        if not remains:
+        group = self._group
+        if not group:
             return []
         known = {self._main(), *HELPERS}
         children = [stat for stat in self._children() if stat.running]
         roots = [stat.pid for stat in children]
-        if remains.session and remains.session != os.getpid():
-            roots += left_in_session(remains.session)
-        if not roots and empty(remains.group) and NO_ORPHANS not in sys._xoptions:
+        if group.session and group.session != os.getpid():
+            roots += left_in_session(group.session)
+        if not roots and empty(group.group) and NO_ORPHANS not in sys._xoptions:
             return []
         from supervise.system.descendants import below, with_all
 
         found, own = with_all(everybody(), children), os.getpid()
-        leads = os.getsid(0) == own == remains.session  # then there are only processes of the service in it
+        leads = os.getsid(0) == own == group.session  # then there are only processes of the service in it
         for stat in found:
-            if stat.session == remains.session and (leads or stat.group == remains.group) and stat.pid != own:
+            if stat.session == group.session and (leads or stat.group == group.group) and stat.pid != own:
                 roots.append(stat.pid)
         if of_this_start:
             roots = of_start(self._start, roots, self._machine.totals["starts"])
@@ -192,8 +192,8 @@ class Leftovers:
     def let_go(self) -> None:
         """Wait for nobody."""
         self._signal = ""
-        if self._remains:
-            self._remains.let_go()
+        if self._group:
+            self._group.let_go()
 
 
 def _can_look() -> bool:

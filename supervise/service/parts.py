@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supervise.service.successor import Successor
     from supervise.system.statusdir import StatusDir
 
-# What takes parts that need not be there, but for what restricts: that does not stay as it was (Starter.govern).
+# What takes parts that need not be there, but for what restricts: that does not stay as it was (Launcher.govern).
 _KEYS_OF_PARTS = (
     *("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs", "check_command", "pidfile"),
     "environment",

@@ -47,7 +47,7 @@ class Readiness:
         self._told = told
         self._log = log
         self._notify_socket: NotifySocket | None = None
-        self._formers: list[NotifySocket] = []  # lost their names, but not those who are connected to them
+        self._old_sockets: list[NotifySocket] = []  # lost their names, but not those who are connected to them
         self._access = NotifyAccess()
         self._quiet_until: dict[str, float] = {}  # kind of complaint -> until when there is no other
         self._dropped: dict[str, int] = {}
@@ -103,21 +103,21 @@ class Readiness:
             reason = why.strerror if isinstance(why, OSError) else why
             self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
             return
-        self._formers.append(notify_socket)
+        self._old_sockets.append(notify_socket)
         if self.resume_at is not None:
             self._pause(0)
         self._attend(made)
 
-    def formers(self) -> list[int]:
+    def old_sockets(self) -> list[int]:
         """The descriptors of sockets that were at the address before."""
-        return [notify_socket.fd for notify_socket in self._formers]
+        return [notify_socket.fd for notify_socket in self._old_sockets]
 
     def attach(self, fds: dict[str, int], address: str | None) -> None:
         """Listen on the descriptors of the supervise that this one replaces in the same process."""
         if fds.get("notify", -1) >= 0 and address:
             self._attend(NotifySocket.attach(fds["notify"], address))
         for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
-            self._formers.append(NotifySocket.attach(former, address or ""))
+            self._old_sockets.append(NotifySocket.attach(former, address or ""))
             self._reactor.on_readable(former, self._told)
         if fds.get("notification", -1) >= 0:
             self.pipe = fds["notification"]
@@ -136,7 +136,7 @@ class Readiness:
         asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
         process just now; `all`: not only a portion, but whatever had come when it was asked.
         """
-        for notify_socket in self._formers:
+        for notify_socket in self._old_sockets:
             yield from self._received(notify_socket, main, is_member, is_former, all)
         if self._notify_socket:
             yield from self._received(self._notify_socket, main, is_member, is_former, all)
@@ -243,15 +243,15 @@ class Readiness:
         self.close_pipe()
         self._close_listener()
 
-    def close_formers(self) -> None:
+    def close_old_sockets(self) -> None:
         """Those who may have been connected have ended."""
-        while self._formers:
-            former = self._formers.pop()
+        while self._old_sockets:
+            former = self._old_sockets.pop()
             self._reactor.unregister(former.fd)
             former.close(remove=False)
 
     def _close_listener(self) -> None:
-        self.close_formers()
+        self.close_old_sockets()
         if self._notify_socket:
             if self.resume_at is None:
                 self._reactor.unregister(self.socket)

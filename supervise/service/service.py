@@ -122,8 +122,8 @@ class Service:
         service = self.process.fd if self.process else -1
         readiness = self.parts.readiness
         notify, notification = (readiness.socket, readiness.pipe) if readiness else (-1, -1)
-        formers = readiness.formers() if readiness else []
-        former = {f"notify_former{count}": fd for count, fd in enumerate(formers)}
+        sockets = readiness.old_sockets() if readiness else []
+        former = {f"notify_former{count}": fd for count, fd in enumerate(sockets)}
         return {"service": service, "notify": notify, "notification": notification, **former}
 
     def is_named(self) -> bool:
@@ -156,7 +156,7 @@ class Service:
             self._check(self.parts.checks)
 
     def prepare(self) -> None:
-        """Have what is configured, the next start marked, and the mark in the state."""
+        """Have what is configured, the next start tagged, and the tag in the state."""
         self.parts.equip()
         self._status_writer.foretell()
 
@@ -189,7 +189,7 @@ class Service:
 
     def spawn_ahead(self) -> None:
         """Start it before the machine asks for it; not where another process may turn out to be the main one."""
-        if self._ahead is not None or (self.parts.successor and self.parts.successor.formers()):
+        if self._ahead is not None or (self.parts.successor and self.parts.successor.previous_mains()):
             return
         self._ahead = self._launcher.service()
 
@@ -205,7 +205,7 @@ class Service:
         if self.parts.successor:
             self.parts.successor.forget()
         if self.parts.readiness:
-            self.parts.readiness.close_formers()
+            self.parts.readiness.close_old_sockets()
         if not self._launcher.notify_socket:
             self._status_writer.notify_address = None
         return states.STARTED, result
@@ -356,7 +356,7 @@ class Service:
             raise
 
     def _is_former(self, pid: int) -> bool:
-        return bool(self.parts.successor and pid in self.parts.successor.formers())
+        return bool(self.parts.successor and pid in self.parts.successor.previous_mains())
 
     def _named(self, pid: int, by: str) -> Events:
         waiting = self._machine.state == states.SUCCESSION

@@ -54,7 +54,7 @@ class Successor:
         self._log = log
         self._file: PidFile | None = None
         self._path = "", ""
-        self._former: list[Process] = []  # until they are reaped, so that it can be said how they have ended
+        self._previous: list[Process] = []  # until they are reaped, so that it can be said how they have ended
         self._identities: list[dict[str, Any]] = []  # of the former ones
         self._refused = 0  # a pid that was named and did not count
         self.follower: PidFollower | None = None
@@ -81,7 +81,7 @@ class Successor:
         if pid == main:
             return None
         process = self._member(pid, main, helpers, session)
-        if process is None and pid != self._refused and pid not in self.formers():
+        if process is None and pid != self._refused and pid not in self.previous_mains():
             self._log.add(WARNING, "ignored pid %d, named by %s: not a process of this service", pid, by)
             self._refused = pid
         return process
@@ -89,13 +89,13 @@ class Successor:
     def succeed(self, old: Process | None) -> None:
         """The main process is another now; the old one, if it lives, is a former one."""
         self._refused = 0
-        for process in [process for process in self._former if process.reaped()]:
-            self._former.remove(process)
+        for process in [process for process in self._previous if process.reaped()]:
+            self._previous.remove(process)
             process.close()
         if old and old.fd >= 0 and not old.reaped():
             kept = Process(old.pid, False, os.dup(old.fd))
             os.set_inheritable(kept.fd, False)
-            self._former.append(kept)
+            self._previous.append(kept)
 
     def after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
         """Who follows a main process that has ended: UNDECIDED, or None for nobody.
@@ -111,9 +111,9 @@ class Successor:
             return UNDECIDED
 
     def _after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
-        for process in reversed(self._former):
+        for process in reversed(self._previous):
             if process.alive():
-                self._former.remove(process)
+                self._previous.remove(process)
                 return process
         if self._file is None:
             return None
@@ -142,38 +142,38 @@ class Successor:
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
         """A child has ended that is not the main process."""
-        for process in self._former:
+        for process in self._previous:
             if process.pid == pid:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)
-                self._former.remove(process)
+                self._previous.remove(process)
                 process.close()
                 return
 
-    def recall(self, formers: list[Process]) -> None:
+    def recall(self, processes: list[Process]) -> None:
         """These were main processes before, as an earlier supervise knew."""
-        self._former += formers
+        self._previous += processes
 
     def identities(self) -> list[dict[str, Any]]:
         """What the next supervise needs to find the former ones."""
-        if self.formers() != [identity["pid"] for identity in self._identities]:
-            self._identities = [process.identity() for process in self._former]
+        if self.previous_mains() != [identity["pid"] for identity in self._identities]:
+            self._identities = [process.identity() for process in self._previous]
         return self._identities
 
-    def formers(self) -> list[int]:
+    def previous_mains(self) -> list[int]:
         """The processes that were the main process before, and may live on."""
-        return [process.pid for process in self._former]
+        return [process.pid for process in self._previous]
 
     def forget(self) -> None:
         """The service has ended, or another was started."""
-        for process in self._former:
+        for process in self._previous:
             process.close()
-        self._former.clear()
+        self._previous.clear()
         self._refused = 0
 
     def _member(self, pid: int, main: int, helpers: set[int], session: int) -> Process | None:
-        for process in self._former:
+        for process in self._previous:
             if process.pid == pid and process.alive():
-                self._former.remove(process)
+                self._previous.remove(process)
                 return process
         try:
             process = Process(pid, False, os.pidfd_open(pid))

@@ -28,7 +28,7 @@ def interpreter(shown: list[str], orphans: bool = True, guardian: int = 0) -> li
     return [sys.executable, "-I", "-S", *(word for name in said for word in ("-X", name)), DAEMON, *shown]
 
 
-def told(options: Options) -> int:
+def options_fd(options: Options) -> int:
     """A descriptor from which the daemon reads what it is to do.  Raises OSError."""
     data = options.encode()
     fd = os.memfd_create("options")
@@ -43,7 +43,7 @@ def told(options: Options) -> int:
 
 
 def read_nothing() -> None:
-    """Have /dev/null for 0, in place of what `told` has made.  Raises OSError."""
+    """Have /dev/null for 0, in place of what `options_fd` has made.  Raises OSError."""
     null = os.open(DEVNULL, os.O_RDWR)
     try:
         os.dup2(null, 0)

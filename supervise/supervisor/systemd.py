@@ -93,8 +93,8 @@ class Systemd:
 class Forwarder:
     """Tells systemd what changes in the state machine of one service."""
 
-    def __init__(self, upstream: Systemd) -> None:
-        self._upstream = upstream
+    def __init__(self, systemd: Systemd) -> None:
+        self._systemd = systemd
         self._ready = False
         self._phase: str | None = None
         self._text: str | None = None
@@ -102,7 +102,7 @@ class Forwarder:
     @property
     def unsent(self) -> bool:
         """Whether there was no room for all of it."""
-        return bool(self._upstream.unsent)
+        return bool(self._systemd.unsent)
 
     def follow(self, machine: Machine) -> str | None:
         """Tell what is new; to be called after each event.  What went wrong, if that is new, or None."""
@@ -119,6 +119,6 @@ class Forwarder:
             lines.append(status(self._text or ""))
         if machine.state == phases.ENDED:
             lines.append(STOPPING)
-        if not lines and not self._upstream.unsent:
+        if not lines and not self._systemd.unsent:
             return None
-        return self._upstream.send("\n".join(lines))
+        return self._systemd.send("\n".join(lines))

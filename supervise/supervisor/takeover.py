@@ -9,12 +9,12 @@ Rule 2.  The process that the state names is the service if it has the same pid 
          afterwards, so what was compared is what the pidfd holds.
          A copy of the directory is not the directory: the state names the inode.
 Rule 3.  Between the start of a process and the writing of the state, supervise may be killed. No hole is left
-         there, without a system call more on the way to a restart, because each process bears a mark of the
+         there, without a system call more on the way to a restart, because each process bears a tag of the
          start that it comes from (start_tag.py), and has its directory in its environment. If the process that
          the state names is gone, and supervise did not end as asked, the leader of a process group that comes
          from the start after those that the state has counted, in supervise's session, and whose parent is
          gone, is the service. What a process before it has left behind comes from an earlier start. (While the
-         state cannot be written, all starts bear the mark that the last one foretells: the youngest is it.) And a
+         state cannot be written, all starts bear the tag that the last one foretells: the youngest is it.) And a
          process that has not got that far, between vfork and exec, still holds a copy of the descriptor of the
          lock: rule 1 has waited for it.
 Rule 4.  Where anything is in doubt, nothing is taken over or signalled, and nothing is started.  "No" is only: the
@@ -22,7 +22,7 @@ Rule 4.  Where anything is in doubt, nothing is taken over or signalled, and not
          looks again for some seconds (retry.py); then the start is refused, and the next one may know.
 Rule 5.  A state that others can have written (trust.py) counts for one thing only: as long as the process that it names
          lives, nothing is started.  Of processes that no state names (rule 3) only those can be the service that run
-         as its user, or supervise's own; whatever another user can give his own, marks, environment and session,
+         as its user, or supervise's own; whatever another user can give his own, tags, environment and session,
          does not make them it.
 """
 

@@ -30,7 +30,7 @@ import time
 from supervise.protocol.options import NO_ORPHANS, Options, environment, set_apart
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.supervisor.guardian import Guardian, last_line, let_go
-from supervise.supervisor.handoff import interpreter, read_nothing, told
+from supervise.supervisor.handoff import interpreter, options_fd, read_nothing
 from supervise.system import subreaper
 from supervise.system.spawn import HANDLED, inherit, reap, send, spawn
 
@@ -60,7 +60,7 @@ class Trial:
         self._output = os.memfd_create("output")
         task = -1
         try:
-            task = told(options)
+            task = options_fd(options)
             descriptors = [inherit(task, 0), inherit(self._output, 2)]
             self.pid = spawn(interpreter([]), set_apart(environment())[0], ignored, descriptors, session=True)
         except BaseException:
@@ -92,7 +92,7 @@ def replace(
     inherited = [*kept, *guardian.kept.values()]
     try:
         options = handover({"guardian": guardian.pid, "descriptors": guardian.kept})
-        task = told(options)
+        task = options_fd(options)
         for fd in inherited:
             os.set_inheritable(fd, True)
         os.dup2(task, 0)

@@ -1,1 +1,1 @@
-"""Linux, wrapped once: processes, descriptors, /proc, and files that can be believed.  Knows no configuration."""
+"""Wrappers of Linux: processes, pidfds, /proc, descriptors, and trusted files.  They know no configuration."""

@@ -1,4 +1,4 @@
-"""Who a service runs as: from the keys `user` and `group` to uid, gid, supplementary groups and environment.
+"""Credentials of the service: from the keys `user` and `group` to uid, gid, supplementary groups and environment.
 
 Theory of operation
 -------------------
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """A change that cannot be made; the message says which, and why."""
+    """The credentials cannot be changed; the message says which, and why."""
 
 
 def become(user: str, group: str, terminal: bool = False) -> Said:
-    """Be a user, with a group; either may be empty.  What his environment says of him: names and values, None for none.
+    """Change this process's credentials to a user and group, either may be empty; the variables of his environment.
 
     `terminal`: there may be a controlling terminal, which another user must not have.  Raises Refused.
     """
@@ -56,7 +56,7 @@ def become(user: str, group: str, terminal: bool = False) -> Said:
 
 
 def leave_terminal() -> None:
-    """Have no controlling terminal (rule 5).  Raises Refused."""
+    """Give up the controlling terminal (rule 5).  Raises Refused."""
     import fcntl
     import termios
 

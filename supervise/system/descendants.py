@@ -1,4 +1,4 @@
-"""Families of processes: who has come from whom, what they are called, and sending each of them a signal.
+"""Descendants of processes: finding them, naming them for the log, and signalling each of them.
 
 What lives here: looking at /proc, and signals that reach the process that was looked at or none.  What does not: which
 of them are whose (members.py).  It is imported when something was left to be looked at, which is seldom.
@@ -27,7 +27,7 @@ _ROUNDS = 100  # looks for those who were born meanwhile
 
 
 def below(roots: Iterable[int], everybody: list[Stat]) -> set[int]:
-    """These processes, and all that have come from them."""
+    """These processes and all of their descendants."""
     born: dict[int, list[int]] = {}
     for stat in everybody:
         born.setdefault(stat.parent, []).append(stat.pid)
@@ -42,13 +42,13 @@ def below(roots: Iterable[int], everybody: list[Stat]) -> set[int]:
 
 
 def with_all(everybody: list[Stat], others: list[Stat]) -> list[Stat]:
-    """All processes, also those who were there just now and have gone on: their children may be where they were."""
+    """Join two looks at /proc: a process that has ended in between still connects its children to its parent."""
     pids = {stat.pid for stat in everybody}
     return everybody + [stat for stat in others if stat.pid not in pids]
 
 
 def shown(pids: list[int]) -> str:
-    """Processes for a line of the log: numbers and names.  Arguments may be secret, and are never shown."""
+    """Name processes for a log line: pids and names.  Arguments may be secret, and are never shown."""
     text = ", ".join(f"pid {pid} ({_name(pid)})" for pid in pids[:_SHOWN])
     return f"{text} and {len(pids) - _SHOWN} more" if len(pids) > _SHOWN else text
 
@@ -63,9 +63,9 @@ def _name(pid: int) -> str:
 
 
 def send_to(stat: Stat, name: str) -> str | None:
-    """Send a signal to a process that was looked at, and not to one that has got its number since.
+    """Send a signal to a process that was looked at, never to another that has its pid by now.
 
-    What went wrong, or None; that it has ended is not wrong.
+    The problem, or None; that it has ended is none.
     """
     try:
         fd = os.pidfd_open(stat.pid)
@@ -91,7 +91,7 @@ def send_to(stat: Stat, name: str) -> str | None:
 
 
 def kill_all(look: Callable[[], list[Stat]]) -> None:
-    """Kill all whom `look` finds, until it finds nobody new: one who was sent KILL has no children any more.
+    """Send KILL to all whom `look` finds, until it finds no new ones: after KILL a process has no more children.
 
     Where they have sessions of their own, with the process group that each is in: its child may be there instead of it.
     """

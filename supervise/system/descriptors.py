@@ -1,4 +1,4 @@
-"""Descriptors: letting go of one, and those that supervise has as long as it lives."""
+"""File descriptors: closing one, and those that are open as long as supervise lives."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import posix as os
 
 
 def close(fd: int) -> None:
-    """Close a descriptor, which it is then whatever close(2) says: no reason to give up what it was for."""
+    """Close a descriptor.  Never raises: it is closed whatever close(2) says."""
     try:
         os.close(fd)
     except OSError:
@@ -19,7 +19,7 @@ def samestat(one: os.stat_result, other: os.stat_result) -> bool:
 
 
 class HeldDescriptors:
-    """The descriptors that last as long as this supervise does: the lock and the two FIFOs."""
+    """The descriptors that are open as long as this supervise lives: the lock and the two FIFOs."""
 
     __slots__ = ("lock", "control", "ok")
 
@@ -29,5 +29,5 @@ class HeldDescriptors:
         self.ok = ok
 
     def numbers(self) -> dict[str, int]:
-        """Each by its name."""
+        """The descriptors by their file names."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -1,4 +1,4 @@
-"""What keeps supervise from using a status directory, or something in it: the system, or others who can write there."""
+"""Exceptions about the status directory: refused by the system, of the wrong kind, or writable by others."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TRANSIENT = (
 
 
 class StatusDirError(Exception):
-    """The system refuses, or the directory holds something that it should not; the message says what.
+    """The status directory, or a file in it, cannot be used; the message says why.
 
-    `transient`: it may be otherwise in a moment.
+    `transient`: it may work in a moment.
     """
 
     def __init__(self, message: str, transient: bool = False) -> None:
@@ -28,11 +28,11 @@ class LockHeld(StatusDirError):
 
 
 class WrongKind(StatusDirError):
-    """What has the name is no regular file, or no FIFO."""
+    """The file of that name is no regular file, or no FIFO."""
 
 
 class NotBelieved(StatusDirError):
-    """Others can have written it (trust.py, rule 1); `data` is what it says."""
+    """Other users can have written the file (trust.py, rule 1); `data` is its content."""
 
     def __init__(self, message: str, data: bytes) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class NotBelieved(StatusDirError):
 
 
 def is_transient(why: OSError) -> bool:
-    """Whether an answer of the system may be another in a moment."""
+    """Whether an error of the system is transient: no memory, no descriptors, a busy disk."""
     return why.errno in _TRANSIENT
 
 

@@ -22,7 +22,7 @@ _HERE = join(PACKAGE, "helpers")
 
 
 def script(name: str) -> str:
-    """The path of one of helpers/."""
+    """The path of a helper's script."""
     return join(_HERE, name + ".py")
 
 
@@ -34,7 +34,7 @@ def start(
     stdin: int,
     directory: int | None = None,
 ) -> int:
-    """Run `supervise/helpers/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3.  Raises OSError.
+    """Run `supervise/helpers/NAME.py ARGS`, with `stdin` as its 0 and `directory` as its 3; its pid.  Raises OSError.
 
     Of the environment, the service's, it gets what is not for Python.
     """

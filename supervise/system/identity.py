@@ -1,4 +1,4 @@
-"""A process that was written down, found again: by its pid, its start time, its pidfd's inode (takeover.py, rule 2)."""
+"""Recognising a process that the state has recorded: by pid, start time and pidfd inode (takeover.py, rule 2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HIGHEST = 1 << 22  # Linux gives out no pid above; 1 is no service's
 
 
 def named(service: dict[str, Any]) -> Process | None:
-    """The process that the state names, if it still runs (rule 2).  Raises OSError: nobody could look."""
+    """The process that the state records, if it still runs (rule 2).  Raises OSError: it could not be looked up."""
     pid = service["pid"]
     if not 1 < pid <= HIGHEST:
         return None
@@ -40,7 +40,7 @@ def named(service: dict[str, Any]) -> Process | None:
 
 
 def is_another(service: dict[str, Any]) -> bool:
-    """Whether it is certain, without a pidfd, that the process is gone or another has its number."""
+    """Whether it is certain, without a pidfd, that the process has ended or its pid is another's."""
     try:
         os.kill(service["pid"], 0)
     except ProcessLookupError:
@@ -54,7 +54,7 @@ def is_another(service: dict[str, Any]) -> bool:
 
 
 def is_same(service: dict[str, Any], process: Process) -> bool:
-    """Whether a process that lives is the one that was written down.  Raises OSError: nobody could look."""
+    """Whether a running process is the one that was recorded.  Raises OSError: it could not be looked up."""
     inode = unique_inode(process.fd)
     known = inode is not None and service["pidfd_inode"] is not None
     if known and inode != service["pidfd_inode"]:

@@ -22,5 +22,5 @@ _AT_FIRST = _identity()
 
 
 def replaced() -> bool:
-    """Whether they are not: what is imported now may be of another version."""
+    """Whether the installed files were replaced: what is imported now may be of another version."""
     return _identity() != _AT_FIRST

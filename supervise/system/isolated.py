@@ -1,4 +1,4 @@
-"""What the programs have in common before anything else: they run isolated, without site-packages.
+"""Python's isolated mode, in which all programs run: without site-packages and PYTHON* variables.
 
 The caller's variables PYTHON* are meant for the service, and so is what his working directory holds.  So every Python
 is started with `-I -S` (bin/, handoff.py, helper.py), and what is not of the standard library is found all the same:
@@ -17,7 +17,7 @@ _CALLER = b"SUPERVISE_CALLER"
 
 
 def rename(name: str) -> None:
-    """Be `name` for pgrep(1) and killall(1), which otherwise see the name of the interpreter."""
+    """Set the process name for pgrep(1) and killall(1), which is the interpreter's otherwise."""
     try:
         with open("/proc/self/comm", "wb", 0) as comm:
             comm.write(fsencode(name))
@@ -26,7 +26,7 @@ def rename(name: str) -> None:
 
 
 def reach_others() -> None:
-    """Have docopt and pyinotify found also where they are not beside this package.  Raises OSError."""
+    """Extend sys.path to where docopt and pyinotify are, if not beside this package.  Raises OSError."""
     if not sys.flags.no_site or "site" in sys.modules:
         return
     here = dirname(PACKAGE)

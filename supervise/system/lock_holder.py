@@ -1,4 +1,4 @@
-"""Who holds the lock of a status directory; only asked for when a start is refused."""
+"""Finding the pid that holds the lock of a status directory, for the message when a start is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def lock_holder(fd: int) -> str:
-    """The pid of who holds the flock on an open file, or `unknown`.  Never raises.
+    """Find the pid that holds the flock on an open file; `unknown` if none is found.  Never raises.
 
     The kernel lists who has taken it.  That may have ended, and another process may have it with the same open file:
     a supervise that was a copy (guardian.py).

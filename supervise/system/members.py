@@ -1,4 +1,4 @@
-"""Whether a process is one of this service, and which ones there are.
+"""Membership: which processes belong to the service.
 
 Theory of operation
 -------------------
@@ -36,7 +36,7 @@ _FAR = 256  # parents; who hides behind more of them is not found
 
 
 def belongs(pid: int, main: int, helpers: set[int], session: int = 0, zombies: bool = False) -> bool:
-    """Whether a process is one of the service whose main process is `main`, 0 if it has none.  Raises OSError.
+    """Whether a process belongs to the service with the main process `main`, 0 if it has none.  Raises OSError.
 
     `session`: the main process's, where that may have ended.  `zombies`: whether it may have ended itself.
     """
@@ -63,7 +63,7 @@ def belongs(pid: int, main: int, helpers: set[int], session: int = 0, zombies: b
 
 
 def in_group(pid: int, group: int, session: int) -> bool:
-    """Whether a process is in a process group of a session, while somebody else is; takes no descriptor.  Never raises.
+    """Whether a process is in a process group of a session that has other members; takes no descriptor.  Never raises.
 
     Only a process of the session can join one of its groups, and none can join a session.
     """
@@ -82,14 +82,14 @@ def _is_alone(session: int, of_main: int, own: int) -> bool:
 
 
 def children(helpers: set[int]) -> list[int]:
-    """supervise's children that live, and are no helpers nor left by one.  Raises OSError."""
+    """List supervise's running children, without helpers and their leftovers.  Raises OSError."""
     if not proc_is_ours():
         return []
     return [stat.pid for stat in own_children() if stat.running and stat.session not in helpers]
 
 
 def own_children() -> list[Stat]:
-    """supervise's children, zombies included.  Raises OSError."""
+    """List supervise's children, zombies included.  Raises OSError."""
     own = os.getpid()
     try:
         # A child is missing here only if another one goes while the list is read; they go when supervise reaps them.
@@ -102,7 +102,7 @@ def own_children() -> list[Stat]:
 
 
 def left_in_session(session: int) -> list[int]:
-    """The processes of a service that was taken over, in the session that it has been alone in (rule 4).
+    """List the processes of a service that was taken over, in the session that only it uses (rule 4).
 
     They are not supervise's children, so rule 5 is about them, too: by the time they are looked at they may be others.
     Raises OSError.
@@ -114,7 +114,7 @@ def left_in_session(session: int) -> list[int]:
 
 
 def group_members(group: int, session: int) -> list[int]:
-    """The processes that live in a process group of a session.  Raises OSError."""
+    """List the running processes in a process group of a session.  Raises OSError."""
     if not proc_is_ours():
         return []
     return [stat.pid for stat in everybody() if stat.group == group and stat.session == session]

@@ -1,4 +1,4 @@
-"""The service's main process: a child, or not.  The difference between the two lives here.
+"""Processes by pidfd: the main process of a service, which is a child, or after a takeover is not.
 
 A child is reaped, and its exit status is waitpid's.  One that was taken over, or started by another process of the
 service, is not ours to reap, or only since its parent has ended (supervise is a subreaper): its end is seen through its
@@ -34,7 +34,7 @@ _INFO_EXIT = 1 << 3
 
 
 class Process:
-    """One process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child).
+    """A process of the service.  `fd` is its pidfd, -1 where the kernel has none (then it is a child).
 
     `group` and `session` are the numbers of its process group and session.
     """
@@ -60,7 +60,7 @@ class Process:
         self.look_again()
 
     def hold(self) -> bool:
-        """Try again to have a pidfd; whether there is one now that was not.  Raises OSError: no descriptor is left."""
+        """Open the pidfd if it is not open; whether that was done.  Raises OSError: no descriptor is left."""
         if self.fd >= 0:
             return False
         try:
@@ -72,7 +72,7 @@ class Process:
         return True
 
     def disown(self, paused: bool) -> bool:
-        """It is no child any more, for its parent has ended; whether that leaves a way to see its end."""
+        """Treat it as no child any more, for its parent has ended; whether its end can still be seen."""
         self.child = False
         if paused and self.fd >= 0:
             # The kernel lets go on what is stopped and has nobody any more in its session who could do so.
@@ -80,7 +80,7 @@ class Process:
         return self.fd >= 0
 
     def look_again(self) -> None:
-        """See what its process group and session are by now; a daemon makes its own when it has been forked."""
+        """Update its process group and session; a daemon makes its own when it has been forked."""
         if self.child:
             return
         try:
@@ -91,7 +91,7 @@ class Process:
             self.group, self.session = group, session
 
     def send(self, name: str, group: bool) -> str | None:
-        """Send a signal, to it or to its process group.  What went wrong, or None."""
+        """Send a signal to it or to its process group; the problem, or None."""
         if self.child:
             return send(self.pid, name, group)
         if group:
@@ -106,7 +106,7 @@ class Process:
         return None
 
     def alive(self) -> bool:
-        """Whether it has not ended yet, by its pidfd; a zombie has."""
+        """Whether it has not ended, by its pidfd; a zombie has ended."""
         if self.fd < 0:
             return False
         poll = select.poll()
@@ -117,7 +117,7 @@ class Process:
             return not self.reaped()
 
     def gone(self) -> bool:
-        """Whether it is sure that it has ended; a child's status stays where it is."""
+        """Whether it has certainly ended; a child is not reaped."""
         if not self.child:
             return self.fd >= 0 and not self.alive()
         try:
@@ -128,7 +128,7 @@ class Process:
             return False
 
     def reaped(self) -> bool:
-        """Whether it has ended, and nobody can learn from the kernel any more how."""
+        """Whether it has been reaped, so that the kernel tells its exit status no more."""
         try:
             _signal.pidfd_send_signal(self.fd, 0)
         except OSError as why:
@@ -136,7 +136,7 @@ class Process:
         return False
 
     def ended(self) -> ExitStatus:
-        """How it ended, as far as that can be known now; only when its pidfd is readable."""
+        """Its exit status, as far as that is known; call it only when the pidfd is readable."""
         if self._how is None:
             done = reap(self.pid)
             # Kept: who asked may fail before he has told anybody, and ask again.
@@ -147,7 +147,7 @@ class Process:
         return ExitStatus() if self.child else exit_info(self.fd) or ExitStatus()
 
     def take_back(self) -> None:
-        """End a child that was just started, with its group, and wait for it: it is not to be."""
+        """Kill a child that was just started, with its process group, and reap it."""
         for group in (True, False):
             send(self.pid, "KILL", group)
         if self.fd >= 0:
@@ -161,7 +161,7 @@ class Process:
         self.close()
 
     def identity(self) -> dict[str, Any]:
-        """What tells it from any other process that had or will have its pid.
+        """What identifies it among all processes that have had its pid, for the state.
 
         `start_ticks`: clock ticks from boot to its start, 0 where /proc does not tell; `pidfd_inode`: unique since
         Linux 6.9, else None.  Raises OSError where nobody could look: what is written down must be true.
@@ -171,19 +171,19 @@ class Process:
         return {**self.unknown_identity(), "start_ticks": ticks, "pidfd_inode": inode}
 
     def unknown_identity(self) -> dict[str, Any]:
-        """The same where nothing can be found out."""
+        """The same with nothing but the pid known."""
         where = {"group": self.group, "session": self.session}
         return {"pid": self.pid, "start_ticks": 0, "pidfd_inode": None, **where}
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the pidfd."""
         if self.fd >= 0:
             close(self.fd)
             self.fd = -1
 
 
 def exit_info(fd: int) -> ExitStatus | None:
-    """The exit status that a pidfd tells; None: not yet, or never on this kernel."""
+    """The exit status by PIDFD_GET_INFO; None: not yet, or not on this kernel."""
     info = bytearray(_INFO_SIZE)
     info[0:8] = _INFO_EXIT.to_bytes(8, "little")
     try:
@@ -199,7 +199,7 @@ _unique: bool | None = None
 
 
 def unique_inode(fd: int) -> int | None:
-    """The inode of a pidfd where that is the process's own; before Linux 6.9 all pidfds share one.
+    """The inode of a pidfd, which is unique to the process; None before Linux 6.9, where all pidfds share one.
 
     Raises OSError: nobody could look.
     """

@@ -1,4 +1,4 @@
-"""What /proc tells: of processes, of which boot this is, and of the PID namespace that this process is in.
+"""Reading /proc: processes, the boot id, and the PID namespace.
 
 proc(5) has the format of the files.
 
@@ -13,7 +13,7 @@ import posix as os
 
 
 def pid_namespace() -> dict[str, int] | None:
-    """What tells the PID namespace that this process is in; None where that cannot be looked at."""
+    """The identity of this process's PID namespace; None where that cannot be read."""
     try:
         found = os.stat("/proc/self/ns/pid")
     except OSError:
@@ -22,7 +22,7 @@ def pid_namespace() -> dict[str, int] | None:
 
 
 def boot_id() -> str:
-    """What tells this boot from any other, of this machine or another; empty where there is no such file.
+    """The kernel's boot id, unique to this boot of this machine; empty where there is none.
 
     Raises OSError: nobody could look.
     """
@@ -52,12 +52,12 @@ class Stat:
 
     @property
     def running(self) -> bool:
-        """Whether it lives.  The state is that of its first thread, which may have ended (Z) while others run."""
+        """Whether the process runs.  `state` is its first thread's, which may have ended (Z) while others run."""
         return self.state not in "-ZX" or (self.state == "Z" and self.threads > 1)
 
 
 def stat_of(pid: int) -> Stat:
-    """Look at a process.  Raises OSError: nobody could look."""
+    """Read /proc/PID/stat.  Raises OSError: it could not be read."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             # The second field, the name, may hold blanks and parentheses.
@@ -70,7 +70,7 @@ def stat_of(pid: int) -> Stat:
 
 
 def everybody() -> list[Stat]:
-    """All that live.  Raises OSError: nobody could look.
+    """List all running processes.  Raises OSError: /proc could not be read.
 
     One that may not be looked at (a /proc with hidepid=1) has the state `?`, no parent, and its group and session.
     """
@@ -85,7 +85,7 @@ def everybody() -> list[Stat]:
 
 
 def proc_is_ours() -> bool:
-    """Whether the numbers in /proc are those of our system calls.  Raises OSError."""
+    """Whether /proc is that of our PID namespace, so that its pids are those of our system calls.  Raises OSError."""
     try:
         return os.readlink("/proc/self") == str(os.getpid())
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _hidden(pid: int) -> Stat:
 
 
 def read_of(pid: int, name: str, limit: int = 1 << 22) -> bytes:
-    """The file `name` of /proc/PID, at most so many bytes of it.  Raises OSError.
+    """Read the file `name` of /proc/PID, at most `limit` bytes of it.  Raises OSError.
 
     What belongs to the memory of a process (environ, cmdline, coredump_filter) is empty, or cannot be opened, where its
     first thread has ended; its other threads have it, by their own numbers.  Empty as well: a process that has ended.

@@ -1,4 +1,4 @@
-"""Looking again for a while, before anything is started, where the system does not let one look.
+"""Retrying system calls that fail for a transient reason, before anything is started.
 
 "Could not look" is not "is not there".  What is over in a moment (no descriptors, no memory, a disk or a server that
 does not answer) is worth some seconds; what is not, or lasts longer, is a reason not to start.
@@ -19,7 +19,7 @@ _FIRST, _LONGEST = 0.02, 0.5  # seconds between two looks
 
 
 def retried(look: Callable[..., Any], *args: object) -> Any:
-    """What `look` returns, tried again for a while where that may help.  Raises what it raised last."""
+    """Call `look(*args)`, again while it fails for a transient reason, for SECONDS.  Raises what it raised last."""
     end = time.monotonic() + SECONDS
     pause = _FIRST
     while True:

@@ -1,4 +1,4 @@
-"""What a start makes and changes in a status directory, and takes back if it fails."""
+"""Rolling back what a start that fails has made and changed in a status directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 
 
 class Rollback:
-    """A status directory as far as that goes."""
+    """The part of StatusDir that remembers what a start has made, and can undo it."""
 
     path: str
     fd: int
@@ -35,14 +35,14 @@ class Rollback:
         self._claim: tuple[int, bytes] | None = None  # the lock, and what it said before
 
     def keep(self) -> None:
-        """The service runs: what was made stays."""
+        """Keep what was made, for the service runs."""
         self._starting = False
         self._claim = None
         self._made_dirs.clear()
         self._made_files.clear()
 
     def undo(self) -> None:
-        """The start failed: remove what this supervise made, and nothing else.  Only under the lock."""
+        """Remove what this supervise made, and nothing else, for the start failed.  Only under the lock."""
         # The lock, which was made first, is removed last: whoever makes another one begins.
         names = [*(name for name, data in self._found.items() if data is None), *reversed(self._made_files)]
         self._starting = False
@@ -72,7 +72,7 @@ class Rollback:
         self.remove_made()
 
     def withdraw(self) -> None:
-        """The lock could not be taken: remove it where this supervise made it and nobody holds it, and what is above.
+        """Remove the lock where this supervise made it and nobody holds it, and what is above, for it was not taken.
 
         Tried for a second, as it may be the same fault that keeps one from that.
         """

@@ -1,4 +1,4 @@
-"""The processes that supervise starts: how they are spawned, signalled and waited for.
+"""Children of supervise: spawning, signalling and reaping them.
 
 Spawning is posix_spawn(3), which in glibc is clone with vfork semantics: the interpreter's page tables are
 never copied (with a plain fork a restart takes half as long again), and the call returns when the program
@@ -35,12 +35,12 @@ NUMBERS = {name: getattr(_signal, "SIG" + name) for name in SIGNAL_NAMES if hasa
 
 
 def inherit(ours: int, its: int) -> Descriptor:
-    """The program's descriptor `its` is our descriptor `ours`."""
+    """Give the program our descriptor `ours` as its descriptor `its`."""
     return (os.POSIX_SPAWN_DUP2, ours, its)
 
 
 def append_to(path: str, flags: int, mode: int, its: int) -> Descriptor:
-    """The program's descriptor `its` is a file that is opened on the way."""
+    """Give the program a file as its descriptor `its`, opened when it is spawned."""
     return (os.POSIX_SPAWN_OPEN, its, path, flags, mode)
 
 
@@ -51,7 +51,7 @@ def spawn(
     descriptors: Sequence[Descriptor],
     session: bool = False,
 ) -> int:
-    """Execute a program, found as execvp(3) finds it, and return its pid.
+    """Spawn a program, found as execvp(3) finds it; its pid.
 
     It gets 0, 1 and 2 as they are here but for the `descriptors`, and no other; its own process group (its own
     session if `session`, and a place among HELPERS); no blocked signals, and the signals that are `ignored` here at
@@ -68,12 +68,12 @@ def spawn(
 
 
 def ignored_signals() -> list[int]:
-    """The signals that are ignored in this process, by Python or because its caller had them so."""
+    """The signals that this process ignores, by Python's choice or its caller's."""
     return [number for number in _signal.valid_signals() if _signal.getsignal(number) == _signal.SIG_IGN]
 
 
 def reap(child: int = -1) -> tuple[int, ExitStatus] | None:
-    """One child that has ended (any, or this one) and how, or None.  Never waits."""
+    """Reap a child that has ended (any, or this one): its pid and exit status, or None.  Never waits."""
     try:
         pid, status = os.waitpid(child, os.WNOHANG)
     except ChildProcessError:
@@ -82,7 +82,7 @@ def reap(child: int = -1) -> tuple[int, ExitStatus] | None:
 
 
 def send(pid: int, name: str, group: bool) -> str | None:
-    """Send a signal to a child that has not been reaped, or to its process group.  What went wrong, or None."""
+    """Send a signal to a child that has not been reaped, or to its process group; the problem, or None."""
     try:
         if group:
             os.killpg(pid, NUMBERS[name])
@@ -94,7 +94,7 @@ def send(pid: int, name: str, group: bool) -> str | None:
 
 
 def search_path(env: Mapping[bytes, bytes]) -> list[bytes]:
-    """Where execvp(3) would look for a program in this environment."""
+    """The folders in which execvp(3) looks for a program, with this environment."""
     return [place or b"." for place in env.get(b"PATH", DEFPATH.encode()).split(b":")]
 
 
@@ -106,7 +106,7 @@ def _is_file(path: str) -> bool:
 
 
 def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
-    """A person's words for a program that cannot be executed; looks at it once more to find them.
+    """Explain why a program cannot be executed; looks at it once more for that.
 
     `env` is the program's; what is relative is looked for from the current directory.
     """

@@ -1,4 +1,4 @@
-"""The status directory: opening, making and replacing what is in it (names.py).
+"""The status directory: opening it, locking it, and making and replacing the files in it (names.py).
 
 Everything is opened relative to one directory descriptor, without following a symlink in the last
 component, and checked to be of the right kind after it was opened: whoever may write in the directory can
@@ -69,7 +69,7 @@ class StatusDir(Rollback):
 
     @classmethod
     def attach(cls, path: str, fd: int) -> StatusDir:
-        """A status directory that another process has opened: `fd` is its descriptor."""
+        """The status directory that an inherited descriptor `fd` is open for."""
         directory = cls.__new__(cls)
         directory._prepare(path)
         directory.fd = fd
@@ -78,7 +78,7 @@ class StatusDir(Rollback):
 
     @property
     def made(self) -> bool:
-        """Whether this object has made the directory itself, and nobody else can have put anything there before."""
+        """Whether this object has made the directory itself, so that nothing was in it before."""
         return self._made_dirs[-1:] == [self.path]
 
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
@@ -123,7 +123,7 @@ class StatusDir(Rollback):
             raise self._refused("look at", name, why) from None
 
     def identity(self) -> dict[str, int]:
-        """What tells the directory from a copy of it."""
+        """What identifies the directory, also among copies of it: device and inode."""
         found = os.fstat(self.fd)
         return {"device": found.st_dev, "inode": found.st_ino}
 
@@ -193,18 +193,18 @@ class StatusDir(Rollback):
         self.replaced.append(f"{self.path}/{name} {why}: it is replaced")
 
     def has(self, name: str) -> bool:
-        """Whether there is anything by that name.  Raises StatusDirError."""
+        """Whether a file of that name exists.  Raises StatusDirError."""
         return self._mode(name) != 0
 
     def names(self, name: str, fd: int) -> bool:
-        """Whether that is the name of an open file here.  Raises OSError: nobody knows."""
+        """Whether `name` is still the open file `fd`.  Raises OSError: it could not be looked at."""
         try:
             return samestat(os.lstat(name, dir_fd=self.fd), os.fstat(fd))
         except FileNotFoundError:
             return False
 
     def claim(self, lock: int, place: bytes) -> None:
-        """Have the lock say which path it is held for (lockfile.py).  Raises OSError."""
+        """Write into the lock which path it is held for (lockfile.py).  Raises OSError."""
         self._claim = (lock, lockfile.content(lock)) if self._starting else None
         lockfile.claim(lock, place)
 
@@ -365,7 +365,7 @@ class StatusDir(Rollback):
         return fd
 
     def output(self, name: str) -> tuple[str, int, int]:
-        """The same for open(2) in the process that is to become the service: path, flags, mode.
+        """The arguments with which the spawned service opens `__stdout` or `__stderr` itself: path, flags, mode.
 
         Four system calls less on the way to a restart.  What is not a file, but can be opened, is not noticed;
         it cannot make the service wait, and nothing outside of the directory is reached.
@@ -374,7 +374,7 @@ class StatusDir(Rollback):
         return f"/proc/self/fd/{self.fd}/{name}", _APPEND | _SAFE & ~os.O_CLOEXEC, 0o644
 
     def append(self, name: str, text: bytes) -> int:
-        """Add lines to one of the logs, in one write: how many bytes of them.  Raises OSError or StatusDirError."""
+        """Append lines to one of the logs, in one write; the bytes written.  Raises OSError or StatusDirError."""
         if self._starting and not self.has(name):
             self._made_files.append(name)
         fd = self._open(name, _APPEND, stat.S_ISREG, "a regular file", 0o644)
@@ -384,6 +384,6 @@ class StatusDir(Rollback):
             close(fd)
 
     def probe(self, name: str) -> None:
-        """See that one of the logs, if it is there, can be added to.  Raises StatusDirError."""
+        """Check that one of the logs, if it exists, can be appended to.  Raises StatusDirError."""
         if self.has(name):
             close(self._open(name, os.O_WRONLY | os.O_APPEND, stat.S_ISREG, "a regular file"))

@@ -1,4 +1,4 @@
-"""Becoming the one to whom the orphans among the service's processes come, as to process 1.
+"""Becoming a subreaper (prctl(2)): the orphans of the service become supervise's children.
 
 A subreaper (prctl(2), PR_SET_CHILD_SUBREAPER) is given every process below it whose parent has ended: a main process
 that its predecessor has started, a daemon that forks into the background.  It sees their ends and reaps them.  The
@@ -15,7 +15,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def become() -> str | None:
-    """Make this process a subreaper.  Why it could not be, or None."""
+    """Make this process a subreaper; the problem, or None."""
     try:
         import _ctypes
 

@@ -1,4 +1,4 @@
-"""What may be believed: who can have written a file, and who can change where a path leads.
+"""Trust in files: who can have written one, and who can change where a path leads.
 
 Theory of operation
 -------------------
@@ -39,11 +39,11 @@ _WRITE = 2
 
 
 class Untrusted(Exception):
-    """Others could have a hand in it; the message says how."""
+    """A file or path is not trusted: other users can change it; the message says how."""
 
 
 def why_not(fd: int, found: os.stat_result) -> str:
-    """Why what this descriptor holds is not believed (rule 1); "" if it is.  Raises OSError: nobody could look."""
+    """Why an open file is not trusted (rule 1); "" if it is.  Raises OSError: it could not be looked at."""
     if found.st_uid not in (_ROOT, os.geteuid()):
         return f"belongs to user {found.st_uid}"
     if found.st_nlink > 1:
@@ -52,7 +52,7 @@ def why_not(fd: int, found: os.stat_result) -> str:
 
 
 def others_write(fd: int, found: os.stat_result) -> str:
-    """Who else can write to what this descriptor holds (rule 2); "" if nobody can.  Raises OSError."""
+    """Which other users can write to an open file (rule 2); "" if none can.  Raises OSError."""
     who = ""
     if found.st_mode & stat.S_IWOTH:
         who = "everybody"
@@ -62,7 +62,7 @@ def others_write(fd: int, found: os.stat_result) -> str:
 
 
 def is_foreign(fd: int) -> bool:
-    """Whether a directory belongs to another user than root and oneself, or nobody can look."""
+    """Whether a directory belongs to another user than root and oneself, or that cannot be looked at."""
     try:
         return os.fstat(fd).st_uid not in (0, os.geteuid())
     except OSError:
@@ -108,7 +108,7 @@ def _acl(fd: int) -> bytes:
 
 
 def open_directory(path: str, made: list[str]) -> int:
-    """Open a directory that others have no hand in, making what is missing of its path, mode 0700.
+    """Open a directory that no other user can change, making what is missing of its path, mode 0700.
 
     The paths of what was made are added to `made`, also if it fails.  Raises Untrusted, OSError.
     """
@@ -125,7 +125,7 @@ def open_directory(path: str, made: list[str]) -> int:
 
 
 def open_file(path: str, flags: int) -> int:
-    """Open a configuration (rule 5).
+    """Open a configuration that is trusted (rule 5).
 
     Raises Untrusted; FileNotFoundError if there is none; OSError, also for a symlink that leads nowhere.
     """
@@ -161,7 +161,7 @@ def _is_foreign_owner(found: os.stat_result) -> bool:
 
 
 class _Way:
-    """Where one is on the way along a path: `at`, a descriptor of a directory that has been looked at."""
+    """A walk along a path: `at` is a descriptor of the directory that it has come to, which is trusted."""
 
     def __init__(self, begin: str, reading: bool = False) -> None:
         self.at = os.open(begin, _PATH)
@@ -169,7 +169,7 @@ class _Way:
         self._reading = reading  # of a configuration (rule 5)
 
     def look_above(self) -> None:
-        """What is above the current directory counts, too: it is the way there."""
+        """Check the directories above the current one, which a relative path depends on as well."""
         above = os.dup(self.at)
         try:
             here = os.fstat(above)
@@ -185,7 +185,7 @@ class _Way:
             os.close(above)
 
     def follow(self, path: str, made: list[str]) -> None:
-        """Go where a path leads; only what it names itself is made, not what its symlinks do."""
+        """Walk along a path; what it names itself is made if missing, but not what its symlinks name."""
         words = _words(path)
         begin = "/" if path.startswith("/") else ""
         steps = [(word, begin + "/".join(words[: number + 1])) for number, word in enumerate(words)]
@@ -213,7 +213,7 @@ class _Way:
                 self._refuse_writable(self.at, os.fstat(self.at))
 
     def open_last(self, path: str, flags: int) -> int:
-        """Go to where a path leads, and open what is there; `at` is the directory that it is in."""
+        """Walk to the end of a path, and open the file there; `at` is its directory then."""
         steps = [(word, False) for word in _words(path)]
         while steps:
             self._refuse_writable(self.at, os.fstat(self.at))
@@ -290,5 +290,5 @@ def _where(fd: int) -> str:
 
 
 def signature(found: os.stat_result) -> tuple[object, ...]:
-    """What tells a file from another in its place, and from itself before it was written."""
+    """What changes when a file is replaced or written: device, inode, size and times."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

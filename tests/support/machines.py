@@ -9,7 +9,7 @@ from typing import Any
 from simulated import CLEAN, CORE, CRASH, KILLED, NOT_FOUND, UNKNOWN, Action, again, policy
 
 from supervise.machine.machine import Machine
-from supervise.machine.policy import MIN_GAP
+from supervise.machine.policy import MIN_DELAY
 from supervise.machine.restore import carry_on, inherit
 from supervise.machine.table import BY_STATE
 from supervise.protocol import states
@@ -133,7 +133,7 @@ def check_shape(found: Machine) -> None:
     assert found.phase in (None, STARTING, READY, RELOADING, ENDING)
     assert not found.gave_up or found.state in (ENDED, CLEANUP)
     assert not found.healthy or (found.state == RUNNING and not found.paused)
-    assert found.restart_delay >= MIN_GAP
+    assert found.restart_delay >= MIN_DELAY
     assert found.visible == (found.paused, found.want, found.alarms, found.pid)
     record = Record(0, *found.visible)
     assert decode(record.encode()) == record
@@ -156,7 +156,7 @@ def check_eager(found: Machine, now: float, ends: Iterable[ExitStatus]) -> None:
 
 
 class _Directory:
-    """Of a status directory, what the recorder needs to know before it writes."""
+    """Of a status directory, what the status writer needs to know before it writes."""
 
     path = "status/app"
 

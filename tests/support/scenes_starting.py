@@ -13,7 +13,7 @@ from boxes import copies, in_vain, lock_holder, murder, seen, settled, until
 from scenes import AFTER, Scene, Strace
 
 from supervise.protocol.options import Options
-from supervise.supervisor.handoff import interpreter, told
+from supervise.supervisor.handoff import interpreter, options_fd
 
 HELD = 'kill -STOP $$; exec "$@"'  # for sh: a program that can be attached to before its first instruction
 # A script for sh starts Python as this does; what sh itself cannot do is not supervise's.
@@ -172,7 +172,7 @@ class StartDaemon(Start):
 
     def spawn(self, box: Box) -> subprocess.Popen[bytes]:
         shown = ["-u", f"status/{box.name}", *self.command]
-        task = told(Options(f"status/{box.name}", list(self.command)))
+        task = options_fd(Options(f"status/{box.name}", list(self.command)))
         self.report, writing = os.pipe()
         os.set_blocking(self.report, False)
         self.byte = b""

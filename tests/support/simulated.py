@@ -12,7 +12,7 @@ from typing import Any
 from supervise.config.config import Config
 from supervise.machine.machine import Machine
 from supervise.machine.on_liveness import GRACE
-from supervise.machine.policy import MIN_GAP
+from supervise.machine.policy import MIN_DELAY
 from supervise.protocol import states
 from supervise.protocol.exitstatus import SIGNAL_NAMES, ExitStatus
 from supervise.protocol.letters import Reader
@@ -105,7 +105,7 @@ class Loop:
             self._spawned()
 
     def _somebody_asked(self, event: str) -> None:
-        """A start that somebody has asked for waits for no more than MIN_GAP, and what was before is forgiven."""
+        """A start that somebody has asked for waits for no more than MIN_DELAY, and what was before is forgiven."""
         if event in ("u", "R", "o") and not self.pid and not self.spawning and self.state != states.SUCCESSION:
             self._not_before = None
             if event != "o":
@@ -136,7 +136,7 @@ class Loop:
             assert not self.pid and not self.spawning, "two services"
             assert not self.script_runs, "a start beside the restart script"
             assert self.machine.want != DOWN, "a start of what is wanted down"
-            assert self.tried_at is None or self.now >= self.tried_at + MIN_GAP, "a start before its second"
+            assert self.tried_at is None or self.now >= self.tried_at + MIN_DELAY, "a start before its second"
             assert self._not_before is None or self.now >= self._not_before, "a start before its delay"
             if self._to_clear and self.left:
                 given_up = self._killed_at is not None and self.now >= self._killed_at + GRACE

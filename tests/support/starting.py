@@ -1,4 +1,4 @@
-"""A Starter without a supervise: the test is the parent of what it starts, and sees what that sees."""
+"""A Launcher without a supervise: the test is the parent of what it starts, and sees what that sees."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Stage:
                 pass  # the one that listdir read
 
     def launcher(self, *command: str, script: list[str] | None = None, **values: object) -> Launcher:
-        """A Starter of COMMAND, with these keys in its configuration."""
+        """A Launcher of COMMAND, with these keys in its configuration."""
         options = Options(str(self.status), list(command), script=script)
         made = Launcher(options, self.directory, self.env, ignored_signals(), self.log, configuration(**values))
         self.launchers.append(made)

@@ -135,9 +135,9 @@ def command(verb: Verb, directories: list[str], limit: float | None) -> int:
             code = max(code, why.exit_code)
     if limit is None:
         return max(code, _only_send(verb, services))
-    from supervise.programs.svc.run import Commanding
+    from supervise.programs.svc.run import Execution
 
-    return max(code, Commanding(verb, limit).run(services))
+    return max(code, Execution(verb, limit).run(services))
 
 
 def _only_send(verb: Verb, services: list[Service]) -> int:

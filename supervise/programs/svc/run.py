@@ -1,4 +1,4 @@
-"""Commanding several services and waiting for all of them together, for the verbs of svc.
+"""Execution several services and waiting for all of them together, for the verbs of svc.
 
 Rule 1.  Each service is looked at before it is commanded: whether it was restarted shows in the difference.
 Rule 2.  All are commanded before the first is waited for.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _CLEAR = "\r\033[K"
 
 
-class Commanding:
+class Execution:
     """One verb on its way: `run` sends it, waits for at most `limit` seconds, and says what happened."""
 
     def __init__(self, verb: Verb, limit: float) -> None:

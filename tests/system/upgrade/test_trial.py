@@ -18,7 +18,7 @@ from heirs import Private, start, state
 
 from supervise.protocol.options import Options
 from supervise.supervisor import preloaded
-from supervise.supervisor.handoff import told
+from supervise.supervisor.handoff import options_fd
 
 NOT_REPLACED = "not replaced by the installed version"
 # In a process of their own: this one has loaded what other tests need, too.
@@ -48,7 +48,7 @@ def trial(private: Private, package: Path | None = None) -> subprocess.Completed
     }
     options = Options("status/app", ["sleep", "86399"]).with_handover(fields, True)
     daemon = (package or private.package) / "daemon.py"
-    task = told(options)
+    task = options_fd(options)
     try:
         words = [sys.executable, "-B", "-S", "-E", str(daemon)]
         return subprocess.run(words, stdin=task, cwd=private.folder, capture_output=True, text=True, timeout=60)
