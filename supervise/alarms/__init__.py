@@ -1,1 +1,1 @@
-"""What is said when a service fails, and how it gets there."""
+"""Alarms when a service fails: their text, and their delivery by a helper."""

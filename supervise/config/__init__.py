@@ -1,1 +1,1 @@
-"""supervise.conf: from its text to what governs one service."""
+"""supervise.conf: from its text to the configuration of one service."""

@@ -1,4 +1,4 @@
-"""What governs one service.
+"""The configuration of one service as a value: its keys and their defaults.
 
 What lives here: the keys, with their defaults.  What does not: how they are read from a file (parser.py).
 """
@@ -19,7 +19,7 @@ class _Standing:
 
 
 class Config(_Standing):
-    """What governs one service.  Times are whole seconds; 0 stands for "no limit" or "off".
+    """The configuration of one service.  Times are whole seconds; 0 stands for "no limit" or "off".
 
     It is put together by who reads it, and from then on a value: `settled`.
     Text is what was bytes in the file, decoded as UTF-8 with surrogateescape; to the system it goes the same way.

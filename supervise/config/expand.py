@@ -1,4 +1,4 @@
-"""%-expansion, and the `KEY="val",KEY2='val 2'` of `environment`: the syntax that supervisor's users know.
+"""%-expansion, and the `KEY="val",KEY2='val 2'` of `environment`, in supervisord's syntax.
 
 What lives here: text.  What does not: where the names that are expanded get their values from.
 
@@ -26,7 +26,7 @@ class BadText(ValueError):
 
 
 class Names:
-    """What `%(NAME)s` can stand for.  An empty text is one that is not known."""
+    """The names that `%(NAME)s` can expand to.  An empty text is one that is not known."""
 
     __slots__ = ("here", "program", "host", "environ")
 
@@ -39,7 +39,7 @@ class Names:
         self.environ: Mapping[bytes, bytes] = environ or {}
 
     def find(self, name: str) -> str:
-        """What a name stands for.  Raises BadText."""
+        """The text that a name expands to.  Raises BadText."""
         if name == "program_name":
             return self.program
         if name == "here" and self.here:
@@ -59,7 +59,7 @@ class Names:
 
 
 def expand(text: str, names: Names) -> str:
-    """The text with every `%(NAME)s` replaced (rules 1 and 2).  Raises BadText."""
+    """Expand every `%(NAME)s` in a text (rules 1 and 2).  Raises BadText."""
     found = []
     start = 0
     while (at := text.find("%", start)) >= 0:
@@ -82,7 +82,7 @@ def expand(text: str, names: Names) -> str:
 
 
 def usable(name: str) -> bool:
-    """Whether an environment variable can be called so: letters, digits, `_`, `.` and `-`.
+    """Whether a name is one for an environment variable: letters, digits, `_`, `.` and `-`.
 
     The kernel would take anything without a `=`, but what else is found there is a quote that went astray.
     """
@@ -90,7 +90,7 @@ def usable(name: str) -> bool:
 
 
 def split_environment(text: str) -> list[tuple[str, str]]:
-    """The names, whatever they are, and the values, not expanded, in their order (rule 3).  Raises BadText."""
+    """Split the value of `environment`: names, whatever they are, and unexpanded values (rule 3).  Raises BadText."""
     found: list[tuple[str, str]] = []
     at = _skip(text, 0, _BLANKS + ",")
     while at < len(text):

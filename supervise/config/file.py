@@ -1,4 +1,4 @@
-"""The configuration as a file: reading it, noticing that it changed, and what to watch for that.
+"""The configuration file: reading it, noticing that it changed, and what to watch for that.
 
 The path may lead through symlinks, any part of it may be missing, and any part of it may be replaced; so what
 is watched is not one file but a plan: every directory on the way, and the file at its end.
@@ -45,7 +45,7 @@ _LASTING = (
 
 
 class ConfFile:
-    """The configuration of one service: `path`, and whether the user `named` it."""
+    """The configuration file of one service: its `path`, and whether the user `named` it."""
 
     def __init__(self, path: str, name: str, named: bool) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class ConfFile:
         self._seen: tuple[object, ...] | None = None
 
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
-        """The configuration, settled, and every problem as `FILE:LINE: what is wrong`.  Never raises.
+        """Read the configuration, and every problem as `FILE:LINE: what is wrong`.  Never raises.
 
         A file that is absent means no policy.  One that cannot be read, or is not believed, leaves `previous` in force,
         and where there is none, blocks.  What restricts the service stays as it was where the file is absent, empty, or
@@ -117,11 +117,11 @@ class ConfFile:
         return keep(config, previous)
 
     def changed(self) -> bool:
-        """Whether the file is another one, or was written, since it was read."""
+        """Whether the file was replaced or written since it was read."""
         return self._look() != self._seen
 
     def forget(self) -> None:
-        """Have it changed: it is to be read again."""
+        """Treat the file as changed, so that it is read again."""
         self._seen = ()
 
     def _look(self) -> tuple[object, ...] | None:
@@ -131,16 +131,16 @@ class ConfFile:
             return None
 
     def plan(self) -> tuple[Watched, ...]:
-        """What must be watched, as the path leads now.  Two equal plans need the same watches."""
+        """The watches that notice a change of the file, as its path leads now.  Equal plans need the same watches."""
         return watch_plan(self.path)
 
 
 class Replaced(Exception):
-    """What reads a configuration is not in memory, and what is installed is another version's."""
+    """The parser is not loaded, and the installed one is of another version."""
 
 
 def parser() -> Callable[..., tuple[Config, Problems]]:
-    """reading.parse, which is in memory only where there has been something to read.
+    """Load parser.parse, which is in memory only where there has been something to read.
 
     Raises OSError, ImportError or Replaced.
     """
@@ -152,7 +152,7 @@ def parser() -> Callable[..., tuple[Config, Problems]]:
 
 
 def names_for(path: str, service: str) -> Names:
-    """What can be expanded in the configuration at that path, as it governs that service."""
+    """The names that the configuration at `path` can expand, for the service `service`."""
     try:
         here = dirname(plain(join(os.getcwd(), path)))
     except OSError:
@@ -165,7 +165,7 @@ def names_for(path: str, service: str) -> Names:
 
 
 def open_configuration(path: str) -> int:
-    """A descriptor of a configuration that is believed; nothing that is not a file is waited for.
+    """Open a configuration that is trusted; never waits, whatever kind of file it is.
 
     Raises Untrusted, OSError.
     """
@@ -173,12 +173,12 @@ def open_configuration(path: str) -> int:
 
 
 def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
-    """The first SIZE_LIMIT bytes, whether there is more, and what was opened.  Raises Untrusted, OSError."""
+    """Read the first SIZE_LIMIT bytes, whether there is more, and the stat.  Raises Untrusted, OSError."""
     return read_from(open_configuration(path))
 
 
 def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
-    """The same, from a descriptor, which is closed.  Raises OSError.
+    """Read the same from a descriptor, which is closed.  Raises OSError.
 
     A FIFO is not read: what was in it would be gone the next time.
     """
@@ -202,7 +202,7 @@ def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
 
 
 def joined(*plans: tuple[Watched, ...]) -> tuple[Watched, ...]:
-    """One plan that tells all that these do."""
+    """Join plans to one, without duplicates."""
     plan: dict[str, Watched] = {}
     for step in (step for steps in plans for step in steps):
         known = plan.get(step[0])
@@ -212,7 +212,7 @@ def joined(*plans: tuple[Watched, ...]) -> tuple[Watched, ...]:
 
 
 def watch_plan(path: str, through_directory: bool = False, directory: bool = False) -> tuple[Watched, ...]:
-    """Follow a path as the kernel does, noting what to watch at each step.
+    """The watches that notice a change of what a path leads to, one for each step of the kernel's way.
 
     `directory`: it leads to a directory, of which only matters where it is.
 

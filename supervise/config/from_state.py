@@ -1,4 +1,4 @@
-"""From the state to what restricts the service, for a supervise that replaces another or takes over its service."""
+"""The configuration that a state has recorded, of keys that restrict the service: for a takeover or an upgrade."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def config_from_state(fields: dict[str, Any]) -> Config | None:
-    """A configuration with the values of the state, at its defaults otherwise; None if the state has none.
+    """The configuration with the recorded values, at its defaults otherwise; None if none are recorded.
 
     What this version does not understand is not known: nothing can be started with it.
     """

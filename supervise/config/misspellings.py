@@ -1,4 +1,4 @@
-"""What may have been meant for a key that restricts, but does not count: misspelt, or out of its place.
+"""Misspelt keys: what may have been meant for a key that restricts the service, but does not count as one.
 
 What lives here: words.  What does not: where they stand and what follows (parser.py).
 """
@@ -17,7 +17,7 @@ _BRACKETS = "[\uff3b\u3010"  # the second and third are those of Chinese and Jap
 
 
 def one_off(word: str, meant: str) -> bool:
-    """Whether two words are the same but for one letter that is missing, added or another, or two that are swapped."""
+    """Whether two words differ by one typing error: a letter missing, added or another, or two swapped."""
     start = 0
     while start < min(len(word), len(meant)) and word[start] == meant[start]:
         start += 1
@@ -27,7 +27,7 @@ def one_off(word: str, meant: str) -> bool:
 
 
 def restricting(word: str) -> str:
-    """The key that restricts which a word is, or is one typing error away from, in any case; empty if there is none."""
+    """The restricting key that a word is, or is one typing error away from, in any case; empty if there is none."""
     if len(word) > _LONGEST:
         return ""
     word = word.lower()
@@ -35,7 +35,7 @@ def restricting(word: str) -> str:
 
 
 def meant(line: str, variable: bool = False) -> str:
-    """The key that restricts which a line may have been meant to set; or empty.  `variable`: it may be one's name.
+    """The restricting key that a line may have been meant to set; or empty.  `variable`: the line may set a variable.
 
     Blanks, signs and what cannot be seen count for nothing within a key, and letters beyond ASCII for any: `us er`.  It
     may have something before it, or letters behind it: `export user`, `app.user`, `username`.
@@ -74,7 +74,7 @@ def _disguised(plain: str) -> str:
 
 
 def value_mentions(text: str, exactly: bool = False) -> str:
-    """A key that restricts, if it stands in a value, with a sign behind it: a line break is missing, perhaps.
+    """The restricting key in a value, with a sign behind it, where a line break may be missing; or empty.
 
     `exactly`: as it is written, not in any case.
     """
@@ -90,7 +90,7 @@ def value_mentions(text: str, exactly: bool = False) -> str:
 
 
 def first_word(text: str) -> str:
-    """The word that a line begins with: quotes, signs and what cannot be seen before it do not matter."""
+    """The first word of a line, without quotes, signs and invisible characters before it."""
     start = 0
     while start < len(text) and not (text[start].isalnum() or text[start] == "_"):
         start += 1
@@ -101,13 +101,13 @@ def first_word(text: str) -> str:
 
 
 def mentioned(data: bytes) -> str:
-    """A key that restricts, if a word anywhere in this is one or may be; or empty."""
+    """The restricting key that some word in `data` is, or may be; or empty."""
     found = (restricting(word.decode("latin-1")) for word in set(data.translate(_WORDS).split()))
     return next(filter(None, found), "")
 
 
 def lost_header(line: str) -> str | None:
-    """The name in what may have been meant for a section header; empty if it is not known, None if it is no header."""
+    """The name in what may be a misspelt section header; empty if it has none, None if it is no header."""
     at = next((at for at, char in enumerate(line) if char.isalnum() or char in _BRACKETS), -1)
     if at < 0 or line[at] not in _BRACKETS:
         return None
@@ -116,7 +116,7 @@ def lost_header(line: str) -> str | None:
 
 
 def misplaced(title: str, name: str) -> str:
-    """The section that the one with that title may have been meant to be, for the service `name`; or empty."""
+    """The section that a title may be a misspelling of, for the service `name`; or empty."""
     said, own = _bare(title), _bare(name)
     if title.lower() == name.lower() or (own and (said == own or _is_slip(said, own))):
         return name

@@ -1,4 +1,4 @@
-"""What of a configuration is beyond the limit of its size: is a key that restricts in it?"""
+"""Configurations beyond the size limit: whether the part that is not read holds a key that restricts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = 64  # bytes: longer words are of no interest
 
 
 def harmless(path: str, data: bytes, found: os.stat_result) -> bool:
-    """Whether no key that restricts, nor what may be one, is beyond `data`; `read_file` has given this and `found`."""
+    """Whether behind `data` there is no restricting key, nor a misspelt one; `data` and `found` are read_file's."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
@@ -38,7 +38,7 @@ def harmless(path: str, data: bytes, found: os.stat_result) -> bool:
 
 
 def last_word(data: bytes) -> bytes:
-    """The word that may go on behind this."""
+    """The last word, which may go on in the next chunk."""
     end = data[-_WORD:]
     start = max(end.rfind(mark) for mark in (b" ", b"\n", b"\t", b"\r"))
     return end[start + 1 :]

@@ -1,4 +1,4 @@
-"""supervise.conf -> a Config (config.py) and a list of problems.
+"""The parser of supervise.conf: from bytes to a Config (config.py) and a list of problems.
 
 What lives here: the keys, which sections govern a service.  What does not: the syntax (sections.py), the kinds of
 values (values.py), files (file.py), what follows from a configuration that blocks (restrictions.py).
@@ -49,7 +49,7 @@ def parse(
     names: Names | None = None,
     harmless: bool = False,
 ) -> tuple[Config, Problems]:
-    """What `data` means for the service `name`, and what had to be skipped.
+    """Parse `data`: the configuration of the service `name`, and the problems.
 
     `previous` is the configuration in force until now (rule 3).  `cut` says that the file is longer than
     `data`; `harmless`, that no key that restricts is in the rest.  Problems inside sections of other services are
@@ -75,7 +75,7 @@ def parse(
                     problems.block(line, f"{key}: {meant} stands in its value, which cannot be understood")
             # Where variables of one section are missing, those of the other do not make up for them.
             said[key] = line, usable_value and (key != "environment" or said.get(key, (0, True))[1])
-    _doubt(sections, said, name, problems)
+    _block_doubtful(sections, said, name, problems)
     if previous is not None:
         for key in Config.__slots__:
             if not said.get(key, (0, not sections.broken))[1]:
@@ -95,8 +95,8 @@ def other_group(config: Config) -> bool:
     return bool(colon and config.group and group != config.group)
 
 
-def _doubt(sections: Sections, said: dict[str, tuple[int, bool]], name: str, problems: Problems) -> None:
-    """Block for what is in doubt of the keys that restrict the service (rule 7)."""
+def _block_doubtful(sections: Sections, said: dict[str, tuple[int, bool]], name: str, problems: Problems) -> None:
+    """Block starts where it is doubtful what restricts the service (rule 7)."""
     for key in RESTRICTING:
         line, usable_value = said.get(key, (0, True))
         if not usable_value:
@@ -175,6 +175,6 @@ def _set_variables(config: Config, text: str, line: int, names: Names, problems:
 
 
 def governing(names: Iterable[str], name: str) -> list[str]:
-    """The sections that apply to the service `name`, the weaker first (rule 2)."""
+    """The sections that govern the service `name`, the weaker first (rule 2)."""
     ordered = [section for section in names if section in ("global", name)]
     return ordered[:1] if ordered[:1] == [name] else ordered

@@ -1,4 +1,4 @@
-"""The keys that restrict a service, in force: what is kept of them where a configuration does not tell.
+"""Keys that restrict a service (user, group...): which values stay in force when a configuration is lost or broken.
 
 Theory of operation
 -------------------
@@ -22,17 +22,17 @@ BLOCKED = "blocked"  # in the state: why nothing can be started
 
 
 def restricts(config: Config) -> bool:
-    """Whether any of the keys says something."""
+    """Whether a configuration restricts the service."""
     return any(getattr(config, key) != getattr(_DEFAULTS, key) for key in RESTRICTING)
 
 
 def holds(config: Config) -> bool:
-    """Whether there is anything in force that is to stay: values, or that nothing can be started."""
+    """Whether a configuration has restrictions that must stay in force: values, or that starts are blocked."""
     return bool(config.blocked or restricts(config))
 
 
 def keep(config: Config, previous: Config) -> Config:
-    """The configuration with the values that were in force (rule 2)."""
+    """A copy of a configuration with the restrictions that were in force (rule 2)."""
     for key in RESTRICTING:
         setattr(config, key, getattr(previous, key))
     config.blocked = previous.blocked
@@ -40,7 +40,7 @@ def keep(config: Config, previous: Config) -> Config:
 
 
 def copy(config: Config) -> Config:
-    """Another one with the same values."""
+    """A copy that can be changed."""
     made = Config()
     for key in Config.__slots__:
         setattr(made, key, getattr(config, key))
@@ -49,7 +49,7 @@ def copy(config: Config) -> Config:
 
 
 def plainly_harmless(data: bytes) -> bool:
-    """Whether each line of a file that cannot be parsed is a comment, a header, or a key that says nothing of these."""
+    """Whether a file that cannot be parsed has only comments, headers and keys that do not restrict."""
     for line in data.decode("latin-1").replace("\t", " ").split("\n"):
         line = line.rstrip(" \r")
         key = line.replace("=", ":").partition(":")[0].rstrip()
@@ -60,7 +60,7 @@ def plainly_harmless(data: bytes) -> bool:
 
 
 def in_force(config: Config) -> dict[str, str]:
-    """For the state: what is not at its default, as a person would write it."""
+    """The restrictions for the state, as a person would write them, without defaults."""
     if config.blocked:
         return {BLOCKED: config.blocked}
     said = ((key, getattr(config, key)) for key in RESTRICTING)
@@ -68,7 +68,7 @@ def in_force(config: Config) -> dict[str, str]:
 
 
 def stays(config: Config) -> str:
-    """For the log: what governs starts, the file notwithstanding."""
+    """The log line that says which restrictions stay in force, whatever the file says."""
     if config.blocked:
         return f"the service is not started: {config.blocked}"
     said = ", ".join(f"{key} {written(key, getattr(config, key)) or '(empty)'}" for key in RESTRICTING)

@@ -1,4 +1,4 @@
-"""supervise.conf split into sections, with every line in it that does not count.
+"""Splitting supervise.conf into sections, and noting every line that does not count.
 
 What lives here: the syntax, rules 1, 4 and 6 of parser.py, and of rule 7 what may have been meant and does not count.
 What does not: what keys mean and which sections govern a service (parser.py), words (misspellings.py).
@@ -18,7 +18,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Problem:
-    """Something skipped: `line` counts from 1, 0 means the whole file."""
+    """A problem in a configuration, which is skipped: `line` counts from 1, 0 means the whole file."""
 
     __slots__ = ("line", "text")
 
@@ -27,12 +27,12 @@ class Problem:
         self.text = text
 
     def at(self, path: str) -> str:
-        """`FILE:LINE: what is wrong`."""
+        """Format the problem as `FILE:LINE: what is wrong`."""
         return f"{path}:{self.line}: {self.text}" if self.line else f"{path}: {self.text}"
 
 
 class Problems:
-    """The problems of one reading, the first PROBLEM_LIMIT of them kept; `blocking`: for which nothing is started."""
+    """The problems of one file, the first PROBLEM_LIMIT of them kept; `blocking`: those that block starts."""
 
     __slots__ = ("kept", "dropped", "blocking")
 
@@ -48,7 +48,7 @@ class Problems:
             self.dropped += 1
 
     def block(self, line: int, text: str) -> None:
-        """Add one that blocks, unless it is there already; it is always kept."""
+        """Add a problem that blocks starts, unless it is there already; it is always kept."""
         at = next((at for at, known in enumerate(self.kept) if (known.line, known.text) == (line, text)), -1)
         problem = Problem(line, text) if at < 0 else self.kept[at]
         if len(self.blocking) < PROBLEM_LIMIT and problem not in self.blocking:
@@ -59,14 +59,14 @@ class Problems:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of problems, also of those that were not kept."""
         return len(self.kept) + self.dropped
 
     def __bool__(self) -> bool:
         return bool(self.kept)
 
     def lines(self, path: str) -> list[str]:
-        """Every problem as `FILE:LINE: what is wrong`."""
+        """Format each problem as `FILE:LINE: what is wrong`."""
         found = [problem.at(path) for problem in sorted(self.kept, key=lambda problem: problem.line)]
         if self.dropped:
             found.append(f"{path}: and {self.dropped} more problems")
@@ -85,26 +85,26 @@ class Sections:
         # section, None where nobody knows which -> what may have been meant there for a key that restricts (rule 7)
         self.doubts: dict[str | None, list[tuple[int, str]]] = {}
 
-    def doubt(self, section: str | None, line: int, text: str) -> None:
-        """Note such a line."""
+    def note(self, section: str | None, line: int, text: str) -> None:
+        """Note a line that does not count in a section, None for before the first."""
         noted = self.doubts.setdefault(section, [])
         if len(noted) < PROBLEM_LIMIT:
             noted.append((line, text))
 
 
 def without_torn_line(data: bytes) -> bytes:
-    """The beginning of a file, without a last line of which nobody knows how it goes on."""
+    """Cut off an incomplete last line."""
     end = data.rfind(b"\n") + 1
     return data[:end] if len(data) - end <= LINE_LIMIT else data
 
 
 def section_names(data: bytes) -> list[str]:
-    """The sections of a file, in the order of their first headers."""
+    """List the sections of a file, in the order of their first headers."""
     return list(split(data, Problems(), set()).keys)
 
 
 def split(data: bytes, problems: Problems, reported: set[str] | None) -> Sections:
-    """Rule 1.  Unknown and repeated keys are reported for the `reported` sections, None meaning all."""
+    """Split a file into sections (rule 1); unknown and repeated keys are problems in those `reported` (None: all)."""
     found = Sections()
     current: dict[str, tuple[int, str | None]] | None = None
     heard, title, secret = True, None, False
@@ -118,18 +118,18 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
             found.broken = secret = True
             astray = None if b"[" in raw else astray
             if mentioned(raw) or mentioned(raw.replace(b"\0", b"")):
-                found.doubt(None if astray != "" else title, number, "holds a NUL byte: skipped")
+                found.note(None if astray != "" else title, number, "holds a NUL byte: skipped")
             continue
         incomplete = False
         if not raw.isascii() or any(mark in raw for mark in _BREAKS):
             for more in raw.decode("utf-8", "surrogateescape").splitlines()[1:]:
                 if hint := meant(more):
-                    found.doubt(None, number, f"{hint} stands behind a line break that does not count")
+                    found.note(None, number, f"{hint} stands behind a line break that does not count")
         if len(raw) > LINE_LIMIT:
             problems.add(number, f"longer than {LINE_LIMIT} bytes: cut there")
             incomplete = bool(raw[LINE_LIMIT:].strip())
             if not raw[:LINE_LIMIT].strip() and mentioned(raw):
-                found.doubt(title, number, f"longer than {LINE_LIMIT} bytes: cut there")
+                found.note(title, number, f"longer than {LINE_LIMIT} bytes: cut there")
             raw = _cut(raw)
         whole = raw.decode("utf-8", "surrogateescape")
         line = whole.rstrip()
@@ -144,7 +144,7 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 problems.add(number, problem)
                 behind = raw.partition(b"]")
                 if mentioned(behind[2] if behind[1] else raw):
-                    found.doubt(None, number, problem)
+                    found.note(None, number, problem)
                 found.broken, current, title, heard = True, None, None, False
                 continue
             heard = reported is None or title in reported
@@ -167,7 +167,7 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 problem = _add_key(current, key, number, text, incomplete)
                 if key in RESTRICTING and before[1] != text and None not in (before[1], text):
                     problem = f"{key} again, and not as in line {before[0]}"
-                    found.doubt(title, number, problem)
+                    found.note(title, number, problem)
             elif end >= 0:
                 hint = meant(line, secret)
                 problem = "unknown key" if secret else f"unknown key {show(key)}: probably a typo"
@@ -184,7 +184,7 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 problem = f"{key}: a section header above it does not count" if astray != "" else ""
             for section in (title, astray) if astray != "" else (title,):
                 if problem:
-                    found.doubt(section, number, problem)
+                    found.note(section, number, problem)
         elif not counts and (lost := lost_header(line)) is not None:
             astray = lost or None
     return found

@@ -16,7 +16,7 @@ class Unbalanced(ValueError):
 
 
 def split(text: str) -> list[str]:
-    """The words of a command.  Raises Unbalanced."""
+    """Split a command into words.  Raises Unbalanced."""
     found: list[str] = []
     word: list[str] | None = None  # the characters of the word that is being read; None between words
     quote = ""

@@ -1,4 +1,4 @@
-"""The values of supervise.conf: from the text behind a key to what it means.
+"""Values of supervise.conf: parsing the text behind a key.
 
 What lives here: each kind of value, its limits and its wording.  What does not: which key stands where
 (parser.py), and the way back (written.py).
@@ -31,7 +31,7 @@ class BadValue(Exception):
 
 
 def show(text: str) -> str:
-    """Text from a file, quoted and short, without anything that could disturb a log or a terminal."""
+    """Quote text from a file for a message: short and printable."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
 
 

@@ -1,1 +1,1 @@
-"""Processes that end: scripts which do what is too rare or too heavy for the one that stays."""
+"""Helper scripts: processes that do what is too rare or too heavy for the one that stays."""

@@ -77,7 +77,7 @@ def main(words: list[str]) -> int:
 
 
 def watch_in_directory(manager: pyinotify.WatchManager, path: str) -> bool:
-    """Watch a file through its directory; whether that could be done."""
+    """Watch a file through the directory that it is in; whether that could be done."""
     import pyinotify
 
     mask = 0

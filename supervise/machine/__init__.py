@@ -1,1 +1,1 @@
-"""The state machine: events in, actions out; no clock and no I/O."""
+"""The state machine of a service, pure: events in, actions out; no clock and no I/O."""

@@ -1,4 +1,4 @@
-"""The state machine: what supervise does when something happens.
+"""The state machine of one service: its state, and the methods that the answers in the table share.
 
 What lives here: the machine.  What answers which event in which state is in table.py, the names are in states.py.
 What does not: processes, files, clocks, chance.  Events come in, with the monotonic time in seconds; actions go out, as
@@ -148,7 +148,7 @@ class Machine:
 
     @property
     def eager_from(self) -> float | None:
-        """From this time on, any exit of the service, however it comes, is answered with START first of all.
+        """The time from which on any exit of the service is answered with START first of all; None: it depends.
 
         So the loop need not ask: it may start the successor before it knows how the service ended.  None: it
         depends on the exit, or the answer is another.
@@ -157,12 +157,12 @@ class Machine:
 
     @property
     def passes_signals(self) -> bool:
-        """Whether a letter that passes a signal on is answered with just that, first of all; as with `eager_from`."""
+        """Whether a signal letter is answered with that signal first of all; as with `eager_from`."""
         return table.passes_signals(self)
 
     @property
     def healthy(self) -> bool:
-        """Whether the service is one that a health check may ask."""
+        """Whether health checks are to run."""
         return table.healthy(self)
 
     def handle(self, event: str, now: float, value: Any = None) -> list[Action]:
@@ -172,34 +172,34 @@ class Machine:
     # Small words for the answers: what they do, and the states that they lead to.
 
     def do(self, *action: Any) -> None:
-        """Ask for an action."""
+        """Add an action to the answer."""
         self._actions.append(action)
 
     def obeyed(self, letter: str, text: str, *args: Any) -> None:
-        """Say what a letter leads to."""
+        """Log what a letter leads to."""
         self.do(NOTICE, COMMAND + text, letter, *args)
 
     def signal(self, name: str, group: bool) -> None:
-        """Send the service a signal, or its process group."""
+        """Ask for a signal to the service, or to its process group."""
         self.do(SIGNAL, name, group)
 
     def kill(self) -> None:
-        """End a service that did not when it was told."""
+        """Ask for KILL, for the service did not end when it was told."""
         self.signal("KILL", bool(self.config.killasgroup) or self.config.stopasgroup)
         self.deadline = None
 
     def delay(self) -> float:
-        """Seconds from the last start to the next, after the exits that there were in a row."""
+        """Seconds from the last start to the next: the backoff after quick exits."""
         return delay(self.config, self.quick_exits, self.jitter())
 
     def start(self) -> None:
-        """Rule 1."""
+        """Ask for START (rule 1)."""
         self.state = SPAWNING
         self.deadline = None
         self.do(START)
 
     def start_when_due(self, now: float) -> bool:
-        """Rule 3: `spawning*` of the table.  Whether that was at once."""
+        """Start, now or when the delay is over (rule 3: `spawning*` of the table); whether that was at once."""
         due = now if self.started_at is None else self.started_at + self.restart_delay
         if now >= due:
             self.start()
@@ -208,17 +208,17 @@ class Machine:
         return False
 
     def rest(self) -> None:
-        """The service stays down: `idle*` of the table."""
+        """Stay down, or end supervise: `idle*` of the table."""
         self.state, self.deadline = IDLE, None
         if self.exit_with_service:
             self.end()
 
     def end(self) -> None:
-        """Rule 7."""
+        """End supervise (rule 7)."""
         self.state, self.deadline, self.pid, self.paused = ENDED, None, 0, False
 
     def after_exit(self, now: float) -> None:
-        """Nothing is left of the service: what follows?  `*NEXT` of the table."""
+        """Choose the next state when nothing is left of the service: `*NEXT` of the table."""
         self.deadline = None
         if self.gave_up or self.leaving:
             self.end()

@@ -1,4 +1,4 @@
-"""What the letters lead to: answers of the state machine (table.py), each called with the letter and its value."""
+"""Answers of the state machine to letters (table.py), each called with the letter and its value."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def pause(machine: Machine, letter: str, now: float, value: Any) -> None:
 
 
 def pause_timed(machine: Machine, letter: str, now: float, value: Any) -> None:
-    """One that was told to end has no more time for it."""
+    """Pause a service that was told to end, which has no more time for that."""
     machine.signal("STOP", value)
     machine.paused = True
     machine.obeyed(letter, "pause the service (pid %d)", machine.pid)

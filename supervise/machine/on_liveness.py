@@ -1,4 +1,4 @@
-"""Is it ready, does it hang, does it end: answers of the state machine (table.py) about a service that runs.
+"""Answers of the state machine (table.py) about liveness: readiness, watchdog, health checks and stop timeouts.
 
 Rule 1.  A service that is to say when it is ready has `starttimeoutsecs` for it.
 Rule 2.  One with a watchdog gives a sign of life at least every `watchdog` seconds from then on, unless it is paused.
@@ -25,7 +25,7 @@ GRACE = 5.0  # seconds from a signal that ought to end a process to KILL
 
 
 def watch(machine: Machine, now: float) -> None:
-    """Set the deadline of a service that runs, whatever its phase, from now on."""
+    """Set the deadline of the phase that a running service is in, from now on."""
     config = machine.config
     if machine.phase == STARTING:
         limit(machine, now, config.starttimeoutsecs or (UNHEARD_WAIT if machine.ready_unknown else 0))
@@ -36,7 +36,7 @@ def watch(machine: Machine, now: float) -> None:
 
 
 def limit(machine: Machine, now: float, seconds: float) -> None:
-    """Set the deadline of a service that runs; 0 is for ever, and one that is paused has no deadline."""
+    """Set the deadline of a running service; 0: no limit, and one that is paused has none."""
     machine.deadline = now + seconds if seconds and not machine.paused else None
 
 
@@ -57,7 +57,7 @@ def reloaded(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def next_is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
-    """Said by the one that is to be the next main process."""
+    """Note READY=1 of the process that is to be the next main process."""
     if machine.phase != READY:
         machine.phase = READY
         machine.do(NOTICE, "service is ready")

@@ -1,4 +1,4 @@
-"""What follows when processes start, end and change places: answers of the state machine (table.py)."""
+"""Answers of the state machine (table.py) about processes: started, exited, succeeded by another main process."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SUCCESSION_WAIT = 5.0  # seconds in which the pidfile has to name another main p
 
 
 def take_down(machine: Machine, now: float, group: bool) -> None:
-    """Tell the service to end, as it is configured to be told."""
+    """Send the service its stopsignal."""
     machine.deadline = None  # whatever it was for, it has its time anew
     take_down_again(machine, now, group)
 
 
 def take_down_again(machine: Machine, now: float, group: bool) -> None:
-    """Tell one that is being ended; one that hangs is not given more time by this."""
+    """Send the stopsignal again; a service that hangs is not given more time by this."""
     config = machine.config
     group = group or config.stopasgroup
     machine.signal(config.stopsignal, group)
@@ -125,7 +125,7 @@ def uptime(machine: Machine, now: float) -> float:
 
 
 def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: float, clear: bool = False) -> None:
-    """The service has ended, or could not be started.  `clear`: what is left is to end, even without `killasgroup`."""
+    """Count and log an exit, or a failed start.  `clear`: end what is left, even without `killasgroup`."""
     config, pid = machine.config, machine.pid
     clear = bool(clear or config.killasgroup) and pid != 0
     how.fault, machine.fault = machine.fault, None
@@ -241,7 +241,7 @@ def give_up_waiting(machine: Machine, event: str, now: float, value: Any) -> Non
 
 
 def clear_up(machine: Machine, now: float) -> None:
-    """End what is left of the process group, or of all that has come from the service, before anything else."""
+    """End the leftovers, as `killasgroup` says, before anything else."""
     config = machine.config
     machine.state, machine.killed, machine.deadline = CLEANUP, False, now + (config.stopwaitsecs or GRACE)
     machine.do(KILL_LEFTOVERS, config.stopsignal)
@@ -266,7 +266,7 @@ def start_due(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def script_done(machine: Machine, event: str, now: float, value: Any) -> None:
-    """The restart script has ended."""
+    """Restart when the restart script has ended, or stay down."""
     if value is not None:
         machine.do(WARNING, "%s", value)
     if machine.want == DOWN:
@@ -280,5 +280,5 @@ def configure(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def unexpected(machine: Machine, event: str, now: float, value: Any) -> None:
-    """The loop reports a result that was not asked for: nothing follows, but it is said."""
+    """Log a result of the loop that was not asked for; nothing follows."""
     machine.do(WARNING, "unexpected in state %s: %s", machine.state, event)

@@ -1,4 +1,4 @@
-"""Counting exits: when to raise an alarm, when to give up, how long to wait before the next start.
+"""Restart policy: counting exits, alarms, giving up, and the backoff before the next start.
 
 What lives here: the counting window, the delay.  What does not: clocks (the time is handed in), alarms, restarts.
 
@@ -22,7 +22,7 @@ MIN_DELAY = 1.0  # seconds between two starts, whoever asks for the second
 
 
 class Verdict:
-    """What an exit means: `alarm` now?  `give_up`?  And `restarts` within the window before this exit."""
+    """The verdict on an exit: `alarm` now?  `give_up`?  And the `restarts` within the window before this exit."""
 
     __slots__ = ("alarm", "give_up", "restarts")
 
@@ -33,7 +33,7 @@ class Verdict:
 
 
 class Window:
-    """The counting window; times are monotonic seconds."""
+    """The window in which exits are counted (alarm_interval); times are monotonic seconds."""
 
     __slots__ = ("opened", "exits", "cores")
 
@@ -58,13 +58,13 @@ class Window:
         return Verdict(opens or give_up, give_up, restarts)
 
     def may_give_up(self, config: Config) -> bool:
-        """Whether the next exit could be the last, whenever and however it comes."""
+        """Whether the next exit could be the one after which supervise gives up."""
         tries, core_tries = config.max_tries, config.max_tries_if_coredumped
         return bool((tries and self.exits >= tries) or (core_tries and self.cores + 1 >= core_tries))
 
 
 def delay(config: Config, quick_exits: int, chance: float) -> float:
-    """Seconds from one start to the next, after so many quick exits in a row; `chance` is from 0 to 1."""
+    """The backoff: seconds from one start to the next, after quick exits in a row; `chance` is from 0 to 1."""
     shortest = config.restart_delay
     longest = max(config.restart_delay_max, shortest)
     # Beyond 32 times the longest that there can be is reached.

@@ -1,4 +1,4 @@
-"""What a supervise takes over from the state of the one before it: of a machine, as state.py writes it.
+"""Restoring the state machine from the `state` of the supervise before: after a takeover, or an upgrade.
 
 What lives here: a machine that carries on.  What does not: its service, if that still runs: `adopted` (on_process.py).
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def inherit(machine: Machine, fields: dict[str, Any], resume: bool) -> None:
-    """Carry on where the supervise that wrote this state ended.
+    """Restore what outlives a supervise, for a takeover.
 
     `resume`: with what was wanted, too; without it a new supervise means up.
     """
@@ -35,7 +35,7 @@ def inherit(machine: Machine, fields: dict[str, Any], resume: bool) -> None:
 
 
 def carry_on(machine: Machine, fields: dict[str, Any], now: float) -> None:
-    """Be what the machine that wrote this state was, in the same process."""
+    """Restore the whole machine, for an upgrade in the same process."""
     inherit(machine, fields, True)
     machine.state, machine.paused, machine.leaving = fields["machine"], fields["paused"], fields["leaving"]
     machine.started_at, machine.deadline = fields["started_at"], fields["deadline_at"]

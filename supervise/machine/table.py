@@ -1,4 +1,4 @@
-"""The table: what every event leads to in every state, and in which state that ends.
+"""The transition table: for each state and event the handler that is called, and the next state.
 
 What lives here: the grid, reading it, and `handle`; and some of its cells said again, for speed.  What does not: what
 its words do.  Each is a function, of on_command.py, on_process.py or on_liveness.py, and none of them asks for the
@@ -291,7 +291,7 @@ def handle(machine: Machine, event: str, now: float, value: Any) -> list[Action]
 
 
 def eager_from(machine: Machine) -> float | None:
-    """From this time on, `exited` is answered with START first of all, however the service ends; see Machine."""
+    """The time from which on `exited` is answered with START first of all, however the service ends; see Machine."""
     if machine.state != RUNNING or machine.want != WANT_UP or machine.leaving or machine.script:
         return None
     config = machine.config
@@ -308,10 +308,10 @@ def eager_from(machine: Machine) -> float | None:
 
 
 def passes_signals(machine: Machine) -> bool:
-    """Where `signal_letter` has the cell `pass_on`, but for a service that is being ended because of a fault."""
+    """Whether `signal_letter` has the cell `pass_on`, and the service is not being ended because of a fault."""
     return machine.state in (RUNNING, STOPPING)
 
 
 def healthy(machine: Machine) -> bool:
-    """Where `unhealthy` leads to aborting."""
+    """Whether `unhealthy` leads to aborting."""
     return machine.state == RUNNING and machine.phase in (None, READY, RELOADING) and not machine.paused

@@ -1,1 +1,1 @@
-"""What every part of the loop works with: logs, the record and the state, waiting, files that are followed."""
+"""The runtime of the loop: reactor, event log, status writer, and files that are followed."""

@@ -1,4 +1,4 @@
-"""supervise.log and supervise.log.wf: one line for everything that happened.
+"""The event log, supervise.log and supervise.log.wf: one line for everything that happened.
 
 `[NOTICE] 2026-01-31 23:59:59 service exited with status 1`: notices in supervise.log, warnings and fatal errors
 in supervise.log.wf, in local time.  Lines are gathered and written when the loop has nothing more urgent to do.
@@ -42,7 +42,7 @@ _TRIES = 10  # to write them, without another line
 
 
 class _Template:
-    """What one template has left.  `hidden`: lines since the last that was written; `last`: what it said last."""
+    """The rate limit of one template.  `hidden`: lines since the last that was written; `last`: its values."""
 
     __slots__ = ("severity", "text", "budget", "at", "last", "hidden", "same")
 
@@ -55,7 +55,7 @@ class _Template:
         self.same = True  # all that are hidden say the same
 
     def takes(self, values: tuple[object, ...], now: float) -> bool:
-        """Whether another line may be written; otherwise it is counted."""
+        """Whether another line may be written; otherwise count it."""
         same = values == self.last
         self.last = values
         if not self.hidden:
@@ -103,11 +103,11 @@ class Log:
         return bool(self._kept)
 
     def drop(self) -> None:
-        """Forget what was gathered."""
+        """Discard the lines that were gathered."""
         self._waiting.clear()
 
     def flush(self, ending: bool = False) -> None:
-        """Write what was gathered; `ending`: and what was only counted.  Never raises."""
+        """Write the lines that were gathered; `ending`: and how many were only counted.  Never raises."""
         if (self.due is not None and (ending or time.monotonic() >= self.due)) or (ending and self._kept):
             self._sum_up()
         elif not self._waiting:
@@ -147,7 +147,7 @@ class Log:
             self.due = time.monotonic() + SUMMED_UP
 
     def probe(self) -> list[str]:
-        """What somebody has put in the place of a log; the other says so."""
+        """Check that both logs can be appended to; a line for each that cannot, to be written to the other."""
         problems = []
         for name in (LOG, LOG_WF):
             try:

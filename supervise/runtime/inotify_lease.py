@@ -1,4 +1,4 @@
-"""Noticing changes of a file through inotify, without carrying what that takes.
+"""inotify watches set by a helper, so that pyinotify is never in memory here.
 
 pyinotify, with all that it imports, would nearly double the memory of every supervise (measured: 5.4 MB become
 10.6), and importing it would hold the loop up for 20 ms.  So it is used by a helper (inotify_helper.py) that sets
@@ -27,7 +27,7 @@ _BIGGEST = 65536
 
 
 class Watch:
-    """The watches on one plan (see file.py).  `fd` is what to wait for, -1 when there is nothing."""
+    """The inotify watches of one plan (see file.py).  `fd` is what to wait for, -1 when there is nothing."""
 
     def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int]) -> None:
         self._env = env
@@ -41,11 +41,11 @@ class Watch:
 
     @property
     def arming(self) -> bool:
-        """A helper is at work: `fd` is its socket."""
+        """Whether a helper is at work; `fd` is its socket then."""
         return self._answer is not None
 
     def arm(self, plan: tuple[Watched, ...]) -> None:
-        """Set the watches of a plan in place of those there are.  Raises OSError.
+        """Start a helper that sets the watches of a plan, in place of those there are.  Raises OSError.
 
         The descriptor there was is closed first: at the kernel's limit of inotify instances, 128 a user, the
         new one could not be had beside it.
@@ -67,7 +67,7 @@ class Watch:
         self.fd = ours.fileno()
 
     def answer(self) -> str | None:
-        """Take the helper's answer, when `fd` is readable while arming.  What went wrong, or None.
+        """Receive the inotify descriptor from the helper, when `fd` is readable while arming; the problem, or None.
 
         Nothing, where only its end can tell: `ended` does then.
         """
@@ -94,7 +94,7 @@ class Watch:
         return _came_to_grief(self._how) if self._how else ""
 
     def ended(self, pid: int, how: ExitStatus) -> str | None:
-        """A child has ended.  What went wrong, if it is the helper, and has not answered; else None."""
+        """Note that a child has ended; the problem, if it is the helper and has not answered, else None."""
         if pid != self.helper:
             return None
         self.helper = 0
@@ -105,20 +105,20 @@ class Watch:
         return None
 
     def give_up(self) -> None:
-        """End a helper that does not answer."""
+        """Kill a helper that does not answer."""
         if self.helper:
             send(self.helper, "KILL", True)
         self.close()
 
     def drain(self) -> None:
-        """Read the events away, when `fd` is readable and not arming."""
+        """Discard the inotify events, when `fd` is readable and not arming."""
         try:
             os.read(self.fd, _BIGGEST)
         except BlockingIOError:
             pass
 
     def close(self) -> None:
-        """Watch nothing."""
+        """Close the watches."""
         if self._answer is not None:
             self._answer.close()  # type: ignore[attr-defined]
         elif self.fd >= 0:

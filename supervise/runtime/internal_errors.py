@@ -1,4 +1,4 @@
-"""Internal errors: a bug, no memory, or an answer of the kernel that nobody has thought of.
+"""Internal errors: exceptions that nothing else handles, from a bug, no memory or an unforeseen errno.
 
 Theory of operation
 -------------------
@@ -30,7 +30,7 @@ _CALM = 2.0  # seconds without an error, after which the next is not one of a ro
 
 
 class InternalErrors:
-    """`fresh`: there was an error, and things have not been put in order since."""
+    """The internal errors of one supervise.  `fresh`: there was one, and the loop has not recovered since."""
 
     __slots__ = ("fresh", "_log", "_pause", "_last", "_undone", "_tries")
 
@@ -43,7 +43,7 @@ class InternalErrors:
         self._tries = 0
 
     def note(self, why: BaseException) -> None:
-        """There was an error.  Never raises."""
+        """Log an error.  Never raises."""
         self.fresh = True
         try:
             self._log.add(FATAL, "internal error, going on: %s", origin(why))
@@ -51,11 +51,11 @@ class InternalErrors:
             pass  # no memory for a line: rule 1
 
     def redo(self, action: Action) -> None:
-        """An action failed."""
+        """Queue an action that failed, to be tried again."""
         self._undone.append(action)
 
     def rest(self) -> None:
-        """Rule 3."""
+        """Pause, longer after each error in a row (rule 3)."""
         self.fresh = False
         now = time.monotonic()
         row = now - self._last < _CALM
@@ -66,17 +66,17 @@ class InternalErrors:
         self._last = time.monotonic()
 
     def undone(self) -> list[Action]:
-        """What is to be tried again now (rule 4)."""
+        """Take the actions that are to be tried again (rule 4)."""
         actions, self._undone = self._undone, []
         self._tries += 1
         return [] if self.lasting else actions
 
     @property
     def tries_again(self) -> bool:
-        """Whether there is an action that failed and is to be tried again."""
+        """Whether an action is queued."""
         return bool(self._undone)
 
     @property
     def lasting(self) -> bool:
-        """Whether what failed has been tried so often that it is not going to pass."""
+        """Whether an action has failed so often that the fault is not transient."""
         return self._tries > TRIES

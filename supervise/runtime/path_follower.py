@@ -1,4 +1,4 @@
-"""Following a file as it changes: keeping the watches where its path leads, and saying when to look at it.
+"""Following a file through inotify: keeping the watches where its path leads, and when to look at it.
 
 `PathFollower` does that for any subject: something with a path that knows whether it has changed and what must be
 watched for that.  `ConfFollower` follows the configuration; pidfile.py has another.
@@ -42,7 +42,7 @@ _FIRST = 0.5  # seconds; doubled from one try to the next
 
 
 class PathFollower:
-    """One subject as it changes; the descriptor `fd` is registered with the loop's poll.
+    """A file that is followed; the descriptor `fd` is registered with the reactor.
 
     The reactor calls `readable`, and the loop at `look_at` the `look` of a subclass: that begins with `_due`, and ends
     with `rewatch`.
@@ -64,7 +64,7 @@ class PathFollower:
 
     @property
     def look_at(self) -> float | None:
-        """Monotonic: when to look, None if nothing is known to have happened."""
+        """The time to look at the file, monotonic; None if nothing is known to have happened."""
         if self._arming_until is None or self._look_at is None:
             return self._arming_until or self._look_at
         return min(self._arming_until, self._look_at)
@@ -73,7 +73,7 @@ class PathFollower:
         return self._subject.plan()
 
     def rewatch(self) -> None:
-        """Have the watches set where the path leads now, unless they are there or a helper is at it."""
+        """Set the watches where the path leads now, unless they are there or a helper is setting them."""
         plan = self._plan()
         if plan in (self._watch.plan, self._given_up) or self._watch.arming:
             return
@@ -91,7 +91,7 @@ class PathFollower:
         self._register()
 
     def readable(self, events: int = 0) -> None:
-        """The descriptor is readable: the watches are set, or something has happened."""
+        """Take the helper's answer, or note that something has happened."""
         now = time.monotonic()
         if self._watch.arming:
             self._unregister()
@@ -114,7 +114,7 @@ class PathFollower:
             self._not_watched(problem)
 
     def close(self) -> None:
-        """Follow it no more; `rewatch` begins again."""
+        """Stop following; `rewatch` begins again."""
         self._unregister()
         self._watch.close()
         self.watching = False

@@ -1,4 +1,4 @@
-"""The one poll of the loop, and how it waits where the kernel refuses that.
+"""poll(2) for the loop, with a fallback where the kernel refuses it.
 
 poll(2) fails with ENOMEM, and with EINVAL when there are more descriptors than RLIMIT_NOFILE allows, which somebody
 may have lowered after they were opened (`prlimit --nofile=3:3 --pid PID`).  select(2) knows no such limit, but no
@@ -22,7 +22,7 @@ _LONGEST = 5.0  # seconds until poll(2) is tried again; and what select(2) canno
 
 
 class Poll:
-    """What select.poll() gives, but `poll` never raises, and registering or unregistering twice is no mistake."""
+    """select.poll() whose `poll` never raises, and where registering or unregistering twice is no error."""
 
     __slots__ = ("_poll", "_masks", "_log", "_failing")
 
@@ -33,17 +33,17 @@ class Poll:
         self._failing = False
 
     def register(self, fd: int, mask: int) -> None:
-        """Wait for this descriptor, too."""
+        """Add a descriptor, or change its mask."""
         self._masks[fd] = mask
         self._poll.register(fd, mask)
 
     def unregister(self, fd: int) -> None:
-        """Do not wait for it any more."""
+        """Remove a descriptor, if it is there."""
         if self._masks.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """What is ready, after `timeout` milliseconds at most.
+        """Wait for descriptors, at most `timeout` milliseconds: which are ready, and their events.
 
         A descriptor with no events is one of which nothing is known: reading it must not wait.
         """
@@ -70,7 +70,7 @@ class Poll:
             return [(fd, 0) for fd in wanted]
 
     def mend(self) -> None:
-        """Wait no more for what is not open any more: poll(2) would return at once, for ever."""
+        """Remove descriptors that are closed, for which poll(2) would return at once, for ever."""
         for fd in list(self._masks):
             try:
                 os.fstat(fd)
@@ -80,7 +80,7 @@ class Poll:
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, for a fault to pass: the loop has nothing better to do."""
+    """Sleep until a fault may have passed, when the loop can do nothing else."""
     try:
         select.poll().poll(seconds * 1000)
     except OSError:

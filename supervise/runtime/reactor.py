@@ -1,4 +1,4 @@
-"""What the loop waits for, and whom it calls then: descriptors, children, deadlines.
+"""The reactor: callbacks for readable descriptors, children that exit, and deadlines.
 
 Rule 1.  Who waits for a descriptor says so (`on_readable`), and is called with poll's events when there is something;
          what it returns are events for the state machine, each dealt with before the next is asked for.
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Reactor(Poll):
-    """Of one process."""
+    """The callbacks of one supervise, and its `parts`, which have deadlines."""
 
     __slots__ = ("parts", "_readable", "_exited")
 
@@ -52,28 +52,28 @@ class Reactor(Poll):
         self._exited: dict[int, Exited] = {}
 
     def on_readable(self, fd: int, call: Readable, mask: int = select.POLLIN) -> None:
-        """Have `call` called when there is something to read, or what else `mask` says."""
+        """Register a callback for when a descriptor is readable, or what else `mask` says."""
         self._readable[fd] = call
         self.register(fd, mask)
 
     def unregister(self, fd: int) -> None:
-        """Wait for this descriptor no more, and call nobody: whoever is given its number next says whom."""
+        """Remove a descriptor and its callback, before it is closed and its number reused."""
         self._readable.pop(fd, None)
         super().unregister(fd)
 
     def readable(self, fd: int, events: int) -> Events:
-        """Call who waits for it."""
+        """Call the callback of a descriptor; the events that it returns."""
         call = self._readable.get(fd)
         return (call(events) if call else None) or ()
 
     def on_exit(self, pid: int, call: Exited) -> None:
-        """Have `call` called when this child was reaped."""
+        """Register a callback for when a child has been reaped."""
         self._exited[pid] = call
 
     def exited(self, pid: int) -> Exited | None:
-        """Whom to call for a child that was reaped."""
+        """Take the callback of a child that was reaped."""
         return self._exited.pop(pid, None)
 
     def disown(self) -> None:
-        """Nobody is a child any more (a copy of the process whose children they are)."""
+        """Remove all children, in a copy of the process that is their parent."""
         self._exited.clear()

@@ -1,4 +1,4 @@
-"""Keeping `status` and `state` as the machine is, also through times when the disk is full."""
+"""Writing `status` and `state` when the machine has changed, and again when a full disk has room."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class StatusWriter:
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
 
     def inherit(self, fields: dict[str, Any], pid: int) -> None:
-        """Carry on where the supervise that wrote this state was; `pid` is the service's now, 0 for none.
+        """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
 
         The record tells when the pid last changed, and that is not now if it is the same.
         """
@@ -88,18 +88,18 @@ class StatusWriter:
             self._service = service if service and service["pid"] == pid else None
 
     def move(self) -> None:
-        """This is another process now, which goes on with what it has inherited as a copy (guardian.py)."""
+        """Note that this is another process now, a copy that goes on in place of the one before (guardian.py)."""
         self._self = os.getpid(), os.getsid(0)
 
     def superseded(self) -> bool:
-        """Whether the state is one that the next version has written in the same process."""
+        """Whether the state in the file was written by the next version, in the same process."""
         try:
             return b'"upgrades": %d,' % (self.upgrades + 1) in (self._directory.read(STATE) or b"")
         except (OSError, StatusDirError):
             return False
 
     def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
-        """The service has ended: for people who ask later how."""
+        """Note an exit as the last exit; `uptime` in seconds."""
         self._phase = None, None  # the next one has its own
         self._last_exit = {
             "code": how.code,
@@ -114,13 +114,13 @@ class StatusWriter:
         }
 
     def amended(self, how: ExitStatus) -> None:
-        """It has turned out how the service had ended."""
+        """Correct the last exit, whose status has turned out later."""
         if self._last_exit:
             self._last_exit.update(code=how.code, signal=how.signal, core=how.core)
 
     @property
     def exit_code(self) -> int | None:
-        """That of the last exit, as a shell has it, whoever saw it; None: there has been none."""
+        """The exit code of the last exit, as a shell has it; None: there has been none."""
         last = self._last_exit
         return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
@@ -159,7 +159,7 @@ class StatusWriter:
         return True
 
     def foretell(self) -> None:
-        """Have the next start tagged, and the tag in the state (takeover.py, rule 3)."""
+        """Tag the next start, and note the tag for the state (takeover.py, rule 3)."""
         starts = self._machine.totals["starts"]
         if starts != self._tagged and STATE not in self._failing:
             try:
@@ -179,7 +179,7 @@ class StatusWriter:
             pass  # tried again when the record is settled
 
     def write_state(self, again: bool = False) -> None:
-        """Write the state if it has changed; if it could not be written, `again`.  Never raises."""
+        """Write the state if it has changed; `again`: also if it could not be written before.  Never raises."""
         self._write(STATE, self._encode, again)
 
     def _encode(self) -> bytes:
@@ -190,14 +190,14 @@ class StatusWriter:
         return Record(self._changed_ns, *(self._record or self._machine.visible))
 
     def moved(self) -> None:
-        """The directory is another one now: what is in there may be older than what was written last."""
+        """Write both files anew, for the directory is another one now."""
         self._where = self._directory.identity()
         self._failing.clear()
         self._pause, self.retry_at, self.failed_by = 0.0, None, 0
-        self.doubt()
+        self.write_anew()
 
-    def doubt(self) -> None:
-        """After an error, nobody knows what is in the files: write them."""
+    def write_anew(self) -> None:
+        """Write both files anew, after an internal error."""
         self._record = self._state = None
 
     def _write(self, name: str, content: Callable[[], bytes], again: bool = False) -> None:

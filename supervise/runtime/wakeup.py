@@ -1,4 +1,4 @@
-"""Signals to supervise itself: they wake the loop's poll, and leave their names."""
+"""Signals to supervise itself, through a wakeup pipe that ends the loop's poll."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wakeup:
             self.names.append(signal_name(number))
 
     def drain(self) -> None:
-        """`fd` is readable.  Raises OSError."""
+        """Empty the pipe, when `fd` is readable.  Raises OSError."""
         try:
             os.read(self.fd, 4096)
         except BlockingIOError:

@@ -259,7 +259,7 @@ class Supervisor:
             if time.monotonic() >= (began + _MOMENT if self._status_writer.failed_by in FULL else end):
                 break
             pause(0.05)
-            self._status_writer.doubt()
+            self._status_writer.write_anew()
             self._settle()
         self._log.add(NOTICE, "supervise ends")
         self._log.flush(ending=True)
@@ -285,7 +285,7 @@ class Supervisor:
             self._children()
             self._control.by_signal()
             self._actions.mend()
-            self._status_writer.doubt()
+            self._status_writer.write_anew()
             if self._statusdir_watch:
                 self._statusdir_watch.due = time.monotonic()
         except Exception as why:
