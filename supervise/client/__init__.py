@@ -1,4 +1,4 @@
-"""The Python interface to services: look at them, command them, wait for them, read what they print.
+"""The Python interface to services: their status, commanding them, waiting for them, their output.
 
     from supervise.client import Service
 

@@ -1,4 +1,4 @@
-"""What can be waited for: conditions on how a service was before, and how it is now.
+"""Conditions to wait for: predicates on the status of a service before and now.
 
 What lives here: the conditions.  What does not: waiting (wait.py), commands (verbs.py).
 A condition is a function of two Status; all but `unsupervised` need a supervise to come true.
@@ -122,7 +122,7 @@ def upgraded(before: Status, now: Status) -> bool:
 
 
 class Obeyed:
-    """The condition that letters were obeyed, and then what is to come of them: `then`, if that shows.
+    """The condition that letters were obeyed, and then the condition `then`, if there is one.
 
     supervise counts what it has obeyed (state.py, `control_obeyed`).  The C implementation does not, nor do older
     releases: there `then` is all that can be waited for, and without it, that the letters were sent.

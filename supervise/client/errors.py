@@ -1,4 +1,4 @@
-"""What can go wrong between a program and a service: the exceptions of supervise.client.
+"""The exceptions of supervise.client.
 
 Each message is one whole sentence part, such as `cannot read status/app: Permission denied`, to stand after
 `svc: fatal: `.  Each class has the `exit_code` of a program that ends because of it: 100 for what the caller got
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """Any of these."""
+    """Any error of supervise.client."""
 
     exit_code = SYSTEM
 
 
 class UnknownService(ClientError):
-    """There is no directory by that name or path; `names` are those of the services that exist instead."""
+    """There is no service by that name or path; `names` are those that exist."""
 
     exit_code = USAGE
 
@@ -60,7 +60,7 @@ class NoPermission(ClientError):
 
 
 class NotRunning(ClientError):
-    """There is no supervise that could obey."""
+    """No supervise runs that could obey."""
 
 
 class SystemRefused(ClientError):
@@ -68,7 +68,7 @@ class SystemRefused(ClientError):
 
 
 class TimeLimit(ClientError):
-    """What was waited for was not so in time; `status` is how it is instead, if it could be read."""
+    """A condition did not become true in time; `status` is the last one, if it could be read."""
 
     exit_code = TIME_LIMIT
 
@@ -78,7 +78,7 @@ class TimeLimit(ClientError):
 
 
 class CannotComeTrue(ClientError):
-    """What is waited for needs a supervise, and that has given up or ended: `why`, the end of the message."""
+    """A condition needs a supervise, which has given up or ended: `why`, the end of the message."""
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}: {why}")

@@ -1,4 +1,4 @@
-"""Waiting for something to change in status directories, through pyinotify; for programs that end again.
+"""inotify watches on status directories, through pyinotify, for programs that end again.
 
 What counts as a change: the record or the state is replaced, a lock is let go of (so that the end of a supervise
 is seen, however it came), a name appears or goes.  What does not: commands, and looking whether supervise runs,

@@ -1,4 +1,4 @@
-"""The files of one log in a status directory: the one that is written to, and those that a rotation left behind.
+"""The files of one log in a status directory: the current one, and those that a rotation left behind.
 
 What lives here: which files they are, opening them safely, finding where their last lines begin.  What does not:
 following them (tail.py).

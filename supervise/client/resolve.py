@@ -1,4 +1,4 @@
-"""From what is typed for a service to its status directory.
+"""Resolving a name or path that was typed to a status directory.
 
 A path (anything with a slash, and `.` and `..`) is taken as it is.  A bare NAME is looked for in this order:
 `status/NAME`, `$SUPERVISE_ROOT/status/NAME`, `$SUPERVISE_ROOT/NAME`, and last NAME in the current directory, so that
@@ -20,7 +20,7 @@ _NAMES_SHOWN = 20
 
 
 def resolve(argument: str) -> str:
-    """The path of a status directory.  Raises UnknownService, NotAStatusDir, NoPermission, SystemRefused."""
+    """The status directory of a service.  Raises UnknownService, NotAStatusDir, NoPermission, SystemRefused."""
     if "/" in argument or argument in (".", ".."):
         path = plain(argument) or ("/" if argument.startswith("/") else ".")
         if _is_dir(path):
@@ -42,13 +42,13 @@ def resolve(argument: str) -> str:
 
 
 def folders() -> list[str]:
-    """Where services are looked for by name: the first that has it counts."""
+    """The directories in which services are looked for by name: the first that has it counts."""
     root = os.environ.get(ROOT_VARIABLE)
     return [_FOLDER, os.path.join(root, _FOLDER), root] if root else [_FOLDER]
 
 
 def first_folder() -> str:
-    """Where all services are meant when none is named.  Raises UnknownService if there is no such directory."""
+    """The directory whose services are meant when none is named.  Raises UnknownService if there is none."""
     for folder in folders():
         if _is_dir(folder):
             return folder

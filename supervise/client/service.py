@@ -1,4 +1,4 @@
-"""One service: finding its directory, looking at it, commanding it, waiting for it."""
+"""Service: the status of one service, commanding it, waiting for it, its output."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Service:
         return fd
 
     def status(self) -> Status:
-        """How the service is now.
+        """Read the status now.
 
         Raises NotAStatusDir, DamagedRecord, DamagedState (which holds what the record says), NoPermission,
         SystemRefused.
@@ -127,7 +127,7 @@ class Service:
         self.send(letters)
 
     def send(self, letters: str) -> int:
-        """The same; how many bytes are in `control` then, up to the last of these.
+        """Command as `command` does; the number of bytes in `control` then, up to the last of these.
 
         When supervise has obeyed so many more than it had before the call (state.py, `control_obeyed`), it has obeyed
         these.
@@ -151,7 +151,7 @@ class Service:
             os.close(fd)
 
     def wait(self, condition: str | Condition, seconds: float | None = None) -> Status:
-        """Wait until something is so, and return how the service is then; `seconds` None: without a limit.
+        """Wait for a condition, and return the status then; `seconds` None: without a limit.
 
         The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
         (no supervise runs), or a function of the status before and now.  Raises ValueError for another word, TimeLimit,

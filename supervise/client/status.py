@@ -1,4 +1,4 @@
-"""What is known of a service: its record and its state, put together."""
+"""Status: record and state of a service at one moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LastExit:
-    """How the service last ended, or could not be started.
+    """The last exit of a service, or why it could not be started.
 
     `code` (0-255) or `signal` (a number) or `failure` (why it could not be started) is set, or none of them when
     nobody knows; `core`: it dumped core; `planned`: it was asked for; `fault`: why supervise ended it, if it did, such
@@ -45,7 +45,7 @@ class LastExit:
 
 
 class Status:
-    """How a service is at one moment.
+    """The status of a service at one moment.
 
     From the FIFO `ok`: `supervised`, whether a supervise runs.  From the record: `pid` of the service as last
     written (0: none), `changed` (when that changed, Unix seconds), `paused`, `want` ("up", "down" or "once"),

@@ -1,4 +1,4 @@
-"""The last lines of a log, and what is added to it.
+"""Reading the end of a log, and following it.
 
 What lives here: reading and following one log.  What does not: which files it consists of (logfiles.py), showing it.
 
@@ -77,7 +77,7 @@ def exists(directory: str, name: str) -> bool:
 
 
 class _Place:
-    """A file that is followed, and how far it has been read."""
+    """The place in a file up to which it has been read."""
 
     def __init__(self, file: LogFile, at: int) -> None:
         self.file = file
@@ -86,7 +86,7 @@ class _Place:
         self._looked_ns = time.time_ns()
 
     def new(self) -> Iterator[bytes]:
-        """What was added; no further than it reaches now, so that a fast writer does not keep us here."""
+        """Read what was added, no further than the file reaches now, so that a fast writer does not keep us here."""
         self._looked_ns = time.time_ns()
         end = os.fstat(self.file.fd).st_size
         while self.at < end:
@@ -151,7 +151,7 @@ class Follower:
             self._fd = -1
 
     def read(self) -> Iterator[bytes]:
-        """What is new, in pieces.  Raises LogError, and NoWatches of inotify.py."""
+        """Read what is new, in pieces.  Raises LogError, and NoWatches of inotify.py."""
         if not self._begun:
             self._begun = True
             yield from self._begin()

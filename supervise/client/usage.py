@@ -14,7 +14,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage:
-    """What some processes take: `processes`, how many they are; `memory` in bytes, resident, pages that several of
+    """Memory and CPU of some processes: `processes`, their number; `memory` in bytes, resident, pages that several of
     them share counted for each; `cpu` in seconds, user and system, children that have ended included; `percent`, of
     one processor since the oldest of them was started."""
 

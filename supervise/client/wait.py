@@ -1,4 +1,4 @@
-"""Waiting until services are as somebody wants them: look, watch, look, and look again at each change.
+"""Waiting for conditions on services: set inotify watches, then look at each change.
 
 Rule 1.  Each directory is looked at after it is watched, so that no change is missed; before that only to see whether
          there is anything to wait for.
@@ -43,7 +43,7 @@ _TICK = 1.0  # seconds between two reports of progress
 
 
 class Watcher:
-    """Tells which services may have changed.  Other descriptors may be waited for as well: `also`."""
+    """Watches services for changes.  Other descriptors may be waited for as well: `also`."""
 
     def __init__(self) -> None:
         """Raises SystemRefused: no inotify instance is left."""
@@ -173,7 +173,7 @@ def _more_descriptors() -> bool:
 
 
 def wait(service: Service, condition: str | Condition, seconds: float | None) -> Status:
-    """What Service.wait says."""
+    """Wait for a condition on one service, as Service.wait says."""
     if isinstance(condition, str):
         if condition not in CONDITIONS:
             raise ValueError(f"cannot wait for {condition!r}, only for {', '.join(CONDITIONS)}")
@@ -186,7 +186,7 @@ def wait(service: Service, condition: str | Condition, seconds: float | None) ->
 
 
 def look(service: Service, condition: Condition | None) -> Status:
-    """How a service is, as far as a condition needs to know.  Raises what Service.status does.
+    """Read the status, as far as a condition needs it.  Raises what Service.status does.
 
     Where the state is damaged, by the record alone, which cannot tell whether a service is ready; where there is no
     record yet, as if it said that nothing runs.

@@ -1,4 +1,4 @@
-"""`supervise --check`: what a configuration means, and what is wrong with it."""
+"""`supervise --check`: print a configuration as it is understood, and its problems."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def check(path: str, name: str | None) -> int:
 
 
 def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
-    """What a section says that cannot have an effect, for something else is missing.
+    """The problems of keys that cannot have an effect, for another key is missing.
 
     What [global] says may be meant for some services only.
     """

@@ -1,4 +1,4 @@
-"""What the programs over status directories have in common: command line, messages, exit codes, a reader that leaves.
+"""Common to the programs over status directories: command line, messages, exit codes, SIGPIPE.
 
 What lives here: nothing about services.  The messages are as daemontools has them, `svc: fatal: cannot ...: why`; the
 exit codes 0, 100 ("you"), 111 ("the system"), 130 after Ctrl-C.
@@ -28,7 +28,7 @@ class UsageError(ClientError):
 
 
 def run(name: str, main: Callable[[list[str]], int]) -> int:
-    """Run a program; its exit code.
+    """Run a program, and turn its exceptions into messages; its exit code.
 
     A reader of its output that leaves early (`| head -1`) ends it silently: nobody is there any more to tell.
     """
@@ -60,7 +60,7 @@ def run(name: str, main: Callable[[list[str]], int]) -> int:
 
 
 def complain(name: str, why: object) -> None:
-    """One line on standard error, after what was printed before it."""
+    """Print a warning to standard error, after what was printed before it."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -85,7 +85,7 @@ def find(arguments: list[str]) -> tuple[list[Service], int]:
 
 
 def label(found: list[Service], colour: bool) -> dict[str, bytes]:
-    """What stands before the lines of each service, by its directory: its name, unless two have the same."""
+    """The prefix of each service's lines, by its directory: its name, unless two have the same."""
     names = [service.name for service in found]
     if len(set(names)) < len(names):
         names = [service.path for service in found]
@@ -113,7 +113,7 @@ def coloured() -> bool:
 
 
 class Source:
-    """What there is to show of one service: one log, or several merged by time."""
+    """The output of one service: one log, or several merged by time."""
 
     def __init__(self, directory: str, names: list[str], lines: int) -> None:
         self.directory = directory

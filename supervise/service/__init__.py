@@ -1,1 +1,1 @@
-"""The parts of one service: its processes, what they say, its checks, and what it leaves behind."""
+"""The parts of one service: its processes, readiness, health checks, successors and leftovers."""

@@ -1,4 +1,4 @@
-"""Checks of a running service that cannot say itself that it hangs: `check_command`, run again and again.
+"""Health checks: running `check_command` again and again while the service is ready.
 
 What lives here: when a check is due, what its end means, what it printed.  What does not: how it is started
 (launcher.py), and waiting: the loop says when `due` is past, `fd` is readable, or the process `pid` was reaped.
@@ -50,7 +50,7 @@ _SHOWN = 200  # characters of it in the log
 
 
 class Checks:
-    """The checks of a service whose main process is `service`.  `output`: what the last one that failed had printed."""
+    """The health checks of the main process `service`.  `output`: what the last check that failed had printed."""
 
     def __init__(self, launcher: CheckStarter, reactor: Reactor, log: Log) -> None:
         self._launcher = launcher
@@ -71,7 +71,7 @@ class Checks:
         self.output = ""
 
     def begin(self, config: Config, pid: int, now: float) -> None:
-        """The service, whose main process is `pid`, is up and ready.  `now` is monotonic, here and below."""
+        """Begin the checks of the main process `pid`, which is ready.  `now` is monotonic, here and below."""
         self.end()
         self._config, self.service = config, pid
         self._begun_at, self._started_at, self._failed = now, None, 0
@@ -79,16 +79,16 @@ class Checks:
         self._again_at = now + self._timeout
 
     def end(self) -> None:
-        """The service is not to be checked: it is down, is being stopped, or paused."""
+        """End the checks: the service is down, is being stopped, or paused."""
         self._config = None
         self._kill()
 
     def forget(self) -> None:
-        """The one that was to end is another process's child: nobody will say that it has."""
+        """Forget a check that was being ended, for it is another process's child now."""
         self.pid, self.killed = 0, False
 
     def configure(self, config: Config, now: float) -> None:
-        """The configuration has changed."""
+        """Use another configuration from now on."""
         if self._config is None:
             return
         if config.check_command != self._config.check_command:
@@ -100,7 +100,7 @@ class Checks:
 
     @property
     def due(self) -> float | None:
-        """Monotonic: when `on_time` has something to do."""
+        """The time of the next check, or of the current one's timeout: monotonic."""
         config = self._config
         if config is None or not config.check_command:
             return None
@@ -111,7 +111,7 @@ class Checks:
         return self._started_at + (self._timeout if self.pid else max(config.check_interval, 1))
 
     def on_time(self, now: float) -> str | None:
-        """`due` may be past: start the next check, or kill one that takes too long.  The fault, if that is one."""
+        """Start the next check, or kill one that takes too long, if `due` is past; the fault, if there is one."""
         due, config = self.due, self._config
         if due is None or config is None or now < due:
             return None
@@ -124,7 +124,7 @@ class Checks:
         return self._failure(config, f"did not end within {self._timeout} seconds")
 
     def readable(self, events: int = 0) -> None:
-        """`fd` is readable: read once."""
+        """Read the check's output once, when `fd` is readable."""
         if self.fd < 0:
             return
         try:
@@ -141,7 +141,7 @@ class Checks:
         return [(UNHEALTHY, fault)] if fault else None
 
     def ended(self, how: ExitStatus, now: float) -> str | None:
-        """The check that ran was reaped.  The fault, if that is one."""
+        """Judge a check that was reaped; the fault, if the service is unhealthy."""
         self._read_rest()
         self._close()
         self.pid = 0

@@ -1,4 +1,4 @@
-"""What a check or the restart script leaves behind is ended with it.
+"""Ending what a health check or the restart script has left behind.
 
 Theory of operation
 -------------------
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def end(helper: int, main: int, killed: bool) -> str:
-    """End what a helper that has not been reaped has left; who that was.
+    """Kill what a helper has left, before it is reaped; the processes, for the log.
 
     It was one of HELPERS.  `main`: the service's main process.  `killed`: the helper was, and its process group with
     it, of which some may take longer: these have not been left.  Raises OSError: nobody could look, and only its

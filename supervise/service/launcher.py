@@ -1,4 +1,4 @@
-"""Starting the service, its restart script and its health check, with their output where it belongs.
+"""Spawning the service, its restart script and its health checks, with their environment and output files.
 
 What a configuration means for a start is worked out when it comes, not on the way to a restart.
 """
@@ -89,7 +89,7 @@ class Launcher:
         self._by_fork = self.needs_fork(config)
 
     def govern(self, config: Config) -> None:
-        """Have this govern the next start; there is none if the configuration blocks, or what it takes is not there."""
+        """Use a configuration for the next start; `blocked`, if it blocks starts or what it needs cannot be had."""
         self.config = config
         self.blocked = config.blocked or (_NOT_LOADED if self._by_fork and not self.can_fork else "")
 
@@ -101,15 +101,15 @@ class Launcher:
 
     @property
     def can_fork(self) -> bool:
-        """Whether what such a start takes is imported."""
+        """Whether spawn_as.py, which such a start needs, is imported."""
         return "supervise.service.spawn_as" in sys.modules
 
     def complete(self) -> None:
-        """Import that: later the files of this package may be another version's."""
+        """Import spawn_as.py if it is needed: later the installed files may be another version's."""
         from supervise.service import spawn_as  # noqa: F401
 
     def check(self) -> None:
-        """See that what the service will print can be written.  Raises StartError; later that is a warning only."""
+        """Check that the output files can be written.  Raises StartError; later that is a warning only."""
         for name in (STDOUT,) if self._config.redirect_stderr else (STDOUT, STDERR):
             try:
                 close(self._directory.open_output(name))
@@ -119,7 +119,7 @@ class Launcher:
     # The service.
 
     def service(self) -> int | ExitStatus:
-        """Start the service: its pid, or why not."""
+        """Spawn the service: its pid, or why not."""
         if self.blocked:
             return ExitStatus(failure=self.blocked)
         env = self._with_notification() if self.notify_socket else self._service_env
@@ -170,7 +170,7 @@ class Launcher:
     # The programs beside it.
 
     def script(self, exits: int) -> int | str:
-        """Start the restart script, told how many times the service has exited: its pid, or what went wrong.
+        """Spawn the restart script, with the number of exits: its pid, or the problem.
 
         It is the administrator's, not the service's: nothing of `config` is for it.
         """
@@ -182,7 +182,7 @@ class Launcher:
         return pid
 
     def check_command(self, argv: tuple[str, ...], pid: int, output: int) -> int | str:
-        """Start the health check of the service's process `pid`: its own pid, or what went wrong.
+        """Spawn a health check of the service's process `pid`: its own pid, or the problem.
 
         It sees what the service sees, as the same user and in the same directory, and prints to the descriptor
         `output`; but it is not of the service's process group, nor of supervise's session, and cannot speak for it.

@@ -1,4 +1,4 @@
-"""What is left of a service when its main process has ended: its process group, and where that is asked for, orphans.
+"""The process group of a main process that has ended, whose end is awaited; with its orphans, if asked for.
 
 Theory of operation
 -------------------
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def empty(group: int) -> bool:
-    """Whether a process group has nobody in it, zombies aside or not: cheap, and sure only if it says yes."""
+    """Whether a process group is empty: cheap, and certain only if it says yes (there may be zombies)."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -39,7 +39,7 @@ def empty(group: int) -> bool:
 
 
 def of_start(number: int, pids: list[int], starts: int | None = None) -> list[int]:
-    """Those that come from the start with this number, if processes are tagged here.
+    """Those of `pids` that come from the start with this number; all of them where there are no start tags.
 
     `starts`: how many there have been by now, if it is not the last.
     One without a tag is on its way out: a helper of supervise's, which was tagged for the start after that, or none
@@ -53,7 +53,7 @@ def of_start(number: int, pids: list[int], starts: int | None = None) -> list[in
 
 
 class LeftoverGroup:
-    """The process group of a main process that has ended.  `fd` is the pidfd that the loop waits for, -1 for none."""
+    """A process group that is left.  `fd` is the pidfd of a member, which the reactor waits for, -1 for none."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class LeftoverGroup:
         ended: Readable,
         orphans: Callable[[], list[int]] | None = None,
     ) -> None:
-        """`orphans`: who else is left."""
+        """`ended` is called when a member ends; `orphans` lists who else is left."""
         self.group, self.session = group, session
         self._orphans = orphans
         self._reactor = reactor
@@ -71,11 +71,11 @@ class LeftoverGroup:
         self.fd = -1
 
     def also(self, orphans: Callable[[], list[int]]) -> None:
-        """Who else is left, from now on."""
+        """Add others who are left."""
         self._orphans = orphans
 
     def pids(self) -> list[int]:
-        """Who is left.  Raises OSError: nobody could look."""
+        """List who is left.  Raises OSError: it could not be looked at."""
         members = self._members()
         return members + self._others(members)
 
@@ -89,7 +89,7 @@ class LeftoverGroup:
         return [pid for pid in self._orphans() if pid not in members] if self._orphans else []
 
     def tell(self, name: str) -> list[str]:
-        """Send what is left a signal, and let it go on if it is paused.  What went wrong.  Raises OSError."""
+        """Send all who are left a signal, and CONT; the problems.  Raises OSError."""
         members = self._members()
         targets = [(self.group, True)] if members else []
         targets += [(pid, False) for pid in self._others(members)]
@@ -99,7 +99,7 @@ class LeftoverGroup:
         return [problem for problem in problems if problem]
 
     def gone(self) -> bool:
-        """Whether nobody is left; if somebody is, `fd` will tell when that may have changed.
+        """Whether nobody is left; if somebody is, `fd` is readable when that may have changed.
 
         Raises OSError: nobody could look, and nothing will tell.
         """
@@ -116,7 +116,7 @@ class LeftoverGroup:
         return not self.pids()
 
     def let_go(self) -> None:
-        """Wait for nobody."""
+        """Stop waiting."""
         if self.fd >= 0:
             self._reactor.unregister(self.fd)
             os.close(self.fd)

@@ -1,4 +1,4 @@
-"""What a service leaves behind when its main process has ended: reported, or ended before the next start.
+"""Leftovers of the service when its main process has ended: reported, or ended before the next start.
 
 What lives here: what is said of it, and who is told to end.  What does not: when (the state machine).
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Leftovers:
-    """What is left of one service.  `main` is the pid of the main process that there is by now, if any.
+    """The leftovers of one service.  `main` is the pid of the main process that there is by now, if any.
 
     `ended` is called when one of those that are waited for has ended.
     """
@@ -67,18 +67,18 @@ class Leftovers:
         self._told: set[tuple[int, int]] = set()  # pid and start of who has been
 
     def configure(self, killasgroup: bool | str) -> None:
-        """Say what this cannot promise."""
+        """Log where `killasgroup` cannot be kept."""
         if killasgroup == "all" != self._asked and NO_ORPHANS in sys._xoptions:
             text = "killasgroup : all ends what stays in the service's session: supervise is no subreaper"
             self._log.add(WARNING, "%s", text)
         self._asked = killasgroup
 
     def of(self, group: int, session: int) -> None:
-        """The service had ended before this supervise began, and left its process group."""
+        """Take on the process group that a service has left to an earlier supervise."""
         self._begin(LeftoverGroup(group, session, self._reactor, self._ended))
 
     def after(self, process: Process, orphans: Callable[[], list[int]] | None = None) -> None:
-        """This main process has ended.  `orphans`: who else is left."""
+        """Take on the process group of a main process that has ended.  `orphans`: who else is left."""
         self._begin(LeftoverGroup(process.group, process.session, self._reactor, self._ended, orphans))
 
     def _begin(self, group: LeftoverGroup) -> None:
@@ -86,7 +86,7 @@ class Leftovers:
         self._told.clear()
 
     def clear(self, signal: str) -> bool:
-        """Send a signal to what is left; whether nothing is."""
+        """Send a signal to the leftovers; whether there are none."""
         group, self.unsignalled = self._group, False
         if not group:
             return True
@@ -134,7 +134,7 @@ class Leftovers:
                     self.unsignalled = True
 
     def gone(self) -> bool:
-        """Whether nobody is left of what is waited for; if somebody is, `fd` will tell when that may have changed."""
+        """Whether nobody is left whose end is awaited; if somebody is, `fd` tells when that may have changed."""
         if not self._group:
             return False
         if not self._signal:
@@ -143,7 +143,7 @@ class Leftovers:
         return self._group.gone() and not self._children()
 
     def report(self) -> None:
-        """Say what is left; where nobody can say who it is, it may as well be zombies, and nothing is said."""
+        """Log the leftovers; nothing where /proc does not tell them from zombies."""
         if not self._group or not proc_is_ours():
             return
         if not _can_look():
@@ -190,7 +190,7 @@ class Leftovers:
         return [stat for stat in own_children() if stat.pid not in known]
 
     def let_go(self) -> None:
-        """Wait for nobody."""
+        """Stop waiting."""
         self._signal = ""
         if self._group:
             self._group.let_go()

@@ -1,4 +1,4 @@
-"""Whose message is it?  Who has sent what came to NOTIFY_SOCKET, where the sender may have ended by now.
+"""Notification access: which senders on NOTIFY_SOCKET belong to the service, though they may have ended by now.
 
 Theory of operation
 -------------------
@@ -33,7 +33,7 @@ _FIRST, _LONGEST = 0.0125, 0.1  # seconds that the socket is left alone
 
 
 class NotifyAccess:
-    """Those who send to one service."""
+    """The senders to one service's socket."""
 
     def __init__(self) -> None:
         self._strangers: dict[tuple[int, int], float] = {}  # pid and uid -> until when that holds
@@ -42,7 +42,7 @@ class NotifyAccess:
         self.looked = False  # what was last judged took a look at /proc
 
     def judge(self, pid: int, uid: int, main: int, belongs: Callable[[int], bool]) -> bool | None:
-        """Whether a sender is of the service whose main process is `main`; None: nobody can tell."""
+        """Whether a sender belongs to the service with the main process `main`; None: that cannot be told."""
         now = time.monotonic()
         self.looked = False
         if pid <= 0 or now < self._strangers.get((pid, uid), 0.0):

@@ -1,4 +1,4 @@
-"""The socket that a service tells its state through, as sd_notify(3) has it: NOTIFY_SOCKET.
+"""The notification socket of a service, as sd_notify(3) has it: NOTIFY_SOCKET.
 
 Theory of operation
 -------------------
@@ -44,7 +44,7 @@ _CREDENTIALS = _socket.CMSG_SPACE(3 * _INT)
 
 
 class NotifySocket:
-    """A bound socket.  `address` is what NOTIFY_SOCKET says, `fd` what to wait for, `queue` as in rule 6."""
+    """A bound notification socket: `address` for NOTIFY_SOCKET, `fd` to wait for, `queue` as in rule 6."""
 
     def __init__(self, directory: StatusDir, place: bytes, other_user: bool, address: str | None = None) -> None:
         """Only under the directory's lock.  Raises StatusDirError and OSError, both with a whole sentence.
@@ -71,7 +71,7 @@ class NotifySocket:
 
     @classmethod
     def attach(cls, fd: int, address: str) -> NotifySocket:
-        """The listener whose descriptor the supervise before this one has left open (upgrade.py)."""
+        """The socket whose descriptor the supervise before this one has left open (upgrade.py)."""
         notify_socket = cls.__new__(cls)
         notify_socket._socket = _socket.socket(fileno=fd)
         notify_socket._socket.setblocking(False)
@@ -84,11 +84,11 @@ class NotifySocket:
 
     @property
     def abstract(self) -> bool:
-        """Whether the address is in no directory."""
+        """Whether the address is abstract, and no file."""
         return self.address.startswith("@")
 
     def suits(self, other_user: bool) -> bool:
-        """Whether a service that is to be started, as supervise's user or as another, can reach it."""
+        """Whether a service with supervise's user, or with another, can reach it."""
         return self.abstract or not other_user
 
     def _bind(self, directory: StatusDir) -> None:
@@ -101,7 +101,7 @@ class NotifySocket:
             raise OSError(why.errno, f"cannot bind the notify socket to {self.address}: {why.strerror}") from None
 
     def receive(self, limit: int = 32) -> Iterator[tuple[int, int, bytes]]:
-        """What is in the queue, at most so many messages: pid and uid of the sender, and what it sent.
+        """Receive at most `limit` messages: pid and uid of the sender, and its bytes.
 
         Each is to be dealt with before the next is asked for (rule 5).  A pid of 0 is that of a process that cannot
         be seen from here; of a message that is too long there is one byte more than sdnotify.LIMIT.  `failed` says
@@ -123,7 +123,7 @@ class NotifySocket:
             yield pid, uid, data
 
     def close(self, remove: bool) -> None:
-        """Listen no more; `remove`: for good, so the name in the directory goes as well."""
+        """Close the socket; `remove`: and its name in the directory."""
         # The name as it was bound, which leads through the directory's descriptor (statusdir.py).
         name = self._socket.getsockname()
         self._socket.close()

@@ -1,4 +1,4 @@
-"""What a service has only where its configuration asks for it: ears, a pidfile, checks, another user.
+"""Optional parts of a service, made when its configuration asks for them: notification, pidfile, checks, user.
 
 What lives here: having them imported and made, in time.  What does not: what they do (readiness.py, successor.py,
 health_check.py, spawn_as.py), and when something happens to them (service.py).
@@ -68,7 +68,7 @@ class Parts:
         self.checks: Checks | None = None
 
     def equip(self) -> None:
-        """Have what the configuration asks for; where that cannot be had, the machine gets another, without it."""
+        """Make the parts that the configuration asks for; it is replaced by one without those that cannot be made."""
         config = self._machine.config
         if config is self._config or config is self._asked:
             return
@@ -133,7 +133,7 @@ class Parts:
         return True
 
     def hear(self, descriptors: dict[str, int], address: str | None) -> None:
-        """Listen on the descriptors that another supervise has handed over."""
+        """Receive notifications on descriptors that another supervise has handed over."""
         from supervise.service.readiness import Readiness
 
         self.readiness = Readiness(self._directory, self._reactor, self._log, self._told)

@@ -1,4 +1,4 @@
-"""The pidfile: which process is the main one, in the words of the service itself.
+"""The pidfile, in which a service names its main process.
 
 What lives here: reading it, and noticing at once that it has changed.  What does not: whether to believe it; the
 pid of a process that is not of this service counts for nothing.
@@ -39,16 +39,16 @@ _BURST = 20  # looks a second that follow their event at once; in a busy directo
 
 
 class PidFile:
-    """The pidfile of one service.  `present`: there was a file when it was last read."""
+    """The pidfile of one service.  `present`: it existed when it was last read."""
 
     def __init__(self, path: str, base: str = "") -> None:
-        """A relative path begins at `base`, that at the current directory."""
+        """A relative path begins at `base`, and that at the current directory."""
         self.path = join(base, path)
         self.present = False
         self._seen: tuple[object, ...] | None = None
 
     def read(self) -> int | None:
-        """The pid in its first line; None if there is no file, or none that names a process.
+        """Read the pid in its first line; None if there is no file, or no pid in it.
 
         Raises OSError: nobody could look.
         """
@@ -57,11 +57,11 @@ class PidFile:
         return pid_in(found[0]) if found else None
 
     def changed(self) -> bool:
-        """Whether the file is another one, or was written, since it was read.  Raises OSError."""
+        """Whether the file was replaced or written since it was read.  Raises OSError."""
         return self._look() != self._seen
 
     def plan(self) -> tuple[Watched, ...]:
-        """What must be watched, as the path leads now."""
+        """The watches that notice a change of the file, as its path leads now."""
         return watch_plan(self.path, through_directory=True)
 
     def _look(self) -> tuple[bytes, object] | None:
@@ -97,7 +97,7 @@ class PidFile:
 
 
 def pid_in(data: bytes) -> int | None:
-    """The pid that a pidfile which begins so names, if it does."""
+    """Parse the pid in the first line of a pidfile; None if it is none."""
     line, newline, _ = data.partition(b"\n")
     word = line.strip()
     if not word.isdigit() or (len(data) >= _SIZE and not newline):
@@ -107,7 +107,7 @@ def pid_in(data: bytes) -> int | None:
 
 
 class PidFollower(PathFollower):
-    """The pidfile of one service as it changes."""
+    """Follows the pidfile of one service."""
 
     still_works = "it is still read when the main process ends"
 
@@ -119,7 +119,7 @@ class PidFollower(PathFollower):
         self._burst = 0
 
     def look(self) -> int | None:
-        """The pid it names, if the file has changed."""
+        """Read the pid, if the file has changed; else None."""
         self._due()
         pid = None
         try:
@@ -135,7 +135,7 @@ class PidFollower(PathFollower):
         return pid
 
     def expect(self) -> None:
-        """A new pid is awaited: look a few times, whether there are events or not."""
+        """Look a few times from now on, whether inotify has events or not, for a new pid is awaited."""
         self._pause = _FIRST
         self._look_by(time.monotonic())
 

@@ -1,4 +1,4 @@
-"""What the service says of itself: datagrams to its NOTIFY_SOCKET, or a line on a descriptor as s6 has it.
+"""Readiness and other notifications of the service: by NOTIFY_SOCKET, or a newline on a descriptor as in s6.
 
 What lives here: where to listen, and when, and whom to believe.  What does not: whose message it is
 (notify_access.py), and what follows (on_liveness.py).
@@ -39,7 +39,7 @@ _BARRIER = b"BARRIER=1"  # rule 5 of notify_socket.py
 
 
 class Readiness:
-    """The ears of one supervise.  `told` is called when somebody has sent something: for `heard` it takes who asks."""
+    """Receives the notifications of one service.  `told` is called when a message has come, and then asks `heard`."""
 
     def __init__(self, directory: StatusDir, reactor: Reactor, log: Log, told: Readable) -> None:
         self._directory = directory
@@ -58,9 +58,9 @@ class Readiness:
     # The socket.
 
     def listen(self, config: Config, path: bytes, address: str | None) -> str:
-        """Have a socket for a service whose status directory is at `path`: its address, "" if it cannot be had.
+        """Bind a socket for the service with the status directory `path`: its address, "" if that fails.
 
-        `address` is where an earlier supervise of this directory listened.
+        `address` is that of an earlier supervise of this directory.
         """
         # A service of root's may become somebody else by itself.
         other_user = bool(config.user) or os.geteuid() == 0
@@ -77,7 +77,7 @@ class Readiness:
         return self._notify_socket.address
 
     def is_named(self) -> bool:
-        """Whether the socket can be found by its address.  Raises OSError: nobody knows."""
+        """Whether the socket's address still leads to it.  Raises OSError: it could not be looked at."""
         if not self._notify_socket or self._notify_socket.abstract:
             return True
         try:
@@ -86,7 +86,7 @@ class Readiness:
             return False
 
     def moved(self, path: bytes, old: int | None) -> None:
-        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        """Bind the name again, which is lost, or the status directory is another (`old` is the one before)."""
         notify_socket = self._notify_socket
         if not notify_socket or notify_socket.abstract:
             return
@@ -109,11 +109,11 @@ class Readiness:
         self._attend(made)
 
     def old_sockets(self) -> list[int]:
-        """The descriptors of sockets that were at the address before."""
+        """The descriptors of earlier sockets, to which processes may still be connected."""
         return [notify_socket.fd for notify_socket in self._old_sockets]
 
     def attach(self, fds: dict[str, int], address: str | None) -> None:
-        """Listen on the descriptors of the supervise that this one replaces in the same process."""
+        """Receive on the descriptors of the supervise that this one replaces in the same process."""
         if fds.get("notify", -1) >= 0 and address:
             self._attend(NotifySocket.attach(fds["notify"], address))
         for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
@@ -130,7 +130,7 @@ class Readiness:
     def heard(
         self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
     ) -> Iterator[tuple[str, Any, int]]:
-        """What processes of the service have said: events, their values, and the sender's pid.
+        """Receive notifications of the service's processes: events, their values, and the sender's pid.
 
         From former main processes only who is to succeed them.  Each event is to be dealt with before the next is
         asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
@@ -206,7 +206,7 @@ class Readiness:
     # The pipe.
 
     def open_pipe(self) -> int:
-        """The end of a new pipe that the next process of the service writes to; -1 if there can't be one."""
+        """Open the pipe for `notification_fd`: its write end for the next process of the service; -1 if that fails."""
         self.close_pipe()
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -219,7 +219,7 @@ class Readiness:
         return writing
 
     def pipe_readable(self, events: int = 0) -> list[tuple[str, Any]]:
-        """Ready, or nothing yet."""
+        """Read the pipe: READY, or nothing yet."""
         if self.pipe < 0:
             return []
         try:
@@ -232,19 +232,19 @@ class Readiness:
         return [(SAYS_READY, None)] if data else []
 
     def close_pipe(self) -> None:
-        """The process that was to write to it has done so, or has ended."""
+        """Close the pipe: its writer is ready, or has ended."""
         if self.pipe >= 0:
             self._reactor.unregister(self.pipe)
             os.close(self.pipe)
             self.pipe = -1
 
     def close(self) -> None:
-        """Supervise ends, and nobody will listen."""
+        """Close all of it, for supervise ends."""
         self.close_pipe()
         self._close_listener()
 
     def close_old_sockets(self) -> None:
-        """Those who may have been connected have ended."""
+        """Close the earlier sockets: those who may have been connected have ended."""
         while self._old_sockets:
             former = self._old_sockets.pop()
             self._reactor.unregister(former.fd)

@@ -1,4 +1,4 @@
-"""Reaping supervise's children, one after the other; what a helper has left is ended before it is reaped."""
+"""Reaping supervise's children, and ending what a helper has left before it is reaped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Reaper:
-    """Reaps for one supervise."""
+    """Reaps the children of one supervise."""
 
     def __init__(self, service: Service, log: Log) -> None:
         self._service = service
@@ -23,7 +23,7 @@ class Reaper:
         self._said = False  # that a check has left something, which the next ones may do as well
 
     def next(self) -> tuple[int, ExitStatus] | None:
-        """A child that has ended, and how, or None."""
+        """Reap one child: its pid and exit status, or None."""
         if not HELPERS:
             return reap()
         try:

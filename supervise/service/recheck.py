@@ -1,4 +1,4 @@
-"""What the loop could not look at: said, and looked at again until it can be.
+"""Rechecks of what could not be looked at (no descriptor, no memory), until it can be.
 
 A process that could not be looked at (no descriptor left, no memory) is not a process that is gone.  Whoever acts on
 whether it is leaves here what is to be asked again, and does nothing until then.
@@ -21,7 +21,7 @@ _FIRST, _LONGEST = 0.25, 32.0  # seconds to the next look: doubled each time
 
 
 class Rechecks:
-    """`due`: when to look again, monotonic; None while nothing is in doubt."""
+    """The questions that are open; `due`: when to ask them again, monotonic, None while there are none."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -31,7 +31,7 @@ class Rechecks:
         self.due: float | None = None
 
     def add(self, what: str, why: OSError, ask: Callable[..., Iterable[tuple[str, Any]]], *args: Any) -> None:
-        """`what` could not be looked at; `ask(*args)` looks, and gives the events that come of it."""
+        """Add a question: `what` could not be looked at; `ask(*args)` looks again, and returns events."""
         if what not in self._said:
             self._said.add(what)
             self._log.add(WARNING, "cannot look at %s: %s; looking again", what, why.strerror)
@@ -39,7 +39,7 @@ class Rechecks:
         self.due = time.monotonic() + self._pause
 
     def run(self) -> list[tuple[str, Any]]:
-        """What comes of it now."""
+        """Ask all questions again: their events."""
         questions, self._questions, self.due = self._questions, {}, None
         self._pause = min(self._pause * 2, _LONGEST)
         events = [event for ask, args in questions.values() for event in ask(*args)]

@@ -1,4 +1,4 @@
-"""One service as the loop has it: its main process, those in its place after it, and what they say.
+"""One service: spawning its main process, and the events of its end, its successors and its notifications.
 
 What lives here: which descriptors and deadlines there are for that, and what events they make.  What does not: what
 follows from them (the state machine), and the parts themselves: successor.py says who the main process is, readiness.py
@@ -81,7 +81,7 @@ class Service:
     # Going on.
 
     def inherit(self, fields: dict[str, Any]) -> None:
-        """Carry on in the same process; `fields` as the supervise before has handed them over."""
+        """Restore after an upgrade in the same process; `fields` as the supervise before has handed them over."""
         descriptors = fields["descriptors"]
         if self._machine.pid:
             self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
@@ -89,7 +89,7 @@ class Service:
             self.parts.hear(descriptors, fields["notify_address"])
 
     def recall(self, fields: dict[str, Any]) -> None:
-        """Know the former main processes that the supervise before knew."""
+        """Restore the previous main processes from the state of the supervise before."""
         if self.parts.successor and self.process:
             for identity in fields.get("formers") or []:
                 self._recall(identity)
@@ -107,18 +107,18 @@ class Service:
         return []
 
     def hold(self) -> None:
-        """Have the pidfd that there was no descriptor left for when the process was started.  Raises OSError."""
+        """Open the pidfd, if there was no descriptor left for it when the process was started.  Raises OSError."""
         if self.process and self.process.hold():
             self._reactor.on_readable(self.process.fd, self._main_readable)
 
     def go_on(self) -> bool:
-        """In a copy of the process whose children they are: none is a child any more.  Whether it can be supervised."""
+        """Go on in a copy of the process whose children they are; whether the service can be supervised from there."""
         if self.parts.checks:
             self.parts.checks.forget()
         return not self.process or self.process.disown(self._machine.paused)
 
     def descriptors(self) -> dict[str, int]:
-        """What the supervise that replaces this one in the same process needs, -1 for what is not there."""
+        """The descriptors for the supervise that replaces this one in the same process, -1 for what is not there."""
         service = self.process.fd if self.process else -1
         readiness = self.parts.readiness
         notify, notification = (readiness.socket, readiness.pipe) if readiness else (-1, -1)
@@ -127,16 +127,16 @@ class Service:
         return {"service": service, "notify": notify, "notification": notification, **former}
 
     def is_named(self) -> bool:
-        """Whether the service still finds the socket that it speaks to.  Raises OSError: nobody knows."""
+        """Whether NOTIFY_SOCKET still leads to the socket.  Raises OSError: it could not be looked at."""
         return self.parts.readiness is None or self.parts.readiness.is_named()
 
     def moved(self, old: int | None = None) -> None:
-        """The status directory is another, `old` a descriptor of the one before; or the socket has lost its name."""
+        """Bind the socket's name again, which is lost, or the status directory is another (`old` is the one before)."""
         if self.parts.readiness:
             self.parts.readiness.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
 
     def settle(self) -> None:
-        """After everything urgent: let go of what has ended, and prepare for what may come."""
+        """Close what has ended, and prepare the next start, when nothing is urgent."""
         machine = self._machine
         if machine.pid == 0 and self.process:
             self._dismiss(self.process)
@@ -156,18 +156,18 @@ class Service:
             self._check(self.parts.checks)
 
     def prepare(self) -> None:
-        """Have what is configured, the next start tagged, and the tag in the state."""
+        """Make the configured parts, and tag the next start."""
         self.parts.equip()
         self._status_writer.foretell()
 
     def close(self, leaving: bool = False) -> None:
-        """Supervise ends, `leaving` the service to another or not."""
+        """Close all of it, for supervise ends, `leaving` the service to another or not."""
         self.end_check()
         if self.parts.readiness and not leaving:
             self.parts.readiness.close()
 
     def end_check(self) -> None:
-        """Nobody will wait for the end of a check that runs; if supervise goes on after all, another is due."""
+        """Kill a check that runs, without waiting; if supervise goes on after all, another is due."""
         if self.parts.checks:
             self.parts.checks.end()
             self._checked = 0
@@ -175,7 +175,7 @@ class Service:
     # Starts.
 
     def spawn(self) -> int | ExitStatus:
-        """Start the service: its pid, or why not."""
+        """Spawn the service: its pid, or why not."""
         fd = self._machine.config.notification_fd
         if not self.parts.readiness or not fd:
             return self._launcher.service()
@@ -188,13 +188,13 @@ class Service:
             self._launcher.notification = -1
 
     def spawn_ahead(self) -> None:
-        """Start it before the machine asks for it; not where another process may turn out to be the main one."""
+        """Spawn it before the machine asks for it, unless another process may turn out to be the main one."""
         if self._ahead is not None or (self.parts.successor and self.parts.successor.previous_mains()):
             return
         self._ahead = self._launcher.service()
 
     def start(self) -> tuple[str, Any]:
-        """Start the service, unless that has been done; the event that comes of it."""
+        """Spawn the service, unless that has been done: the event STARTED or FAILED."""
         result, self._ahead = self._ahead, None
         if result is None:
             self.parts.equip()
@@ -211,7 +211,7 @@ class Service:
         return states.STARTED, result
 
     def attend(self, process: Process) -> None:
-        """Wait for the end of a new main process; the old one is of no more interest."""
+        """Wait for the end of a new main process, in place of the old one."""
         if self.process:
             self._dismiss(self.process)
         self.process, self._session = process, process.session
@@ -226,7 +226,7 @@ class Service:
     # Ends.
 
     def ended(self, process: Process) -> Events:
-        """The main process has ended, by its pidfd."""
+        """The events of the end of the main process, by its pidfd."""
         yield from self.heard()  # it may have named its successor
         if process is not self.process:
             return
@@ -283,7 +283,7 @@ class Service:
             self._status_writer.amended(how)
 
     def reaped(self, pid: int, how: ExitStatus) -> Events:
-        """A child has ended that is none of supervise's own."""
+        """The events of a child that was reaped, and is no helper."""
         if self.process and pid == self.process.pid and pid == self._machine.pid:
             process = self.process
             yield from self.heard()
@@ -293,7 +293,7 @@ class Service:
             self.parts.successor.reaped(pid, how)
 
     def children_gone(self, events: int = 0) -> Events:
-        """Children have ended: is anything left of what is waited for?"""
+        """CLEARED or NO_SUCCESSOR, if nothing is left of what is waited for, after children have ended."""
         try:
             if self._machine.state == states.CLEANUP and self.leftovers.gone():
                 yield states.CLEARED, None
@@ -314,7 +314,7 @@ class Service:
     # What is left.
 
     def clear(self, signal: str) -> list[tuple[str, Any]]:
-        """Send a signal to what is left; CLEARED if nothing is."""
+        """Send a signal to the leftovers; CLEARED if there are none."""
         try:
             gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
         except OSError as why:
@@ -323,7 +323,7 @@ class Service:
         return [(states.CLEARED, None)] if gone else []
 
     def report_left(self) -> list[tuple[str, Any]]:
-        """Say what is left."""
+        """Log the leftovers."""
         try:
             self.leftovers.report()
         except OSError as why:
@@ -333,7 +333,7 @@ class Service:
     # What it says, and what there is to see.
 
     def heard(self, all: bool = True) -> Events:
-        """What has arrived from the service, in the order in which it came; a portion, if it is not to be `all`."""
+        """The notifications that have come, in their order; a portion of them, if not `all`."""
         if self._machine.watchdog and (not self.parts.readiness or self.parts.readiness.socket < 0):
             yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
         if not self.parts.readiness:
@@ -373,7 +373,7 @@ class Service:
         return set(HELPERS)
 
     def news(self) -> Events:
-        """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
+        """The events that must be handled before a deadline is judged or a child is reaped."""
         yield from self.heard()
         follower = self.parts.successor.follower if self.parts.successor else None
         if follower and self._machine.state == states.SUCCESSION:
@@ -392,7 +392,7 @@ class Service:
 
     @property
     def due(self) -> float | None:
-        """Monotonic: when `on_time` has something to do."""
+        """The time when `on_time` has something to do: monotonic."""
         follower = self.parts.successor.follower if self.parts.successor else None
         checks, readiness = self.parts.checks, self.parts.readiness
         due = [follower.look_at if follower else None, self._rechecks.due]
@@ -400,7 +400,7 @@ class Service:
         return min((at for at in due if at is not None), default=None)
 
     def on_time(self, now: float) -> Events:
-        """Do what is due."""
+        """Do what is due; its events."""
         if self._rechecks.due is not None and now >= self._rechecks.due:
             yield from self._rechecks.run()
         follower = self.parts.successor.follower if self.parts.successor else None
@@ -429,15 +429,15 @@ class Service:
 
     @property
     def check_pid(self) -> int:
-        """Of the check that runs; 0: none."""
+        """The pid of the check that runs; 0: none."""
         return self.parts.checks.pid if self.parts.checks else 0
 
     @property
     def check_killed(self) -> bool:
-        """Whether that one is being ended by supervise."""
+        """Whether the check that runs is being ended by supervise."""
         return bool(self.parts.checks and self.parts.checks.killed)
 
     @property
     def check_output(self) -> str:
-        """What the last check has printed that failed."""
+        """What the last check that failed has printed."""
         return self.parts.checks.output if self.parts.checks else ""

@@ -1,4 +1,4 @@
-"""Signals that could not be sent, and are sent later.
+"""Retrying signals that the kernel has refused to send.
 
 Theory of operation
 -------------------
@@ -44,7 +44,7 @@ class SignalRetry:
         self._log = log
 
     def note(self, pid: int, name: str, group: bool, problem: str | None, now: float) -> None:
-        """A signal was sent, or not."""
+        """Note that a signal was sent, or could not be: `problem`."""
         if pid != self.pid:
             self.forget()
             self.pid = pid
@@ -59,13 +59,13 @@ class SignalRetry:
             self.forget()
 
     def restore(self, pid: int, signals: list[list[Any]], now: float) -> None:
-        """Go on where the supervise before this one was."""
+        """Restore the signals that the supervise before could not send."""
         if pid and signals:
             self.pid, self.at = pid, now
             self.signals = [(name, group) for name, group in signals if name in NUMBERS]
 
     def drop(self, name: str) -> bool:
-        """A signal is not to be sent after all; whether it was to be."""
+        """Cancel a signal; whether it was still to be sent."""
         left = [one for one in self.signals if one[0] != name]
         dropped = len(left) < len(self.signals)
         self.signals = left
@@ -74,11 +74,11 @@ class SignalRetry:
         return dropped
 
     def forget(self) -> None:
-        """Nothing is to be sent any more."""
+        """Cancel all signals."""
         self.signals, self.pid, self.at, self._pause = [], 0, None, _SHORTEST
 
     def retry(self, process: Process | None, now: float) -> None:
-        """`at` is past."""
+        """Send the signals again, when `at` is past."""
         if process is None or process.pid != self.pid:
             self.forget()
             return

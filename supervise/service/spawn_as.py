@@ -1,4 +1,4 @@
-"""Spawning what posix_spawn(3) cannot: as another user, in another directory, with another umask or search path.
+"""Spawning by fork what posix_spawn(3) cannot: as another user, in another directory, with another umask.
 
 Theory of operation
 -------------------
@@ -53,7 +53,7 @@ def spawn_as(
     session: bool = False,
     terminal: bool = False,
 ) -> int | str:
-    """What service.spawn does, after changing to the `user`, `group`, `directory` and `umask` of a configuration.
+    """Spawn a program with the `user`, `group`, `directory` and `umask` of a configuration: its pid, or the problem.
 
     The program is looked for with the PATH of `env`, which is given HOME, USER and LOGNAME of the user where the
     configuration does not set them.  Of descriptors only those that are inherited, in this order.  `terminal`: there
@@ -158,7 +158,7 @@ def _child(
 
 
 def place(ours: int, its: int) -> None:
-    """Have our descriptor `ours` as `its`, which the program gets.  Raises Refused."""
+    """Move our descriptor `ours` to the number `its` that the program gets.  Raises Refused."""
     try:
         os.dup2(ours, its)
     except OSError as why:
@@ -174,7 +174,7 @@ def change_to(directory: str) -> None:
 
 
 def execute(argv: list[str], env: Mapping[bytes, bytes]) -> str:
-    """execvpe(3), as posix_spawnp(3) has it; but the search path is the program's.  What went wrong."""
+    """Execute a program as posix_spawnp(3) does, but with the program's search path; returns only a problem."""
     program = fsencode(argv[0])
     paths = [program]
     if b"/" not in program:

@@ -1,4 +1,4 @@
-"""The main process of a service that replaces it by itself: who is it now?
+"""Successors: which process is the main one of a service that replaces its main process itself.
 
 Theory of operation
 -------------------
@@ -45,7 +45,7 @@ _NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 
 
 class Successor:
-    """The main processes of one service, and the pidfile that may name them."""
+    """The main process of one service and the previous ones, and the pidfile that may name it."""
 
     def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], reactor: Reactor, log: Log) -> None:
         self._env = env
@@ -60,7 +60,7 @@ class Successor:
         self.follower: PidFollower | None = None
 
     def configure(self, config: Config) -> None:
-        """Follow the pidfile that is configured now, if any."""
+        """Follow the configured pidfile, if any."""
         path = config.pidfile, config.directory
         if path == self._path:
             return
@@ -74,7 +74,7 @@ class Successor:
             self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
 
     def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
-        """A pid was named: the process, if it counts and is not the main process already (rule 1).
+        """The process with the pid that a pidfile or a notification has named, if that makes it the main one (rule 1).
 
         `session`: the main process's, or the last one's.  Raises OSError: nobody could look.
         """
@@ -87,7 +87,7 @@ class Successor:
         return process
 
     def succeed(self, old: Process | None) -> None:
-        """The main process is another now; the old one, if it lives, is a former one."""
+        """Note that the main process is another now; the old one, if it runs, is a previous one."""
         self._refused = 0
         for process in [process for process in self._previous if process.reaped()]:
             self._previous.remove(process)
@@ -98,7 +98,7 @@ class Successor:
             self._previous.append(kept)
 
     def after(self, old: Process, how: ExitStatus, helpers: set[int], starts: int) -> Process | int | None:
-        """Who follows a main process that has ended: UNDECIDED, or None for nobody.
+        """The successor of a main process that has ended: a process, UNDECIDED, or None for none.
 
         `starts`: how many there have been; what earlier ones left behind is not asked.
         """
@@ -133,15 +133,15 @@ class Successor:
         return None
 
     def candidates(self, helpers: set[int], starts: int) -> list[int]:
-        """What that start has left to supervise, with what it has started since."""
+        """The children of supervise that come from the current start of the service."""
         return of_start(starts, children(helpers))
 
     def strays(self, session: int, starts: int) -> list[int]:
-        """What a main process that was taken over has left to other parents: only the pidfile says who is the next."""
+        """The processes that a main process which was taken over has left to other parents."""
         return of_start(starts, left_in_session(session))
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
-        """A child has ended that is not the main process."""
+        """Note that a child has ended; a previous main process is logged."""
         for process in self._previous:
             if process.pid == pid:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, pid)
@@ -150,21 +150,21 @@ class Successor:
                 return
 
     def recall(self, processes: list[Process]) -> None:
-        """These were main processes before, as an earlier supervise knew."""
+        """Restore previous main processes, which an earlier supervise knew."""
         self._previous += processes
 
     def identities(self) -> list[dict[str, Any]]:
-        """What the next supervise needs to find the former ones."""
+        """The identities of the previous main processes, for the state."""
         if self.previous_mains() != [identity["pid"] for identity in self._identities]:
             self._identities = [process.identity() for process in self._previous]
         return self._identities
 
     def previous_mains(self) -> list[int]:
-        """The processes that were the main process before, and may live on."""
+        """The pids of the previous main processes, which may still run."""
         return [process.pid for process in self._previous]
 
     def forget(self) -> None:
-        """The service has ended, or another was started."""
+        """Forget all of them: the service has ended, or another was started."""
         for process in self._previous:
             process.close()
         self._previous.clear()

@@ -1,1 +1,1 @@
-"""The process that stays: its start, its loop, taking over, upgrading, and its end."""
+"""The process that stays: start-up, loop, takeover, upgrade and shutdown."""

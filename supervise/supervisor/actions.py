@@ -1,4 +1,4 @@
-"""Events for the state machine, and the actions that it asks for.
+"""Dispatch: handing events to the state machine, and carrying out the actions that it asks for.
 
 What lives here: carrying them out, each for itself, so that one that fails does not cost those behind it; and what only
 they need.  What does not: descriptors and waiting (loop.py).
@@ -35,7 +35,7 @@ _SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent
 
 
 class Actions:
-    """What the machine asks for is done here.
+    """Carries out the actions of the state machine.
 
     `sent`: a signal that was sent before the machine asked for it.  `follower`, `alarms` and `new_upgrader` are None
     until they have been imported; what needs them is `postponed` until then.
@@ -72,16 +72,16 @@ class Actions:
         self._obeyed = 0  # bytes of `control`, of which something is still to be done
 
     def event(self, event: str, value: Any = None) -> None:
-        """Something has happened."""
+        """Hand an event to the machine, and carry out what it asks for."""
         self.carry_out(self._machine.handle(event, time.monotonic(), value))
 
     def events(self, events: Events) -> None:
-        """Several things; each is dealt with before the next is asked for."""
+        """Hand several events to the machine, each before the next is asked for."""
         for event, value in events:
             self.event(event, value)
 
     def carry_out(self, actions: list[Action]) -> None:
-        """Carry out actions in order; what comes of them is handled after the rest of their list."""
+        """Carry out actions in order; events that come of them are handled after the rest of the list."""
         results: list[tuple[str, Any]] = []
         for action in actions:
             kind = action[0]
@@ -133,13 +133,13 @@ class Actions:
         return []
 
     def complete(self) -> None:
-        """The parts are there: do what had to wait for them."""
+        """Carry out what was postponed, for the parts are imported."""
         postponed, self.postponed = self.postponed, []
         self.carry_out(postponed)
         self.obeyed(0)
 
     def obeyed(self, count: int) -> None:
-        """So many bytes of `control` more were obeyed; that is counted when all that they led to has been done."""
+        """Count bytes of `control` as obeyed, when all that they led to has been done."""
         self._obeyed += count
         if not (self.postponed or self._internal_errors.tries_again):
             self._status_writer.control_obeyed += self._obeyed
@@ -154,7 +154,7 @@ class Actions:
 
     @property
     def due(self) -> float | None:
-        """Monotonic: when `on_time` has something to do."""
+        """The time when `on_time` has something to do: monotonic."""
         due = self.signal_retry.at
         if self._clear_again:
             due = self._clear_at if due is None else min(due, self._clear_at)
@@ -163,7 +163,7 @@ class Actions:
         return due
 
     def on_time(self, now: float) -> None:
-        """Do again what could not be done, and is due again."""
+        """Retry what could not be done and is due again."""
         if self.signal_retry.at is not None and now >= self.signal_retry.at:
             self._send_again(now)
         if self._clear_again and now >= self._clear_at:
@@ -181,7 +181,7 @@ class Actions:
             raise ChildProcessError(problem)
 
     def await_script(self, pid: int, script: Process | None) -> None:
-        """A restart script runs that another supervise has started; `script` where it is not a child."""
+        """Wait for a restart script that another supervise has started; `script` where it is not a child."""
         self.script_pid, self.script = pid, script
         if script and script.fd >= 0:
             self._reactor.on_readable(script.fd, self._script_readable)
@@ -203,7 +203,7 @@ class Actions:
     # Signals to the service.
 
     def send(self, process: Process, name: str, group: bool) -> None:
-        """Send a signal, now or later."""
+        """Send a signal, again later if the kernel refuses."""
         problem = process.send(name, group)
         if problem or self.signal_retry.signals:
             self.signal_retry.note(process.pid, name, group, problem, time.monotonic())
@@ -215,7 +215,7 @@ class Actions:
             self.event(states.EXTEND, self._machine.config.stopwaitsecs)
 
     def spare(self) -> None:
-        """The service is to be up, come what may: if it was to be stopped, but has not been told, it is not."""
+        """Cancel a stop that the service has not been told yet, for it is to stay up."""
         machine = self._machine
         stopping = machine.state == states.STOPPING and machine.want == DOWN
         if stopping and self.signal_retry.drop(machine.config.stopsignal):
@@ -224,7 +224,7 @@ class Actions:
     # InternalErrors.
 
     def mend(self) -> None:
-        """After an internal error: nothing is certain beforehand, and what failed is tried again."""
+        """Recover after an internal error: carry out again what has failed."""
         self.sent = None
         if self._machine.state == states.SCRIPT_RUN and not self.script_pid:
             self.event(states.SCRIPT_DONE, "cannot run the restart script: an internal error")

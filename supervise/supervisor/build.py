@@ -1,4 +1,4 @@
-"""A supervisor put together from what is known of its service, by the first start as by one that replaces another."""
+"""Building a Supervisor from options, directory and configuration, for a first start and for an upgrade."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def rename_process() -> None:
-    """So that `pgrep supervise` and `killall supervise` find it: it runs as `python3` otherwise."""
+    """Set the process name for pgrep(1) and killall(1), which is `python3` otherwise."""
     try:
         with open("/proc/self/comm", "wb") as comm:
             comm.write(b"supervise")
@@ -35,7 +35,7 @@ def rename_process() -> None:
 
 
 def recorded_config(fields: dict[str, Any]) -> Config | None:
-    """What restricted the service, by the state of the supervise before this one; None if that does not say."""
+    """The configuration that a state has recorded (config/from_state.py); None if it has none."""
     from supervise.config import from_state
 
     return from_state.config_from_state(fields)
@@ -54,7 +54,7 @@ def build_supervisor(
     place: str = "",
     kind: type[Supervisor] = Supervisor,
 ) -> tuple[Supervisor, Log]:
-    """A supervisor with all that it needs, and its log; `problems` are those of its configuration, and grow.
+    """Build a supervisor and its log; problems are added to `problems`, those of its configuration.
 
     `place`: the absolute path of the directory, where it is known already.
     """
@@ -82,5 +82,5 @@ def build_supervisor(
 
 
 def absolute(path: bytes) -> bytes:
-    """The path from the root on.  Raises OSError if it is relative to a directory that is gone."""
+    """Make a path absolute.  Raises OSError if it is relative to a directory that is gone."""
     return path if path.startswith(b"/") else join(os.getcwdb(), path)

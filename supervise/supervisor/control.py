@@ -1,4 +1,4 @@
-"""What people tell this supervise: letters in the control FIFO, and signals.
+"""Control: reading and obeying letters in the control FIFO, and signals to supervise.
 
 Rule 1.  Letters are obeyed in the order in which they were written, none is left out, and what was read is kept until
          it has been obeyed.
@@ -31,7 +31,7 @@ _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
 class Control:
-    """`control`: the descriptor of the FIFO; `left`: QUIT came, so the service is left to the next supervise."""
+    """Reader of the FIFO at the descriptor `control`.  `left`: QUIT came, the service is left to the next supervise."""
 
     def __init__(
         self, control: int, wakeup: Wakeup, machine: Machine, service: Service, actions: Actions, log: Log
@@ -54,13 +54,13 @@ class Control:
 
     @property
     def direct(self) -> Process | None:
-        """Whom a letter that is a signal goes to before the machine is asked: nothing else can come of it."""
+        """The process that a signal letter can be sent to before the machine is asked; None: ask first."""
         if self._machine.passes_signals and self._reader.between_writes and not self._commands:
             return self._service.process
         return None
 
     def read(self, direct: Process | None = None) -> bool:
-        """Obey what is in the FIFO; whether there was anything.
+        """Read the FIFO and obey the letters; whether there were any.
 
         `direct`: nothing but that has happened since this process was there to signal.
         """
@@ -80,7 +80,7 @@ class Control:
         return True
 
     def take(self, data: bytes, more: bool = False) -> None:
-        """Obey these letters; `more` of the same write may follow.  Not while others are `waiting`."""
+        """Obey letters that were read; `more` of the same write may follow.  Not while others are `waiting`."""
         commands, unknown = self._reader.feed(data, more)
         if unknown:
             shown = unknown[:16].decode("latin-1")
@@ -90,7 +90,7 @@ class Control:
         self.obey(self._commands)
 
     def finish(self) -> None:
-        """Obey all that was read, and what of the same write was not: what stands under a `+` is known only here."""
+        """Obey all letters that were read, and the rest of the same write, whose `+` is known only here."""
         while True:
             while self._commands:
                 self.obey(self._commands)
@@ -98,7 +98,7 @@ class Control:
                 return
 
     def obey(self, commands: Iterator[Command]) -> None:
-        """Obey a portion; what an error leaves of it comes with the next."""
+        """Obey a portion of commands; what an error leaves of it comes with the next."""
         actions = self._actions
         until = time.monotonic() + _PORTION
         for event, value in commands:
@@ -111,7 +111,7 @@ class Control:
         actions.obeyed(self._length)
 
     def by_signal(self) -> None:
-        """Obey the signals that have come."""
+        """Obey the signals that have come, as the letters that they stand for."""
         names = self._wakeup.names
         while names:
             name = names.pop(0)

@@ -1,4 +1,4 @@
-"""A copy of the old supervise that waits until the new version of it runs, and goes on where it does not.
+"""The guardian of an upgrade: a copy of the old supervise, which goes on if the new version does not run.
 
 What lives here: the wait on both sides, and what the copy finds out.  What does not: how a supervise goes on that has
 been a copy (loop.py), and the exec (upgrade.py, whose rules are about both).
@@ -47,7 +47,7 @@ class Guardian:
     """
 
     def __init__(self) -> None:
-        """Signals are blocked.  Raises OSError, and there is no copy then."""
+        """Fork the copy.  Signals are blocked.  Raises OSError, and there is no copy then."""
         self.kept: dict[str, int] = {}
         self.output = -1
         self._parent = os.getpid()
@@ -62,7 +62,7 @@ class Guardian:
             raise
 
     def dismiss(self) -> None:
-        """There is no new version after all; the copy ends."""
+        """End the copy, for there is no new version after all."""
         try:
             os.dup2(self.kept["stderr"], 2)
         except OSError:
@@ -72,7 +72,7 @@ class Guardian:
         self._close()
 
     def watch(self, replaced: Callable[[], bool]) -> tuple[str, list[str]]:
-        """In the copy: wait.  Where the new version runs, this ends the process.
+        """Wait for the new version, in the copy; when it runs, this ends the process.
 
         Else there is none any more: what became of it, and the names of signals that came and that it has not obeyed.
         `replaced`: whether one that has not taken the byte runs all the same.  Never raises.
@@ -146,7 +146,7 @@ class Guardian:
 
 
 def taken(token: int) -> bool:
-    """Take the byte that makes this process the supervise; whether it was there (rule 1)."""
+    """Take the token, the byte that makes this process the supervise; whether it was there (rule 1)."""
     while True:
         try:
             return bool(os.read(token, 1))
@@ -157,7 +157,7 @@ def taken(token: int) -> bool:
 
 
 def last_line(file: int) -> str:
-    """The last line that a process has printed to a file in memory; nothing, if that cannot be read."""
+    """Read the last line of a memfd; empty, if that cannot be read."""
     try:
         size = os.fstat(file).st_size
         said = os.pread(file, _LAST_WORDS, max(size - _LAST_WORDS, 0))
@@ -191,7 +191,7 @@ def _open(opened: Callable[[], int]) -> int:
 
 
 def let_go(fd: int) -> None:
-    """Close a descriptor, if that can be done."""
+    """Close a descriptor, never raising."""
     try:
         os.close(fd)
     except OSError:

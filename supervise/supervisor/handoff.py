@@ -1,4 +1,4 @@
-"""How the process that stays is executed and told what to do."""
+"""Executing the process that stays (daemon.py), and handing it the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GUARDIAN = "guardian"
 
 
 def interpreter(shown: list[str], orphans: bool = True, guardian: int = 0) -> list[str]:
-    """The words that execute the daemon: isolated: no PYTHON* variables, which are the service's, no site-packages.
+    """The command line of the daemon: isolated, without PYTHON* variables, which are the service's, and site-packages.
 
     It is told what to do on its standard input (options.py); what is `shown` is for people with ps(1).  `orphans`: this
     process is a subreaper, and so the daemon.  `guardian`: the pid of the supervise that goes on if this one cannot.
@@ -29,7 +29,7 @@ def interpreter(shown: list[str], orphans: bool = True, guardian: int = 0) -> li
 
 
 def options_fd(options: Options) -> int:
-    """A descriptor from which the daemon reads what it is to do.  Raises OSError."""
+    """Make a descriptor from which the daemon reads its options.  Raises OSError."""
     data = options.encode()
     fd = os.memfd_create("options")
     try:
@@ -43,7 +43,7 @@ def options_fd(options: Options) -> int:
 
 
 def read_nothing() -> None:
-    """Have /dev/null for 0, in place of what `options_fd` has made.  Raises OSError."""
+    """Replace descriptor 0, which `options_fd` has made, by /dev/null.  Raises OSError."""
     null = os.open(DEVNULL, os.O_RDWR)
     try:
         os.dup2(null, 0)

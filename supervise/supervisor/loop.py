@@ -62,7 +62,7 @@ def _chance() -> float:
 
 
 class Supervisor:
-    """One service and everything that happens to it."""
+    """The supervisor of one service: its parts, and the loop over everything that happens to it."""
 
     def __init__(
         self,

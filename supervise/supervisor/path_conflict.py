@@ -1,4 +1,4 @@
-"""Whether another supervise has this path already, though not this directory: its own was moved away or removed.
+"""Path conflicts: another supervise that still has this path, whose own directory was moved away or removed.
 
 Theory of operation
 -------------------
@@ -41,7 +41,7 @@ _DELETED = " (deleted)"
 
 
 def look(directory: StatusDir, lock: int, place: bytes) -> str | None:
-    """Raises StatusDirError if another supervise has the path, or if that cannot be told; a warning, or None.
+    """Raise StatusDirError if another supervise has the path, or if that cannot be told; a warning, or None.
 
     `directory` is open, and `lock` held; `place` is its absolute path.
     """

@@ -1,4 +1,4 @@
-"""What a supervise that is gone has left for the next; takeover.py finds it."""
+"""The predecessor: what a supervise that is gone has left in the status directory, as takeover.py finds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Predecessor:
-    """What a supervise that is gone has left.
+    """What takeover.py has found of the supervise before this one.
 
     `restrictions`: what it had in force of the keys that restrict, whenever that was.
     `fields`: its state, if it can be used; `process`: its service, if that still runs; `left`: where that has ended and

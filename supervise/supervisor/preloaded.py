@@ -1,4 +1,4 @@
-"""Modules that a supervise may need one day, as they were installed when it started: their code, in few bytes.
+"""Preloaded modules: the code of those that an upgrade needs, as they were installed when supervise started.
 
 By the day that they are needed, the files of this package may be another version's.  To have them imported from the
 start takes three times the memory.
@@ -28,13 +28,13 @@ _codes: dict[str, bytes] = {}
 
 
 def preload() -> None:
-    """Put them there.  Raises ImportError and OSError."""
+    """Read the code of all of them into memory.  Raises ImportError and OSError."""
     for name in NAMES:
         _codes[name] = _compiled(_path(name))
 
 
 def _compiled(path: str) -> bytes:
-    """The code of a module.  As it is kept beside it, if that can be: to read it and write it again takes room."""
+    """The code of a module, marshalled; from its .pyc, if there is one: to compile it takes memory."""
     found = os.stat(path)
     numbers = 0, int(found.st_mtime), found.st_size  # of the file that it was made from
     head = MAGIC_NUMBER + b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in numbers)
@@ -53,7 +53,7 @@ def _path(name: str) -> str:
 
 
 def module(name: str) -> ModuleType:
-    """One of the modules; what it imports from here is to be taken first."""
+    """Load a preloaded module; those that it imports must be loaded first."""
     if name not in sys.modules:
         made = type(sys)(name)
         made.__file__ = _path(name)

@@ -1,4 +1,4 @@
-"""What the machine has not been told: after an internal error, the loop asks the kernel instead of its memory."""
+"""Reconciling the state machine with the kernel after an internal error, when events may have been lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a supervise's loop that is about replacing it: by the new version, or by a copy that goes on.
+"""The old side of an upgrade: what a supervise hands over to the new version, and how its copy goes on.
 
 What lives here: what is handed over, and how a copy goes on.  What does not: when it comes to that, and the exec
 (upgrade.py); the wait of the copy (guardian.py); how the new version takes it up (upgraded.py).
@@ -25,12 +25,12 @@ else:
 
 
 class Replaceable(Supervisor):
-    """A supervise that is to be replaced: what upgrade.py asks of it.  Any becomes one when `e` comes."""
+    """A supervisor that can be replaced, as upgrade.py asks.  Any becomes one when `e` comes."""
 
     _held: Process | None = None  # a restart script that is a child, in case that it will not be
 
     def prepare(self) -> list[int] | None:
-        """Everything is written: the descriptors to keep; none if supervise ends, None if it cannot be now.
+        """Write everything: the descriptors to keep, none if supervise ends, None if it cannot be replaced now.
 
         Raises OSError.
         """
@@ -62,7 +62,7 @@ class Replaceable(Supervisor):
         return {**self._kept.numbers(), "directory": self._directory.fd, "script": script, **parts}
 
     def handover(self, trial: bool, more: Mapping[str, Any] | None = None) -> Options:
-        """What this supervise was told, and what it knows; with `more`, whose descriptors are added to these."""
+        """The options for the new version, with all that this supervise knows, and `more`."""
         process = self._service.process
         added = {**more} if more else {}
         fields = {
@@ -83,7 +83,7 @@ class Replaceable(Supervisor):
         return self._options.with_handover(fields, trial)
 
     def refused(self) -> None:
-        """The installed version is not to be had: this one goes on."""
+        """Go on, for the upgrade was refused."""
         self._status_writer.upgrades_refused += 1
         if self._held:
             self._held.close()
@@ -92,11 +92,11 @@ class Replaceable(Supervisor):
     # In a copy of it (guardian.py).
 
     def superseded(self) -> bool:
-        """Whether the state is one that the new version has written."""
+        """Whether the new version has written the state."""
         return self._status_writer.superseded()
 
     def go_on(self, signals: list[str]) -> None:
-        """Be the supervise in another process than before, whose children others have; `signals` are to be obeyed."""
+        """Go on as the supervise in the copy, which has no children; `signals` are to be obeyed."""
         self._wakeup.names += signals
         self._reactor.disown()
         self._status_writer.move()

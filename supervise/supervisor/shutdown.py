@@ -1,4 +1,4 @@
-"""The end of a supervise with whom others end: in a container, under systemd, as process 1.
+"""Shutdown of a supervise with which others end: in a container, under systemd, as process 1.
 
 Alarms on their way are waited for.  Then process 1 tells whatever is left to end, for the kernel kills all others when
 it does: what is left of the service, whatever `killasgroup` says, and what anybody else has started in the container.
@@ -35,7 +35,7 @@ _LOOK = 0.2  # seconds: those who came in from outside are not our children, and
 
 
 def await_alarms(alarms: Alarms | None, wakeup: Wakeup, reap_children: Callable[[], None], log: Log) -> None:
-    """Wait for alarms on their way.  A signal ends that."""
+    """Wait until the alarm helpers have ended.  A signal ends the wait."""
     log.flush()
     end = time.monotonic() + _ALARM_LIMIT
     wake = Poll(log)
@@ -47,7 +47,7 @@ def await_alarms(alarms: Alarms | None, wakeup: Wakeup, reap_children: Callable[
 
 
 def end_all_processes(wake: int, control: int, stopwaitsecs: int, log: Log) -> None:
-    """End all others.  `wake` is readable after SIGCHLD, `control` when there are letters."""
+    """End all other processes, as process 1.  `wake` is readable after SIGCHLD, `control` when there are letters."""
     if not _anybody():
         return
     log.add(NOTICE, "sending TERM to all that is left%s", _who())

@@ -1,4 +1,4 @@
-"""A process that others believe to be the supervise, where another one is: process 1, or the child of a systemd.
+"""A signal proxy: process 1 or the child of a systemd, when the supervise itself is another process by now.
 
 It is what is left of a new version that could not supervise (upgrade.py, rule 7).  It supervises nothing, but whoever
 waits for its end waits for that of the real one, and signals that it is sent reach that.
@@ -21,7 +21,7 @@ else:
 
 
 def proxy_signals(guardian: int) -> int:
-    """Until the supervise ends that is this process's child `guardian`: its exit code."""
+    """Forward signals to the supervise, this process's child `guardian`, until it ends: its exit code."""
     _signal.pthread_sigmask(_signal.SIG_BLOCK, HANDLED)
     _signal.set_wakeup_fd(-1)
     for name in os.listdir("/proc/self/fd"):  # the lock, the FIFOs, and what the guardian waits for

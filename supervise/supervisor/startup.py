@@ -1,4 +1,4 @@
-"""The process that stays, from its first instruction until its service runs.
+"""Start-up: from the first instruction of the process that stays until its service runs.
 
 It is told what to do on its standard input (options.py); what arguments it has are for people with ps(1).
 
@@ -125,7 +125,7 @@ def insist(act: Callable[[], object]) -> None:
 
 
 def read_to_end(fd: int) -> bytes:
-    """All that can be read; nothing, where there is no such descriptor.  Raises OSError."""
+    """Read a descriptor to its end; nothing, where it is not open.  Raises OSError."""
     parts: list[bytes] = []
     try:
         while True:
@@ -219,7 +219,7 @@ def claim(directory: StatusDir, lock: int) -> list[str]:
 
 
 def has_log(directory: StatusDir) -> bool:
-    """Whether there is a log to write to, which a start that fails does not make."""
+    """Whether a log exists, which a start that fails does not make."""
     try:
         return directory.has(LOG_WF)
     except StatusDirError:
@@ -249,7 +249,7 @@ def left_behind(directory: StatusDir, boot: str, user: str) -> Predecessor:
 
 
 def load_takeover() -> Any:
-    """What can look.  Raises StatusDirError."""
+    """Import takeover.py.  Raises StatusDirError."""
     try:
         from supervise.supervisor import takeover
     except (ImportError, OSError) as why:  # no descriptor was left, perhaps

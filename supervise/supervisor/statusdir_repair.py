@@ -1,4 +1,4 @@
-"""Having the status directory where its path leads: what is done when it is not there any more (statusdir_watch.py).
+"""Repairing the status directory when it is not at its path any more (statusdir_watch.py).
 
 Theory of operation
 -------------------
@@ -63,7 +63,7 @@ class Repair:
         self._said = ""
 
     def look(self) -> list[tuple[str, Any]]:
-        """Do what is to be done.  Events for the machine."""
+        """Do what is due: events for the machine."""
         now = time.monotonic()
         try:
             found = self._watch.found()
@@ -90,7 +90,7 @@ class Repair:
         return []
 
     def at_once(self) -> bool:
-        """Nothing can be made in the directory, for it has been removed: whether there is one again."""
+        """Make a directory that has been removed anew, without waiting; whether there is one."""
         if self._watch.machine.leaving or self._pause > _FIRST:
             return False
         try:

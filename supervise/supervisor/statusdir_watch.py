@@ -1,4 +1,4 @@
-"""Where the status directory is: whether its path still leads to it.
+"""Watching whether the path of the status directory still leads to it.
 
 Theory of operation
 -------------------
@@ -49,7 +49,7 @@ _LONGEST = 1 << 20  # bytes of it
 
 
 class StatusDirWatch:
-    """The status directory of a running supervise as a place; `due`: when to look, monotonic, None if nothing is.
+    """Watches the path of the status directory; `due`: when to look, monotonic, None if nothing is due.
 
     `lost`: to somebody else; `unread`: letters that were in a FIFO which has another in its place now.
     """
@@ -95,7 +95,7 @@ class StatusDirWatch:
 
     @property
     def path(self) -> str:
-        """Where the directory has to be.  What is relative to a directory that is gone leads nowhere."""
+        """The path where the directory has to be; absolute, where a relative one leads nowhere any more."""
         if not self.directory.path.startswith("/"):
             try:
                 os.getcwd()
@@ -104,7 +104,7 @@ class StatusDirWatch:
         return self.directory.path
 
     def plan(self) -> tuple[Watched, ...]:
-        """What must be watched; while something is wrong, as it was before."""
+        """The watches that notice a change of the path; while something is wrong, the same as before."""
         if self._repair is None:
             path = self.path
             steps = list(watch_plan(path, directory=True))
@@ -118,7 +118,7 @@ class StatusDirWatch:
         return self._plan
 
     def turn(self, follower: ConfFollower, now: float, ready: bool) -> list[tuple[str, Any]]:
-        """What there is to do in a turn of the loop for what the `follower` watches: events for the machine.
+        """Look at what the `follower` watches, if that is due, in a turn of the loop: events for the machine.
 
         `ready`: something has happened.
         """
@@ -139,12 +139,12 @@ class StatusDirWatch:
         return events
 
     def take_unread(self) -> bytes:
-        """The letters, to be obeyed."""
+        """Take the letters in `unread`, to be obeyed."""
         unread, self.unread = self.unread, b""
         return unread
 
     def found(self) -> int:
-        """What is at the path.  Raises OSError: nobody knows."""
+        """What is at the path: HERE, DAMAGED, GONE or OTHER.  Raises OSError: it could not be looked at."""
         try:
             found = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):

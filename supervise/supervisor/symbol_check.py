@@ -1,4 +1,4 @@
-"""Whether everything that the code of this package names is there, as a linker asks: modules, functions, attributes.
+"""Symbol check, as a linker does it: whether all modules, functions and attributes that the code names exist.
 
 An interpreter finds out only when it comes to the place.  What is looked at is the compiled code, and, to know what an
 attribute is an attribute of, objects as they are when the program runs.
@@ -39,7 +39,7 @@ _LOADS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
 
 
 class Instance:
-    """An object of a class of this package, or any: `made` are those that there are."""
+    """An instance of a class, of which `made` are examples."""
 
     def __init__(self, kind: type, made: list[Any]) -> None:
         self.kind = kind
@@ -87,7 +87,7 @@ def _import_for(code: CodeType) -> None:
 
 
 def unresolved(modules: Iterable[ModuleType], made: Iterable[object]) -> Iterator[str]:
-    """What is not there; `made` are objects, and what can be reached from them is looked at as well."""
+    """The unresolved names; `made` are objects, which are examples of their classes with all that they refer to."""
     modules = list(modules)
     classes = {kind.__name__: kind for module in modules for kind in _own(module, type)}
     instances: dict[type, list[Any]] = {}
@@ -224,7 +224,7 @@ def _variable(code: CodeType, number: int) -> str:
 
 
 class _Reader:
-    """One function, read as rule 3 says."""
+    """Reads one function, as rule 3 says."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class _Reader:
                     del self._variables[value]
 
     def missing(self) -> Iterator[str]:
-        """What this function, and those within it, name that is not there."""
+        """The unresolved names of this function and those within it."""
         given = self._given(self._given({}))  # the second time with what is known from the first
         for code in _with_nested(self._code):
             top: object = _UNKNOWN

@@ -1,4 +1,4 @@
-"""Telling a systemd above supervise how the service is, as the main process of a unit with Type=notify.
+"""Notifying a systemd above supervise, as the main process of a unit with Type=notify.
 
 What lives here: how it is sent.  What does not: what is sent when, which the loop knows.
 
@@ -31,20 +31,20 @@ _VARIABLES = (b"NOTIFY_SOCKET", b"WATCHDOG_PID", b"WATCHDOG_USEC")
 
 
 def status(text: str) -> str:
-    """A line for `systemctl status`."""
+    """The assignment of a line for `systemctl status`."""
     return "STATUS=" + text.replace("\n", " ")
 
 
 def reloading() -> str:
-    """The service reloads its configuration; READY follows when it is done."""
+    """The assignments for a service that reloads; READY follows when it is done."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
 
 
 class Systemd:
-    """The way to systemd.  `unsent`: what it had no room for; the loop should `send` again in a while."""
+    """The socket of systemd.  `unsent`: what it had no room for; the loop should `send` again in a while."""
 
     def __init__(self, env: dict[bytes, bytes]) -> None:
-        """Take what is systemd's out of the service's environment; where nothing is, nothing is ever sent."""
+        """Take systemd's variables out of the service's environment; without them nothing is ever sent."""
         self._address, *_ = [env.pop(name, b"") for name in _VARIABLES]
         self.unsent: dict[str, str] = {}
         self._warned = False
@@ -54,7 +54,7 @@ class Systemd:
         return bool(self._address)
 
     def send(self, text: str = "") -> str | None:
-        """Send lines of assignments, and what was left unsent.  What went wrong, if that is new, or None."""
+        """Send assignments, and those that were unsent; the problem, if that is new, or None."""
         if not self._address:
             return None
         for line in text.split("\n"):
@@ -91,7 +91,7 @@ class Systemd:
 
 
 class Forwarder:
-    """Tells systemd what changes in the state machine of one service."""
+    """Forwards changes of one service's state machine to systemd."""
 
     def __init__(self, systemd: Systemd) -> None:
         self._systemd = systemd
@@ -101,11 +101,11 @@ class Forwarder:
 
     @property
     def unsent(self) -> bool:
-        """Whether there was no room for all of it."""
+        """Whether the socket had no room for all of it."""
         return bool(self._systemd.unsent)
 
     def follow(self, machine: Machine) -> str | None:
-        """Tell what is new; to be called after each event.  What went wrong, if that is new, or None."""
+        """Forward what is new, after each event; the problem, if that is new, or None."""
         lines = []
         if machine.phase != self._phase or not self._ready:
             if machine.pid and machine.phase == phases.RELOADING and self._ready:

@@ -1,4 +1,4 @@
-"""Taking over the service of a supervise that is gone.
+"""Takeover: finding the service of a supervise that is gone, so that it goes on without a restart.
 
 Theory of operation
 -------------------
@@ -58,7 +58,7 @@ _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights
 
 
 def look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
-    """What is left in a status directory.  Raises StatusDirError: it could not be told.
+    """Find what a supervise has left in a status directory.  Raises StatusDirError: that could not be told.
 
     `boot_id`: this boot's, "" where the kernel has none; `user`: whom the service runs as, "" for supervise's own.
     """
@@ -109,13 +109,13 @@ def _look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
 
 
 def is_of_another_namespace(fields: dict[str, Any]) -> bool:
-    """Whether the numbers in a state are those of another PID namespace, as far as that can be told."""
+    """Whether a state was written in another PID namespace, as far as that can be told."""
     here = pid_namespace()
     return None not in (here, fields["pid_namespace"]) and here != fields["pid_namespace"]
 
 
 def find(predecessor: Predecessor, fields: dict[str, Any], directory: StatusDir, boot_id: str, user: str) -> None:
-    """The service, if it still runs, or else what it has left.  Raises OSError, StatusDirError."""
+    """Find the service, if it still runs, or else its leftovers.  Raises OSError, StatusDirError."""
     service = fields["service"]
     process = named(service) if service else None
     try:
@@ -139,12 +139,12 @@ def find(predecessor: Predecessor, fields: dict[str, Any], directory: StatusDir,
 
 
 def is_known_by_inode(process: Process, service: dict[str, Any] | None) -> bool:
-    """Whether a process is the one that the state names by the inode of its pidfd, which no other boot's has."""
+    """Whether a process has the pidfd inode that the state records, which no process of another boot has."""
     return bool(service and process.pid == service["pid"] and service["pidfd_inode"] is not None)
 
 
 def find_left(predecessor: Predecessor, fields: dict[str, Any]) -> None:
-    """What is left of the process group of a service that has ended.  Raises OSError."""
+    """Find what is left of the process group of a service that has ended.  Raises OSError."""
     remains = fields["remains"] or fields["service"]
     if not remains:
         return
@@ -159,7 +159,7 @@ def find_left(predecessor: Predecessor, fields: dict[str, Any]) -> None:
 
 
 def look_without_state(directory: StatusDir) -> None:
-    """Where there is no state, but a record: whether the process that it names runs, and can be the service.
+    """Refuse a start without a state, if the process that the record names runs and can be the service.
 
     A record tells no process from another that has its number.  So nothing is taken over, and where it may be the
     service, nothing is started.  Raises StatusDirError.
@@ -189,7 +189,7 @@ def _refuse_if_recorded(directory: StatusDir) -> None:
 
 
 def may_be_recorded(record: Record, directory: StatusDir) -> bool:
-    """Whether a process runs that may be the one of a record, which has only its number and when it came.
+    """Whether a process runs that may be the one of a record, which has only a pid and a time.
 
     Raises OSError: nobody could look.
     """
@@ -223,7 +223,7 @@ def _is_there(pid: int) -> bool:
 
 
 def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:
-    """Rule 5, of a state that others can have written.  Raises StatusDirError, OSError."""
+    """Raise StatusDirError if a state that others can have written names a process that runs (rule 5); or OSError."""
     try:
         fields = decode(disbelieved.data)
     except StateError:
@@ -238,7 +238,7 @@ def refuse_if_it_lives(disbelieved: NotBelieved, boot_id: str) -> None:
 
 
 def heed_record(predecessor: Predecessor, fields: dict[str, Any], directory: StatusDir) -> None:
-    """The record is written first, so where both are about the same process it has the last word."""
+    """Correct the state by the record, which is written first, where both are about the same process."""
     try:
         record = decode_record(directory.read(STATUS) or b"")
     except (NotBelieved, WrongKind) as why:
@@ -251,7 +251,7 @@ def heed_record(predecessor: Predecessor, fields: dict[str, Any], directory: Sta
 
 
 def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process | None:
-    """The process that was started last, before the state could name it (rule 3).
+    """Find a service that was started, but not named in the state before its supervise was killed (rule 3).
 
     Raises OSError; StatusDirError where one may be it and may be none of the service (rule 5).
     """
@@ -270,7 +270,7 @@ def unnamed(fields: dict[str, Any], directory: StatusDir, user: str) -> Process 
 
 
 def is_next(stat: Stat, fields: dict[str, Any], directory: StatusDir) -> bool:
-    """Whether a process is the leader of the start after those that the state has counted.  Raises OSError."""
+    """Whether a process leads the start after those that the state has counted.  Raises OSError."""
     if stat.session != fields["session"]:
         return False  # a helper of supervise's; the leader of a process group cannot leave its session
     if stat.state == "?":
@@ -303,7 +303,7 @@ def user_of(pid: int) -> int:
 
 
 def can_be_the_services(pid: int, user: str) -> bool:
-    """Whether only supervise's own user, root, or the service's user can have started a process.  Raises OSError."""
+    """Whether a process can have been started only by supervise's user, root or the service's user.  Raises OSError."""
     uid = user_of(pid)
     if uid == os.geteuid():
         return not gained_rights(pid)
@@ -311,7 +311,7 @@ def can_be_the_services(pid: int, user: str) -> bool:
 
 
 def uid_of(user: str) -> int:
-    """The uid of a user as the configuration names him, -1 for one who does not exist."""
+    """The uid of a user that the configuration names, -1 if there is none."""
     import pwd
 
     name = user.partition(":")[0]

@@ -33,7 +33,7 @@ _FAILED = 1
 
 
 class Untouched(StatusDir):
-    """A status directory that stays as it is."""
+    """A status directory to which nothing is written."""
 
     def bind_notify(self, bind: Callable[[str], None]) -> None:
         """Nothing."""
@@ -58,7 +58,7 @@ class Untouched(StatusDir):
 
 
 def run_trial(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> int:
-    """The exit code: 0 if all went well.  Else one line on standard error says what did not."""
+    """Try this version: exit code 0, or 1 with one line on standard error that says what is wrong."""
     try:
         modules = symbol_check.load_all("supervise.supervisor.startup", *preloaded.NAMES)
         for path in _OTHERS:
@@ -75,12 +75,12 @@ def run_trial(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> 
 
 
 def _tell(errors: InternalErrors, why: BaseException) -> None:
-    """What a running supervise survives is a reason not to run it."""
+    """Fail the trial for an internal error, which a running supervise would survive."""
     raise why
 
 
 def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor:
-    """The supervisor that would carry on.  Raises any Exception."""
+    """Build the supervisor that would go on.  Raises any Exception."""
     import _socket
 
     InternalErrors.note = _tell  # type: ignore[assignment, method-assign]
@@ -102,7 +102,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
 
 
 def parts(supervisor: Supervisor) -> list[Any]:
-    """What another configuration would need."""
+    """Make the parts that another configuration would need."""
     from supervise.service.health_check import Checks
     from supervise.service.pidfile import PidFile
     from supervise.service.readiness import Readiness

@@ -1,4 +1,4 @@
-"""Replacing the running supervise by the installed version of itself: the letter `e`.
+"""Upgrade: replacing the running supervise by the installed version of itself, for the letter `e`.
 
 Theory of operation
 -------------------
@@ -52,7 +52,7 @@ _AGAIN = 1.0  # seconds to the next look whether a trial that was killed has end
 
 
 class Trial:
-    """The new version, tried in a child: `pid`, and `deadline` in monotonic seconds."""
+    """A trial of the new version in a child: its `pid`, and `deadline` in monotonic seconds."""
 
     def __init__(self, options: Options, ignored: Sequence[int]) -> None:
         """`options` say that it is a trial.  Raises OSError."""
@@ -70,7 +70,7 @@ class Trial:
             let_go(task)
 
     def complaint(self) -> str:
-        """The last line that it wrote to its standard error; only once."""
+        """The last line of its standard error; only once."""
         said = last_line(self._output)
         let_go(self._output)
         return said
@@ -79,7 +79,7 @@ class Trial:
 def replace(
     handover: Callable[[Mapping[str, Any]], Options], kept: Sequence[int], replaced: Callable[[], bool]
 ) -> tuple[str, list[str]]:
-    """Become the new version, with the descriptors that are `kept`.
+    """Execute the new version, with the descriptors that are `kept`.
 
     Returns only in the copy that goes on in its place, with what Guardian.watch has to say.  Raises OSError if nothing
     has come of it, and this process is as it was.  `handover` makes the options for the new version, with what these
@@ -111,7 +111,7 @@ def replace(
 
 
 class Upgrader:
-    """Tries and replaces when it is asked to; one at a time."""
+    """Carries out upgrades, one at a time: trial, then exec."""
 
     def __init__(self, supervisor: Replaceable, reactor: Reactor, ignored: Sequence[int], log: Log) -> None:
         self._supervisor = supervisor
@@ -122,11 +122,11 @@ class Upgrader:
 
     @property
     def due(self) -> float | None:
-        """When the trial has taken too long, monotonic."""
+        """The time when the trial has taken too long: monotonic."""
         return self._trial.deadline if self._trial else None
 
     def attempt(self) -> None:
-        """Begin."""
+        """Begin the trial."""
         if self._trial:
             self._log.add(NOTICE, "the installed version is being tried already")
             return
@@ -137,7 +137,7 @@ class Upgrader:
             self._refuse(f"it cannot be tried: {why.strerror}")
 
     def on_time(self, now: float) -> None:
-        """The trial has taken too long; or it has ended, and the signal that tells was lost."""
+        """End a trial that takes too long, or reap one whose SIGCHLD was lost."""
         trial = self._trial
         if trial:
             send(trial.pid, "KILL", True)
@@ -148,7 +148,7 @@ class Upgrader:
                 self.ended(done[1])
 
     def ended(self, how: ExitStatus) -> None:
-        """The trial has ended."""
+        """Replace this supervise when the trial has ended well, else log why not."""
         complaint = self._trial.complaint() if self._trial else ""
         try:  # until it is decided another `e` begins nothing
             if how.code != 0:
@@ -180,7 +180,7 @@ class Upgrader:
 
 
 def _try(action: Callable[..., object], *args: object) -> None:
-    """Do what there is no other way for; where the kernel refuses it in passing, again."""
+    """Do what there is no other way for, again where the kernel refuses it for a transient reason."""
     for _ in range(3):
         try:
             action(*args)
@@ -190,7 +190,7 @@ def _try(action: Callable[..., object], *args: object) -> None:
 
 
 class signals_blocked:
-    """Signals wait (rule 5)."""
+    """Context in which signals are blocked (rule 5)."""
 
     def __enter__(self) -> None:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, HANDLED)

@@ -1,4 +1,4 @@
-"""The new version of a supervise, from its first instruction until it obeys (upgrade.py).
+"""The new side of an upgrade: from the first instruction of the new version until it obeys (upgrade.py).
 
 What lives here: how it takes up what was handed over.  What does not: what that is (replaceable.py).  It is imported
 where a supervise replaces another, and so in few processes.
@@ -42,7 +42,7 @@ _LAST_WORDS = 65536  # bytes
 def carry_on(
     options: Options, env: dict[bytes, bytes], ignored: list[int], kind: type[StatusDir] = StatusDir
 ) -> Supervisor:
-    """What startup.py does, for a supervise that replaces another in the same process.
+    """Build the supervisor from what another in the same process has handed over.
 
     `kind` is what the status directory is to be: trial.py has another.  Raises any Exception: whatever it is, the
     old one is still there.
@@ -72,7 +72,7 @@ def carry_on(
 
 
 def find_again(conf: str) -> None:
-    """See that a configuration which is in force can be read.  Raises StartError."""
+    """Check that a configuration which is in force can be read.  Raises StartError."""
     try:
         os.close(open_configuration(conf))
     except Untrusted as why:
@@ -82,12 +82,12 @@ def find_again(conf: str) -> None:
 
 
 class Upgraded(Supervisor):
-    """A supervise that replaces another in the same process."""
+    """A supervisor that replaces another in the same process."""
 
     _token: dict[str, int]  # what the copy of the other has left, by name: see Guardian.kept
 
     def carry_on(self, fields: dict[str, Any]) -> None:
-        """Be what the other was; `fields` as its `handover` has them.
+        """Restore what the other was; `fields` as its `handover` has them.
 
         Nothing is obeyed yet, and nobody reaped: if this fails, the copy of the old one goes on.
         """

@@ -1,4 +1,4 @@
-"""Execution several services and waiting for all of them together, for the verbs of svc.
+"""Running a verb of svc on several services: commanding them, and waiting for all of them together.
 
 Rule 1.  Each service is looked at before it is commanded: whether it was restarted shows in the difference.
 Rule 2.  All are commanded before the first is waited for.
@@ -25,7 +25,7 @@ _CLEAR = "\r\033[K"
 
 
 class Execution:
-    """One verb on its way: `run` sends it, waits for at most `limit` seconds, and says what happened."""
+    """The execution of one verb: `run` sends it, waits for at most `limit` seconds, and says what happened."""
 
     def __init__(self, verb: Verb, limit: float) -> None:
         self._verb = verb

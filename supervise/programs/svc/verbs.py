@@ -1,4 +1,4 @@
-"""What the verbs of svc are: the letters they send, what they wait for, and how they say that it is so.
+"""The verbs of svc: the letters that each sends, the condition it waits for, and its message.
 
 What lives here: the table of verbs.  What does not: the command line, sending, waiting.
 """

@@ -1,4 +1,4 @@
-"""The document that svstat --json prints: one object.
+"""The JSON document of svstat --json.
 
 version     1; counts up when a field is renamed or means something else, not when one is added
 time        when it was made, Unix seconds

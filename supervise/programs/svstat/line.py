@@ -1,4 +1,4 @@
-"""One line for one service, as daemontools' svstat begins it, and what supervise knows beyond that.
+"""The line of svstat for one service: as daemontools' svstat has it, then what supervise knows beyond that.
 
 What lives here: the wording.  What does not: reading, the table (table.py).
 
@@ -28,7 +28,7 @@ PHASES = ("starting", "ready", "reloading", "stopping")  # another is a newer ve
 
 
 def beginning(status: Status) -> str:
-    """What daemontools would say, and how far the service is."""
+    """The part that daemontools prints, and how far the service is."""
     how_far = stage(status)
     return f"{_daemontools(status)}, {how_far}" if how_far else _daemontools(status)
 
@@ -50,7 +50,7 @@ def _daemontools(status: Status) -> str:
 
 
 def stage(status: Status) -> str:
-    """How far the service is, where that is more than up or down; else nothing."""
+    """The phase of the service, where that is more than up or down; else nothing."""
     machine, phase, next_start = status.machine, status.phase, status.next_start_seconds
     if status.finished:
         return f"{ending(status)}, not restarted"
@@ -68,7 +68,7 @@ def stage(status: Status) -> str:
 
 
 def ending(status: Status) -> str:
-    """A word for how a service came to its end that is not restarted."""
+    """A word for the end of a service that is not restarted."""
     last = status.last_exit
     if last is None or last.code is None or last.fault:
         return "failed"

@@ -82,7 +82,7 @@ class Terminal:
             pass  # it is gone
 
     def suspend(self) -> None:
-        """What Ctrl-Z means to a program that has changed the terminal."""
+        """Suspend this program, as Ctrl-Z does, with the terminal restored meanwhile."""
         self._give_back()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._take()
@@ -138,7 +138,7 @@ class Screen:
         self.read({service})
 
     def list(self) -> None:
-        """Where no services were named: find those that have come or gone."""
+        """Update the list of services, where none were named."""
         if not self.folder:
             return
         found = {service.path: service for service in services()}
@@ -149,13 +149,13 @@ class Screen:
             self._add(service)
 
     def read(self, changed: set[Service]) -> None:
-        """Look at services again."""
+        """Read the status of services again."""
         known = [service for service in changed if service.path in self._services]
         for row, service in zip(rows([look_at(service) for service in known]), known):
             self._rows[service.path] = row
 
     def refresh(self) -> None:
-        """Ask for memory and CPU again."""
+        """Read memory and CPU again."""
         running = {row.status.pid: row for row in self._rows.values() if row.status and row.usage}
         used = usage(set(running))
         for pid, row in running.items():
@@ -176,7 +176,7 @@ class Screen:
 
 
 def watch(directories: list[str], colour: bool) -> int:
-    """Show the table until the user has seen enough; the exit code.  Raises ClientError."""
+    """Show the table until the user quits; the exit code.  Raises ClientError."""
     if not sys.stdout.isatty():
         raise UsageError("cannot watch: standard output is not a terminal")
     with Watcher() as watcher:

@@ -1,4 +1,4 @@
-"""What svstat finds of services, before it is shown in one way or another."""
+"""Reading the services that svstat shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(directories: list[str]) -> Iterator[Found]:
 
 
 def look_at(service: Service) -> Found:
-    """A service with its status, or what is wrong, or both (DamagedState).  Never raises."""
+    """Read a service: with its status, or a problem, or both (DamagedState).  Never raises."""
     try:
         return service.path, service, service.status(), None
     except DamagedState as why:
