@@ -67,7 +67,7 @@ def succeed(folder: Path, peer: Peer, probe: Path) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Benchmarks of adoption; see docs/reliability.md.")
+    parser = argparse.ArgumentParser(description="Benchmarks of takeover; see docs/reliability.md.")
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     os.environ["LC_ALL"] = "C.UTF-8"

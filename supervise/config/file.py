@@ -145,7 +145,7 @@ def parser() -> Callable[..., tuple[Config, Problems]]:
     Raises OSError, ImportError or Replaced.
     """
     if "supervise.config.parser" not in sys.modules and replaced():
-        raise Replaced("another version of supervise is installed: the letter e brings in what reads it")
+        raise Replaced("another version of supervise is installed: upgrade this one (letter e) to read it")
     from supervise.config.parser import parse
 
     return parse

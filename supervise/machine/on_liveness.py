@@ -112,7 +112,7 @@ def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
     config = machine.config
     if machine.ready_unknown:
         machine.phase, machine.ready_unknown = READY, False
-        machine.do(WARNING, "service (pid %d) is taken to be ready: it may have said so unheard", machine.pid)
+        machine.do(WARNING, "service (pid %d) is taken to be ready: its notification may be lost", machine.pid)
         limit(machine, now, machine.watchdog)
         return
     wait = config.stopwaitsecs or GRACE

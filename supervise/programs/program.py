@@ -60,7 +60,7 @@ def run(name: str, main: Callable[[list[str]], int]) -> int:
 
 
 def complain(name: str, why: object) -> None:
-    """Print a warning to standard error, after what was printed before it."""
+    """Print an error message, after what was printed before it."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

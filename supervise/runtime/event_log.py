@@ -153,7 +153,7 @@ class Log:
             try:
                 self._directory.probe(name)
             except StatusDirError as why:
-                problems.append(f"{why}; nothing can be said there")
+                problems.append(f"{why}; nothing is logged there")
                 self._say_unusable(name, str(why))
         return problems
 
@@ -161,7 +161,7 @@ class Log:
         if name not in self._unusable:
             self._unusable.add(name)
             severity = NOTICE if name == LOG_WF else WARNING
-            self._waiting.append((severity, "%s; nothing can be said there", (why,)))
+            self._waiting.append((severity, "%s; nothing is logged there", (why,)))
 
     def _sum_up(self) -> None:
         """Rule 2."""

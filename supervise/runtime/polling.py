@@ -54,7 +54,7 @@ class Poll:
         except OSError as why:
             if not self._failing:
                 self._failing = True
-                self._log.add(WARNING, "cannot wait by poll: %s; waiting otherwise", why.strerror)
+                self._log.add(WARNING, "cannot wait by poll: %s; waiting by select", why.strerror)
             return self._otherwise(_LONGEST if timeout is None else min(timeout / 1000, _LONGEST))
         if self._failing:
             self._failing = False

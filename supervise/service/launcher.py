@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _OURS = (b"SUPERVISE_SERVICE", b"SUPERVISE_STATUS_DIR")  # takeover.py finds the service by them
 _NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"
 
-_NOT_LOADED = "another version of supervise is installed: the letter e brings in what this configuration takes"
+_NOT_LOADED = "another version of supervise is installed: upgrade this one (letter e) to use this configuration"
 
 
 class StartError(Exception):

@@ -113,7 +113,7 @@ class Parts:
             return True
         if replaced():
             text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
-            self._log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
+            self._log.add(WARNING, "%s takes effect after an upgrade (letter e)", text)
             return False
         if readiness:
             from supervise.service.readiness import Readiness

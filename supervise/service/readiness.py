@@ -211,7 +211,7 @@ class Readiness:
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC)
         except OSError as why:
-            self._log.add(WARNING, "no pipe for notification_fd: %s", why.strerror)
+            self._log.add(WARNING, "cannot make a pipe for notification_fd: %s", why.strerror)
             return -1
         os.set_blocking(reading, False)
         self.pipe = reading

@@ -105,7 +105,7 @@ class Successor:
         try:
             return self._after(old, how, helpers, starts)
         except OSError as why:
-            self._log.add(WARNING, "cannot look who follows pid %d: %s; looking again", old.pid, why.strerror)
+            self._log.add(WARNING, "cannot look for the successor of pid %d: %s; looking again", old.pid, why.strerror)
             if self.follower:
                 self.follower.expect()
             return UNDECIDED

@@ -107,6 +107,6 @@ class Replaceable(Supervisor):
             script.child = False
             self._actions.await_script(script.pid, script)
         if not self._service.go_on() or (script and script.fd < 0):
-            self._log.add(FATAL, "nothing can be supervised that is not a child: the kernel has no pidfds")
+            self._log.add(FATAL, "cannot supervise a service that is not a child: the kernel has no pidfds")
             self._control.left = True
         _signal.raise_signal(_signal.SIGCHLD)  # the loop is to look

@@ -128,7 +128,7 @@ class Upgrader:
     def attempt(self) -> None:
         """Begin the trial."""
         if self._trial:
-            self._log.add(NOTICE, "the installed version is being tried already")
+            self._log.add(NOTICE, "an upgrade is being tried already")
             return
         try:
             self._trial = Trial(self._supervisor.handover(True), self._ignored)

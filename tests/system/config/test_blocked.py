@@ -223,7 +223,7 @@ def test_where_the_package_was_replaced_it_is_not_started_without_what_restricts
     private.conf(GOOD)
     private.wait_warning("another version is installed")
     os.kill(pid, signal.SIGKILL)
-    private.wait_warning("another version of supervise is installed: the letter e brings in", 2)
+    private.wait_warning("another version of supervise is installed: upgrade this one (letter e)", 2)
     assert private.pid == 0
     private.conf("[app]\nuser : nobody\numask : 9\n")
     private.wait_warning("what restricts the service stays as it was: user nobody, group (empty), umask 027")
@@ -238,7 +238,7 @@ def test_where_it_cannot_even_be_read_any_more_only_what_plainly_does_not_restri
     private = Private(box)
     pid = private.start("sleep", "86399")
     private.restore("system.installed")
-    why = "supervise.conf: cannot be read: another version of supervise is installed: the letter e brings in"
+    why = "supervise.conf: cannot be read: another version of supervise is installed: upgrade this one (letter e)"
     private.conf("# none\n[app]\nmax_tries : 9\n")
     private.wait_warning(why)
     os.kill(pid, signal.SIGKILL)

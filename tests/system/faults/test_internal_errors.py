@@ -65,7 +65,7 @@ def test_fewer_descriptors_allowed_than_are_open(box: Box) -> None:
     wait_for("the record", lambda: (box.pid, box.record.want) == (0, "down"))
     box.control("u")
     wait_for("a true record and state", lambda: true(box))
-    box.wait_warning("cannot wait by poll: Invalid argument; waiting otherwise")
+    box.wait_warning("cannot wait by poll: Invalid argument; waiting by select")
     assert box.warnings.count("cannot wait by poll") == 1
     assert box.supervisor == supervisor
     assert children(supervisor) == [box.pid]

@@ -91,7 +91,7 @@ def test_a_service_that_got_ready_while_nobody_listened(speaker: Speaker) -> Non
     succeed(box, *speaker.command)
     adopted(box, pid)
     speaker.wait_state(phase="starting")
-    box.wait_warning(f"service (pid {pid}) is taken to be ready: it may have said so unheard")
+    box.wait_warning(f"service (pid {pid}) is taken to be ready: its notification may be lost")
     speaker.wait_state(phase="ready", machine="running")
     assert box.pid == pid
 

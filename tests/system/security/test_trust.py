@@ -471,6 +471,6 @@ def test_a_log_with_a_second_name_is_not_written_to(box: Box) -> None:
     (box.status / "precious").write_text("precious\n")
     os.link(box.status / "precious", box.status / "supervise.log")
     box.control("s")
-    box.wait_warning("cannot use status/app/supervise.log: it has 2 links; nothing can be said there")
+    box.wait_warning("cannot use status/app/supervise.log: it has 2 links; nothing is logged there")
     assert (box.status / "precious").read_text() == "precious\n"
     assert alive(pid)
