@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 from simulated import CLEAN, CORE, CRASH, KILLED, NOT_FOUND, UNKNOWN, Action, again, policy
@@ -101,18 +102,36 @@ VALUES: dict[str, list[Any]] = {
 }
 
 
+_APART = ("window", "_actions", "totals", "exited_main", "config", "jitter")  # what fingerprint has in its own way
+_PLAIN = attrgetter(*(name for name in Machine.__slots__ if name not in _APART))
+
+
 def fingerprint(found: Machine) -> tuple[Any, ...]:
     """Everything about a machine that an event other than a new configuration can change."""
     window = (found.window.opened, found.window.exits, found.window.cores)
     departed = found.exited_main and (str(found.exited_main[0]), *found.exited_main[1:])
-    apart = ("window", "_actions", "totals", "exited_main", "config", "jitter")
-    names = [name for name in Machine.__slots__ if name not in apart]
-    return (*((name, getattr(found, name)) for name in names), window, departed, tuple(found.totals.items()))
+    return (*_PLAIN(found), window, departed, tuple(found.totals.items()))
+
+
+def fresh(value: Any) -> Any:
+    """The value of an event, for this machine alone: to an exit status it adds the fault."""
+    return again(value) if isinstance(value, ExitStatus) else value
 
 
 def twin(found: Machine) -> Machine:
-    """A copy to try something with.  No machine changes its configuration, which is most of it: they share it."""
-    return copy.deepcopy(found, {id(found.config): found.config})
+    """A copy to try something with; tens of thousands are made, and so by hand.
+
+    They share what no machine changes: the configuration, which is most of it, and what gives them chance.
+    """
+    other = Machine.__new__(Machine)
+    for name in Machine.__slots__:
+        setattr(other, name, getattr(found, name))
+    other.window = copy.copy(found.window)
+    other.totals = found.totals.copy()
+    other._actions = found._actions.copy()
+    if found.exited_main:
+        other.exited_main = (copy.copy(found.exited_main[0]), *found.exited_main[1:])
+    return other
 
 
 def check_shape(found: Machine) -> None:
@@ -201,8 +220,8 @@ def check_adopted(found: Machine, now: float) -> None:
     """supervise is killed at this moment, and another one comes; its service may have ended meanwhile."""
     if found.state == SPAWNING:
         return  # the state that is written then is from before
+    fields = written(found)
     for resume in (False, True):
-        fields = written(found)
         other = follower(found)
         inherit(other, fields, resume)
         check_shape(other)

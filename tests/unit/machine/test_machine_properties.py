@@ -22,6 +22,7 @@ from machines import (
     check_eager,
     check_shape,
     fingerprint,
+    fresh,
 )
 from simulated import (
     CORE,
@@ -240,7 +241,7 @@ class AnyOrder(RuleBasedStateMachine):
         }
         if not asked_for[event]:
             before = fingerprint(self.loop.machine)
-            actions = self.loop.event(event, copy.copy(VALUES[event][0]))
+            actions = self.loop.event(event, fresh(VALUES[event][0]))
             assert [action[0] for action in actions] == [states.WARNING]
             assert fingerprint(self.loop.machine) == before
 
@@ -328,7 +329,7 @@ LATER = (0, 0.5, 1, 10_000) if THOROUGH else (0.5, 10_000)  # seconds from what 
 
 def check_answer(loop: Loop, event: str, value: Any, seconds: float) -> None:
     found, state = loop.machine, loop.state
-    actions = found.handle(event, loop.now + seconds, copy.copy(value))
+    actions = found.handle(event, loop.now + seconds, fresh(value))
     check_shape(found)
     check_eager(found, loop.now + seconds, ENDS)
     check_carried_on(found, loop.now + seconds)
@@ -380,7 +381,7 @@ def test_events_without_sense_or_order_do_no_harm(
     for (event, value), seconds in steps:
         before, pid, over = found.state, found.pid, found.state == ENDED
         follow = may_follow(before, found.phase, event) | ({before} if event == states.TIMER else set())
-        actions = found.handle(event, now, copy.copy(value))
+        actions = found.handle(event, now, fresh(value))
         assert found.state in follow or (found.state == RUNNING and NAMES[found.phase] in follow)
         check_shape(found)
         check_eager(found, now, ENDS)

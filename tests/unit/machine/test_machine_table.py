@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from grid import CELLS, NAMES, WORDS, Cell, cell_of, cells
-from machines import CONFIGS, EVENTS, PHASES, VALUES, fingerprint, found_state
+from machines import CONFIGS, EVENTS, PHASES, VALUES, fingerprint, found_state, fresh, twin
 from simulated import Loop, in_phase, in_state, policy
 
 from supervise.machine import on_command, on_liveness, on_process, table
@@ -196,7 +196,7 @@ def variants(loops: Iterator[Loop], here: Callable[[Machine], bool]) -> Iterator
     seen = set()
     for loop in loops:
         for letters, late, script, ends, again in product(BEFORE, *[(False, True)] * 4):
-            found = copied(loop.machine)
+            found = twin(loop.machine)
             found.script = found.state == SCRIPT_RUN or script
             found.exit_with_service = ends
             if found.state == IDLE:
@@ -212,23 +212,17 @@ def variants(loops: Iterator[Loop], here: Callable[[Machine], bool]) -> Iterator
                 yield found, loop.now
 
 
-def copied(found: Machine) -> Machine:
-    other = copy.copy(found)
-    other.window, other.totals = copy.copy(found.window), dict(found.totals)
-    return other
-
-
 def drive(found: Machine, event: str, now: float) -> Iterator[Machine]:
     """The machines that come of it, for each value that the event may have, soon and late."""
     for value in DRIVEN.get(event, [False, True]):
         for seconds in SECONDS:
-            other = copied(found)
+            other = twin(found)
             when = now + seconds
             if event == states.TIMER:
                 if found.deadline is None:
                     return
                 when = max(when, found.deadline)
-            other.handle(event, when, copy.copy(value))
+            other.handle(event, when, fresh(value))
             yield other
 
 
@@ -288,7 +282,7 @@ def test_in_every_phase_every_event_leads_where_its_cell_says(phase: str | None)
 def test_a_timer_that_is_early_leads_to_nothing(state: str) -> None:
     for found, now in variants(led_to(state), lambda found: found.state == state):
         if found.deadline is None or found.deadline > now:
-            other = copied(found)
+            other = twin(found)
             assert other.handle(states.TIMER, now) == []
             assert fingerprint(other) == fingerprint(found)
 
@@ -319,8 +313,8 @@ def test_an_exit_that_is_answered_before_it_is_asked_about_is_answered_so() -> N
         if found.eager_from is not None:
             eager += 1
             for how in VALUES[states.EXITED]:
-                other = copied(found)
-                actions = other.handle(states.EXITED, max(now, found.eager_from), copy.copy(how))
+                other = twin(found)
+                actions = other.handle(states.EXITED, max(now, found.eager_from), fresh(how))
                 assert (actions[0], other.state) == ((states.START,), SPAWNING)
     assert eager
     for state in STATES:
