@@ -210,7 +210,7 @@ def main_ends(machine: Machine, event: str, now: float, value: Any) -> None:
 
 
 def spared(machine: Machine, event: str, now: float, value: Any) -> None:
-    machine.state, machine.deadline = RUNNING, None
+    machine.state, machine.deadline, machine.fault = RUNNING, None, None
     watch(machine, now)
 
 

@@ -190,7 +190,7 @@ GRID = """
     timer         -                                  start_due>spawning   -
 
     PHASE      none                starting                  ready               reloading           ending
-    timer      overdue>aborting    not_ready>ready|aborting  overdue>aborting    overdue>aborting    end_late>.
+    timer      overdue>aborting    not_ready>ready|aborting  overdue>aborting    overdue>aborting    end_late>aborting
     ready      is_ready>ready      is_ready>ready            -                   reloaded>ready      is_ready>ready
     reloading  reloads>reloading   -                         reloads>reloading   -                   -
     stopping   is_ending>ending    is_ending>ending          is_ending>ending    is_ending>ending    -

@@ -145,7 +145,7 @@ def check_shape(found: Machine) -> None:
         assert found.deadline is None, "a service that is paused and yet is to do something"
     # A fault is why it is ended, or that it did not end.
     assert found.fault is not None or found.state != ABORTING
-    assert found.fault is None or found.state in ALIVE
+    assert found.fault is None or found.state in (STOPPING, ABORTING)
     assert (found.exited_main is not None) == (found.state == SUCCESSION)
     if found.state not in (*ALIVE, SUCCESSION):
         assert (found.phase, found.status_text, found.watchdog) == (None, None, 0)

@@ -13,9 +13,9 @@ supervise_pid     its pid
 supervise_version its version
 gave_up           whether supervise has ended because the service failed too often
 machine           what supervise is about, null when none runs: "idle", "spawning", "running", "stopping",
-                  "aborting" (a service that hangs or did not get ready is being ended), "cleanup" (so is what is
-                  left of its process group), "succession" (its main process has ended, the next is awaited),
-                  "delay", "script" (the restart script runs), "ended"
+                  "aborting" (a service that hangs, did not get ready or did not end as it said is being ended),
+                  "cleanup" (so is what is left of its process group), "succession" (its main process has
+                  ended, the next is awaited), "delay", "script" (the restart script runs), "ended"
 up                whether the service runs
 ready             whether it runs and is ready; of one that does not say so: whether it runs
 phase             "starting", "ready", "reloading" or "stopping", as it says; null when it does not say, or is down

@@ -126,6 +126,16 @@ def test_one_that_said_that_it_is_stopping_has_as_long_as_if_it_were_told() -> N
     ]
 
 
+def test_one_that_could_not_be_told_to_stop_and_is_spared_has_no_fault() -> None:
+    loop = running(policy(stopwaitsecs=10))
+    loop.letters("d")
+    loop.wait(10)
+    assert loop.machine.fault
+    loop.letters("u")
+    loop.event(states.SPARED)
+    assert (loop.state, loop.machine.fault, loop.machine.deadline) == (RUNNING, None, None)
+
+
 def test_d_while_it_is_being_started_gives_it_stopwaitsecs_too() -> None:
     loop = Loop(policy(stopwaitsecs=10, notify=True, starttimeoutsecs=5))
     loop.hold = True

@@ -107,6 +107,23 @@ def test_one_that_appears_while_the_service_is_ended_because_it_hangs_is_ended_t
     assert loop.signals == [("KILL", False)]
 
 
+def ended_late() -> Loop:
+    """One that said that it was stopping, had its time for that, and was sent KILL."""
+    loop = forking(stopwaitsecs=3)
+    loop.event(states.SAYS_STOPPING)
+    loop.wait(3)
+    assert loop.signals == [("KILL", False)]
+    return loop
+
+
+def test_one_that_appears_when_the_last_was_killed_for_it_did_not_end_as_it_said_is_ended_too() -> None:
+    loop = ended_late()
+    loop.main()
+    assert (loop.state, loop.signals) == (ABORTING, [("TERM", False)])
+    loop.wait(5)
+    assert loop.signals == [("KILL", False)]
+
+
 @pytest.mark.parametrize("state", [state for state in STATES if state not in (RUNNING, STOPPING, ABORTING, SUCCESSION)])
 def test_where_there_is_no_service_none_becomes_its_main_process(state: str) -> None:
     loop = in_state(state)
@@ -379,6 +396,15 @@ def test_nor_has_one_that_hung() -> None:
     loop.orphan(KILLED, left="KILL")
     assert loop.state == CLEANUP
     assert loop.ends == ["was killed by signal 9 (KILL), ended by supervise: hung: it sent WATCHDOG=trigger"]
+
+
+def test_nor_has_one_that_did_not_end_as_it_said() -> None:
+    loop = ended_late()
+    loop.orphan(KILLED)
+    assert len(loop.starts) == 2
+    assert loop.ends == [
+        "was killed by signal 9 (KILL), ended by supervise: did not end in time after it said that it was stopping"
+    ]
 
 
 # Where a successor may come, none is started before it is known that none does.
