@@ -36,9 +36,9 @@ test: all debian
 	    echo "once more, alone, what has failed beside seven others:"; \
 	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
-# Those of them that start no supervise, package by package: seconds, for after each change.
+# Those of them that start no supervise, package by package: seconds, for after each change.  Compiled once, as above.
 unit: all
-	$(BIN)/python -m pytest -qq -n 3 --dist worksteal tests/unit
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -qq -n 3 --dist worksteal tests/unit
 
 # What some tests need from Debian; without it (or without the right to install it) they say what they skipped.
 debian:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import select
 import shutil
 import socket
 import stat
@@ -408,12 +409,9 @@ def test_a_sender_that_waits_for_room_gets_on(notify_socket: NotifySocket) -> No
     said = [f"X={number}" for number in range(2000)]
     process = subprocess.Popen([sys.executable, "-c", SEND, *said], env=environment(notify_socket.address))
     got: list[str] = []
-
-    def all_there() -> bool:
+    while len(got) < len(said):
+        assert select.select([notify_socket.fd], [], [], PATIENCE)[0], f"waited in vain for message {len(got)}"
         got.extend(data.decode() for _, _, data in notify_socket.receive())
-        return len(got) == len(said)
-
-    wait_for("all messages", all_there)
     assert process.wait(PATIENCE) == 0
     assert got == said
 

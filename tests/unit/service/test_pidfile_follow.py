@@ -7,13 +7,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from conftest import PATIENCE, rounds
 
+from supervise.runtime import path_follower
 from supervise.runtime.inotify_lease import Watch
 from supervise.runtime.reactor import Reactor
+from supervise.service import pidfile
 from supervise.service.pidfile import PidFile, PidFollower
 
 
@@ -185,7 +188,9 @@ def test_a_writer_that_keeps_an_old_file_open(following: Follow, tmp_path: Path)
 
 
 @pytest.mark.parametrize("text", [None, ""])
-def test_what_does_not_come_is_given_up(following: Follow, tmp_path: Path, text: str | None) -> None:
+def test_what_does_not_come_is_given_up(
+    following: Follow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
     """A file that stays empty, and an expectation that nothing comes of."""
     here = following("pid")
     if text is None:
@@ -193,12 +198,16 @@ def test_what_does_not_come_is_given_up(following: Follow, tmp_path: Path, text:
     else:
         (tmp_path / "pid").write_text(text)
         here.until("the empty file to be seen", lambda: here.file.present)
-    looks = 0
+    stopped = time.monotonic()
+    for module in (path_follower, pidfile):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: stopped))
+    pauses = []
     while here.follower.look_at is not None:
-        here.turn(PATIENCE)
-        looks += 1
-        assert looks < 15
-    assert here.found == []
+        pauses.append(here.follower.look_at - stopped)
+        assert here.follower.look() is None  # without waiting until it is due
+        assert len(pauses) < 15
+    assert pauses[1:] == sorted(pauses[1:]) and len(pauses) > 5
+    assert 2 < sum(pauses[1:]) < 4  # seconds, after the look that was due
 
 
 def test_a_directory_that_is_made_later(following: Follow, tmp_path: Path) -> None:
