@@ -6,6 +6,7 @@ service in pretended.py.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from supervise.config.config import Config
@@ -193,3 +194,16 @@ class FakeWakeup:
 
     def __init__(self) -> None:
         self.names: list[str] = []
+
+
+class FakeTime:
+    """A module `time` whose monotonic clock stands still until the test moves it: `now`."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)

@@ -7,11 +7,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 from conftest import PATIENCE, rounds
+from fakes import FakeTime
 
 from supervise.runtime import path_follower
 from supervise.runtime.inotify_lease import Watch
@@ -198,12 +198,12 @@ def test_what_does_not_come_is_given_up(
     else:
         (tmp_path / "pid").write_text(text)
         here.until("the empty file to be seen", lambda: here.file.present)
-    stopped = time.monotonic()
+    clock = FakeTime()
     for module in (path_follower, pidfile):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: stopped))
+        monkeypatch.setattr(module, "time", clock)
     pauses = []
     while here.follower.look_at is not None:
-        pauses.append(here.follower.look_at - stopped)
+        pauses.append(here.follower.look_at - clock.now)
         assert here.follower.look() is None  # without waiting until it is due
         assert len(pauses) < 15
     assert pauses[1:] == sorted(pauses[1:]) and len(pauses) > 5
