@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from box import PATIENCE, ROOT, SUPERVISE, THOROUGH, Box, alive, in_session, processes, rounds, wait_for
 from hypothesis import settings
+from pretended import Pretended, pretended
 from privileges import exhausted, nobody_else, stranger, unprivileged
 from speaking import Speaker, speaking
 
@@ -87,6 +88,13 @@ def open_box(box: Box) -> Box:
         if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
             folder.chmod(folder.stat().st_mode | 0o011)
     return box
+
+
+@pytest.fixture
+def played(box: Box) -> Iterator[Pretended]:
+    """A supervise that the test plays."""
+    with pretended(box) as made:
+        yield made
 
 
 @pytest.fixture
