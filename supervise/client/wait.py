@@ -32,11 +32,12 @@ from supervise.protocol.record import UP, Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Callable
+    from typing import Callable, TypeVar
 
     from supervise.client.conditions import Condition
     from supervise.client.service import Service
 
+    T = TypeVar("T")
     Progress = Callable[[list[Service], float | None], None]
 
 _TICK = 1.0  # seconds between two reports of progress
@@ -71,6 +72,9 @@ class Watcher:
 
         Raises NoPermission, SystemRefused.
         """
+        return _with_more_descriptors(lambda: self._watch(path))
+
+    def _watch(self, path: str) -> str:
         try:
             found = os.stat(path)
             known = self._paths.get((found.st_dev, found.st_ino))
@@ -88,12 +92,7 @@ class Watcher:
         """Keep `ok` open for as long as a supervise reads it."""
         if service in self._held.values():
             return
-        try:
-            fd = service.open_fifo(OK)
-        except SystemRefused:
-            if not _more_descriptors():
-                raise
-            fd = service.open_fifo(OK)
+        fd = _with_more_descriptors(lambda: service.open_fifo(OK))
         if fd is not None:
             self._held[fd] = service
             self._poll.register(fd, 0)  # an error is always reported
@@ -159,6 +158,19 @@ class Watcher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _with_more_descriptors(act: Callable[[], T]) -> T:
+    """Do it, and where the system refuses, again with as many descriptors as can be had: each service takes one.
+
+    Raises SystemRefused, and whatever else `act` does.
+    """
+    try:
+        return act()
+    except SystemRefused:
+        if not _more_descriptors():
+            raise
+        return act()
 
 
 def _more_descriptors() -> bool:
@@ -256,7 +268,7 @@ def _judge(
 ) -> Status | ClientError | None:
     """How the service is, if the condition is true now; an exception if it can't be any more; else None."""
     try:
-        now = last[service] = look(service, condition)
+        now = last[service] = _with_more_descriptors(lambda: look(service, condition))
     except NotAStatusDir as why:
         return before if condition is unsupervised else why  # it was removed
     except ClientError as why:
