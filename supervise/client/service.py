@@ -98,9 +98,9 @@ class Service:
         except StateError as why:
             damaged = f"cannot read {path}: damaged: {why}"
         except OSError as why:
-            from supervise.system.refusals import is_passing
+            from supervise.system.errors import is_transient
 
-            if is_passing(why):  # which says nothing about the file
+            if is_transient(why):  # which says nothing about the file
                 raise refused(f"read {path}", why) from None
             damaged = f"cannot read {path}: {why.strerror}"
         status = Status(supervised, record, state)

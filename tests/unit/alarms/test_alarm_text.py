@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import os
+import posix
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -186,7 +187,7 @@ def test_whatever_things_are_called(name: str, path: str, host: str, failure: st
     config = Config()
     env = {b"SUPERVISE_STATUS_DIR": ("/" + path).encode("utf-8", "surrogateescape" if "\udce9" in path else "replace")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "uname", Uname)
+        patch.setattr(posix, "uname", Uname)
         said = composed(name, env, config, ExitStatus(failure=failure), 1, 0, False, details=printed)
     assert said.subject.isprintable()
     assert re.match(r"\d{4}-\d\d-\d\d ", said.subject)  # not an option

@@ -221,7 +221,7 @@ def test_of_a_symlink_in_its_place_the_other_log_tells_once(
         desk.log.flush()
     assert target.read_text() == "mine\n"
     assert desk.lines(other) == [
-        f"cannot use {desk.status}/{planted}: is a symlink, not a regular file; nothing can be said there"
+        f"cannot use {desk.status}/{planted}: is a symlink, not a regular file; nothing is logged there"
     ]
     (desk.status / planted).unlink()
     desk.later(event_log.SUMMED_UP)
@@ -231,7 +231,7 @@ def test_of_a_symlink_in_its_place_the_other_log_tells_once(
 def test_a_start_is_told_of_what_stands_in_its_way(desk: Desk, tmp_path: Path) -> None:
     (desk.status / "supervise.log").mkdir()
     assert desk.log.probe() == [
-        f"cannot use {desk.status}/supervise.log: is a directory, not a regular file; nothing can be said there"
+        f"cannot use {desk.status}/supervise.log: is a directory, not a regular file; nothing is logged there"
     ]
     desk.log.flush()
     assert len(desk.warnings) == 1

@@ -69,7 +69,7 @@ def test_where_poll_fails_it_waits_otherwise_and_says_so_once(pipes: Pipes) -> N
         fd = pipes.write(number)
         assert (fd, select.POLLIN) in pipes.poll.poll(None)
     limit_descriptors(before)
-    assert pipes.log.warnings == ["cannot wait by poll: Invalid argument; waiting otherwise"]
+    assert pipes.log.warnings == ["cannot wait by poll: Invalid argument; waiting by select"]
     assert len(pipes.poll.poll(None)) == 2
     assert pipes.log.notices == ["waiting by poll again"]
 

@@ -16,8 +16,9 @@ from shortage import NO_DESCRIPTORS, NO_ROOM, few_descriptors, no_room
 
 from supervise.config.config import Config
 from supervise.machine.machine import Machine
-from supervise.protocol import record, state
+from supervise.protocol import record
 from supervise.protocol.exitstatus import ExitStatus, Fault
+from supervise.protocol.state_reader import decode
 from supervise.protocol.states import HUNG, RUNNING
 from supervise.runtime import status_writer
 from supervise.system import start_tag
@@ -55,7 +56,7 @@ class Desk:
 
     @property
     def state(self) -> dict[str, Any]:
-        return state.decode((self.status / "state").read_bytes())
+        return decode((self.status / "state").read_bytes())
 
     @property
     def files(self) -> list[str]:
@@ -202,7 +203,7 @@ def test_after_an_error_both_are_written_anew(desk: Desk) -> None:
         (desk.status / name).write_text("nonsense")
     desk.writer.settle(None)
     assert (desk.status / "status").read_text() == "nonsense"
-    desk.writer.doubt()
+    desk.writer.write_anew()
     desk.writer.settle(None)
     assert (desk.record.pid, desk.state["machine"]) == (0, "idle")
 
@@ -328,4 +329,4 @@ def test_in_another_directory_all_is_written_again(desk: Desk, tmp_path: Path) -
     desk.writer.moved()
     desk.writer.settle(None)
     assert sorted(os.listdir(there)) == ["state", "status"]
-    assert state.decode((there / "state").read_bytes())["directory"]["inode"] == there.stat().st_ino
+    assert decode((there / "state").read_bytes())["directory"]["inode"] == there.stat().st_ino

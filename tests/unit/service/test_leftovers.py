@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import signal
 import sys
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_its_process_group_is_told_and_waited_for(tmp_path: Path) -> None:
     room.leftovers.clear("TERM")
     assert room.log.notices == [f"sending TERM to what is left of process group {room.process.pid}: pids {pids}"]
     assert room.status_writer.remains == {"group": room.process.group, "session": os.getpid()}
-    assert not room.leftovers.untold
+    assert not room.leftovers.unsignalled
     room.wait_gone()
 
 
@@ -233,9 +234,9 @@ def test_who_cannot_be_told_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise PermissionError(1, os.strerror(1))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "killpg", refuse)
+        patch.setattr(posix, "killpg", refuse)
         room.leftovers.clear("TERM")
-    assert room.leftovers.untold
+    assert room.leftovers.unsignalled
     assert "Operation not permitted" in room.log.warnings[0]
     assert room.left
 

@@ -17,7 +17,7 @@ from shortage import NO_DESCRIPTORS, few_descriptors
 from supervise.config.config import Config
 from supervise.protocol.states import MAIN, SAYS_READY, SAYS_STOPPING, SAYS_TEXT
 from supervise.runtime.reactor import Reactor
-from supervise.service import readiness, senders
+from supervise.service import notify_access, readiness
 from supervise.system.statusdir import StatusDir
 
 ME = os.getpid
@@ -121,7 +121,7 @@ def test_after_a_burst_of_strangers_it_is_deaf_for_a_moment_and_then_hears_what_
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeTime()
-    for module in (readiness, senders):
+    for module in (readiness, notify_access):
         monkeypatch.setattr(module, "time", clock)
     address, room.members = room.listen(), set()
     pauses = []
@@ -159,7 +159,7 @@ def test_without_descriptors_it_cannot_be_had_and_that_is_said(room: Room) -> No
         assert room.readiness.open_pipe() == -1
     assert room.log.warnings == [
         f"notifications of the service cannot be received: cannot make a notify socket: {NO_DESCRIPTORS}",
-        f"no pipe for notification_fd: {NO_DESCRIPTORS}",
+        f"cannot make a pipe for notification_fd: {NO_DESCRIPTORS}",
     ]
     assert room.heard() == [] and room.readiness.is_named()
     say(room.listen(), b"READY=1")
@@ -187,12 +187,12 @@ def test_one_that_has_lost_its_name_is_made_anew_and_the_old_is_heard_as_well(ro
         (room.status / "notify").unlink()
         assert not room.readiness.is_named()
         room.readiness.moved(os.fsencode(room.status), None)
-        assert room.readiness.is_named() and len(room.readiness.formers()) == 1
+        assert room.readiness.is_named() and len(room.readiness.old_sockets()) == 1
         say(address, b"READY=1")
         old.send(b"STOPPING=1")
         assert room.heard() == [(SAYS_STOPPING, None, ME()), (SAYS_READY, None, ME())]
-    room.readiness.close_formers()
-    assert room.readiness.formers() == []
+    room.readiness.close_old_sockets()
+    assert room.readiness.old_sockets() == []
 
 
 @pytest.mark.parametrize("room", ["path"], indirect=True)
@@ -207,7 +207,7 @@ def test_in_another_directory_it_stays_the_one_that_senders_are_connected_to(roo
         sender.send(b"READY=1")
         assert room.heard() == [(SAYS_READY, None, ME())]
     assert (there / "notify").is_socket() and not (room.status / "notify").exists()
-    assert room.readiness.formers() == []
+    assert room.readiness.old_sockets() == []
     os.close(old)
     os.close(new)
 

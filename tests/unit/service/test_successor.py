@@ -120,10 +120,10 @@ def test_who_could_not_be_looked_at_is_not_refused(tmp_path: Path) -> None:
 def test_where_the_new_one_ends_the_former_is_the_main_process_again(tmp_path: Path) -> None:
     room, old, new = Room(tmp_path, pidfile=False), sleeper(), sleeper()
     room.successor.succeed(old)
-    assert room.successor.formers() == [old.pid]
+    assert room.successor.previous_mains() == [old.pid]
     assert [one["pid"] for one in room.successor.identities()] == [old.pid]
     assert room.after(ended(new), CRASH) == old.pid
-    assert room.successor.formers() == [] and room.successor.identities() == []
+    assert room.successor.previous_mains() == [] and room.successor.identities() == []
 
 
 @apart
@@ -144,11 +144,11 @@ def test_what_is_forgotten_leaves_no_descriptor(tmp_path: Path) -> None:
     first, second = sleeper(), sleeper()
     room.successor.succeed(first)
     room.successor.recall([Process(second.pid, False)])
-    assert room.successor.formers() == [first.pid, second.pid]
+    assert room.successor.previous_mains() == [first.pid, second.pid]
     room.successor.forget()
     first.close()
     second.close()
-    assert room.successor.formers() == []
+    assert room.successor.previous_mains() == []
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -216,7 +216,7 @@ def test_where_nobody_could_look_it_is_looked_again(tmp_path: Path) -> None:
     room, old, _ = Room(tmp_path), ended(sleeper()), sleeper()
     with few_descriptors():
         assert room.after(old) == UNDECIDED
-    assert room.log.warnings == [f"cannot look who follows pid {old.pid}: {NO_DESCRIPTORS}; looking again"]
+    assert room.log.warnings == [f"cannot look for the successor of pid {old.pid}: {NO_DESCRIPTORS}; looking again"]
     assert room.successor.follower and room.successor.follower.look_at is not None
 
 
