@@ -21,7 +21,7 @@ import supervise
 from supervise.client import Service
 from supervise.protocol.options import Options
 from supervise.protocol.record import RecordError
-from supervise.supervisor.handoff import told
+from supervise.supervisor.handoff import options_fd
 
 PACKAGES = str(Path(supervise.__file__).parent.parent)
 PATIENCE = 120.0  # seconds
@@ -61,7 +61,7 @@ class Hasty:
         options = Options("status/app", list(command))
         with output.open("wb") as report:
             words = [sys.executable, "-S", "-E", "-c", HASTY, PACKAGES, str(SECOND)]
-            self._process = subprocess.Popen(words, stdin=told(options), stdout=report, cwd=folder)
+            self._process = subprocess.Popen(words, stdin=options_fd(options), stdout=report, cwd=folder)
         _until("the start", lambda: output.read_bytes() == b"\0")
         self._service = Service(folder / "status" / "app")
         self._status = folder / "status" / "app"

@@ -190,7 +190,9 @@ class Machine:
 
     def delay(self) -> float:
         """Seconds from the last start to the next: the backoff after quick exits."""
-        return delay(self.config, self.quick_exits, self.jitter())
+        config = self.config
+        grows = config.restart_delay_max > config.restart_delay  # else chance were a system call for nothing
+        return delay(config, self.quick_exits, self.jitter() if grows else 0.0)
 
     def start(self) -> None:
         """Ask for START (rule 1)."""

@@ -169,7 +169,7 @@ def test_no_other_place_starts_python() -> None:
     """What the test above goes through is all that there is."""
     assert PACKAGE.name == "supervise"
     users = {path.stem for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()}
-    assert users == {"__main__", "supervise", "handoff", "helper", "upgrade"}
+    assert users == {"__main__", "daemon_process", "handoff", "helper", "upgrade"}
 
 
 @pytest.mark.parametrize("words", [["-S", "-E"], ["-I", "-S"]], ids=" ".join)

@@ -104,7 +104,7 @@ def test_a_new_version_that_hangs(private: Private) -> None:
 def held_up(private: Private) -> Path:
     """Upgrade into a version that waits before it carries on; what lets it go."""
     ready, go = private.folder / "ready", private.folder / "go"
-    wait = f"while not os.path.exists({str(go)!r}): os.sched_yield()"
+    wait = f"while not os.access({str(go)!r}, os.F_OK): os.sched_yield()"
     break_after_the_trial(private, f"open({str(ready)!r}, 'w').close()\n{wait}")
     private.control("e")
     wait_for("the new version", ready.exists)

@@ -196,7 +196,7 @@ def zombie_of(pid: int) -> int:
 def test_a_signal_that_comes_together_with_the_end_of_the_trial(private: Private, number: int) -> None:
     start(private)
     go = private.folder / "go"
-    wait = f"def main() -> int:\n    while not os.path.exists({str(go)!r}): os.sched_yield()"
+    wait = f"def main() -> int:\n    while not os.access({str(go)!r}, os.F_OK): os.sched_yield()"
     private.change("supervisor.startup", "def main() -> int:", wait)
     private.control("e")
     supervisor = private.supervisor
@@ -216,7 +216,7 @@ def held_up(private: Private, number: int = 0) -> Path:
     hold = f"""
     if kind is StatusDir:  # not in the trial
         open({str(ready)!r}, "w").close()
-        while not os.path.exists({str(go)!r}): os.sched_yield()
+        while not os.access({str(go)!r}, os.F_OK): os.sched_yield()
     rename_process()
     directory = kind.attach("""
     private.change("supervisor.upgraded", "\n    rename_process()\n    directory = kind.attach(", hold)
@@ -290,7 +290,7 @@ def test_the_restart_script_ends_while_the_new_version_starts(private: Private) 
 def test_killed_while_the_trial_runs(private: Private) -> None:
     pid = start(private)
     go = private.folder / "go"
-    wait = f"def main() -> int:\n    while not os.path.exists({str(go)!r}): os.sched_yield()"
+    wait = f"def main() -> int:\n    while not os.access({str(go)!r}, os.F_OK): os.sched_yield()"
     private.change("supervisor.startup", "def main() -> int:", wait)
     private.control("e")
     private.wait_log("command e:")
