@@ -183,7 +183,9 @@ class Process:
 
 
 def exit_info(fd: int) -> ExitStatus | None:
-    """The exit status by PIDFD_GET_INFO; None: not yet, or not on this kernel."""
+    """The exit status by PIDFD_GET_INFO; None: not yet, or never on this kernel, or no pidfd (-1)."""
+    if fd < 0:
+        return None
     info = bytearray(_INFO_SIZE)
     info[0:8] = _INFO_EXIT.to_bytes(8, "little")
     try:
