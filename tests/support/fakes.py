@@ -207,3 +207,30 @@ class FakeTime:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(time, name)
+
+
+class FakeReplaceable:
+    """`kept`: what it would keep open, None where it cannot be replaced now; what it was told otherwise."""
+
+    def __init__(self, options: Any) -> None:
+        self.options = options
+        self.kept: list[int] | None = []
+        self.handovers: list[tuple[bool, dict[str, Any]]] = []
+        self.refusals = 0
+        self.signals: list[str] | None = None
+
+    def handover(self, trial: bool, more: Any = None) -> Any:
+        self.handovers.append((trial, dict(more or {})))
+        return self.options
+
+    def prepare(self) -> list[int] | None:
+        return self.kept
+
+    def refused(self) -> None:
+        self.refusals += 1
+
+    def superseded(self) -> bool:
+        return False
+
+    def go_on(self, signals: list[str]) -> None:
+        self.signals = signals
