@@ -249,12 +249,12 @@ class Repair:
             for name in (STDOUT,) if self._watch.machine.config.redirect_stderr else (STDOUT, STDERR):
                 os.close(new.open_output(name))
             self._write_into(new)
-        except (OSError, StatusDirError) as why:
-            if not isinstance(why, LockHeld):
+        except (OSError, StatusDirError):
+            if LOCK in fds:
                 self._next = None
-                if LOCK in fds:
-                    new.undo()
+                new.undo()
                 os.close(new.fd)
+            # Else it stays open, and known: what was made here and could not be locked is nobody else's.
             for fd in fds.values():
                 os.close(fd)
             raise
