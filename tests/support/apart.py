@@ -45,9 +45,11 @@ def in_child(act: Callable[[], object]) -> None:
         except BaseException:
             said = traceback.format_exc()
         finally:
-            end_children()
-            os.write(writing, said.encode(errors="replace")[-60_000:])
-            os._exit(0)
+            try:
+                end_children()
+                os.write(writing, said.encode(errors="replace")[-60_000:])
+            finally:
+                os._exit(0)
     os.close(writing)
     with open(reading, errors="replace") as file:
         text = file.read()
