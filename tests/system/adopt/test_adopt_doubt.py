@@ -28,6 +28,7 @@ from heirs import (
     state,
     succeed,
 )
+from system import needs
 
 from supervise.protocol.state import VERSION
 
@@ -404,8 +405,7 @@ def test_it_has_a_child_in_a_process_group_of_its_own(box: Box) -> None:
 
 
 def test_killed_by_strace_right_after_the_start_of_a_process(box: Box) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     pid = start(box, *SLEEP)
     inject = "--inject=sched_yield:signal=KILL:when=1"
     words = ["strace", "-o", "/dev/null", "-e", "trace=sched_yield", inject, "-p", str(box.supervisor)]

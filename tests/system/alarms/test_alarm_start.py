@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 from conftest import PATIENCE, Box, wait_for
 from heirs import kill_both
 from installing import own
 from mailers import POLICY, record, recorded
-from system import children
+from system import children, needs
 
 LEAVES = ("sh", "-c", "sleep 86398 & exec sleep 86399")
 
 
 def quick_leftover(box: Box) -> None:
     """What a service has left ends by the time that it was told to: so the next start comes at once, and fails."""
-    strace = shutil.which("strace")
-    if not strace:
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     box.start(*LEAVES)
     wait_for("its child", lambda: children(box.pid))
     kill_both(box)
     wrapper = box.folder / "slow"
-    words = f"{strace} -f -o {box.folder}/trace -e trace=kill --inject=kill:delay_exit=300000"
+    words = f"strace -f -o {box.folder}/trace -e trace=kill --inject=kill:delay_exit=300000"
     wrapper.write_text(f'#!/bin/sh\nexec {words} {box.program} "$@"\n')
     wrapper.chmod(0o755)
     box.program = str(wrapper)

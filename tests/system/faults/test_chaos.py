@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
 from chaos import PHASES, Phase, points, record_calls, try_kill
+from system import needs
 
 NEVER = 10**9
 
@@ -21,8 +20,7 @@ def sample(kind: type[Phase], folder: Path) -> list[tuple[str, int]]:
 
 
 def test_a_kill_at_any_system_call_leaves_a_usable_directory(tmp_path: Path) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     kinds = list(PHASES.values())
     with ThreadPoolExecutor(4) as pool:
         chosen = list(pool.map(sample, kinds, [tmp_path] * len(kinds)))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from faults import OURS, SCENES, Cell, Sweep, record
+from system import needs
 
 _SPAWN = r"^(clone|vfork|fork)"
 
@@ -82,8 +82,7 @@ def can_trace() -> bool:
 @pytest.mark.timeout(600)  # each fault that leaves something wrong takes a while, and is tried again
 @pytest.mark.parametrize("phase", SAMPLE)
 def test_a_system_call_that_fails_for_a_moment_leaves_everything_in_order(phase: str, tmp_path: Path) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     if not can_trace():
         pytest.skip("strace may not trace here (ptrace is not permitted)")
     calls = record(SCENES[phase], tmp_path)

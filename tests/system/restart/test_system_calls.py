@@ -122,5 +122,5 @@ def test_nothing_while_nothing_happens(box: Box) -> None:
         time.sleep(1.1)  # what is looked at a second after the start
         wait_for("it to wait", trace.is_idle)
         before = trace.lines
-        time.sleep(QUIET)
+        time.sleep(QUIET)  # what is counted is what happens while nothing does
         assert trace.lines == before

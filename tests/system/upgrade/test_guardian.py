@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Box, alive, wait_for
 from heirs import SLEEP, TELL, Private, adopted, copies, kill_supervise, start, stat, state, succeed, wait_byte
+from system import needs
 
 REPLACED = "supervise replaced by the installed version"
 NOT_REPLACED = "not replaced by the installed version"
@@ -342,8 +343,7 @@ def test_a_configuration_in_force_that_cannot_be_read_any_more(box: Box) -> None
     ("call", "error"), [("clone", "EAGAIN"), ("clone", "ENOMEM"), ("memfd_create", "EMFILE"), ("pipe2", "EMFILE")]
 )
 def test_what_fails_before_the_exec_is_said(box: Box, call: str, error: str) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     pid = start(box)
     supervisor = box.supervisor
     words = ["strace", "-o", "/dev/null", "-e", f"trace={call}", f"--inject={call}:error={error}"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Box, alive, wait_for
 from heirs import SLEEP, Private, adopted, kill_supervise, start, stat, state, succeed, watches
+from system import needs
 
 REPLACED = "supervise replaced by the installed version"
 NOT_REPLACED = "not replaced by the installed version"
@@ -135,8 +136,7 @@ def test_a_trial_that_hangs_holds_nothing_up(private: Private) -> None:
 
 
 def test_an_exec_that_fails(private: Private) -> None:
-    if not shutil.which("strace"):
-        pytest.skip("strace is not installed (Debian package strace)")
+    needs("strace")
     pid = start(private, *SLEEP)
     supervisor = private.supervisor
     words = ["strace", "-o", "/dev/null", "-e", "trace=execve", "--inject=execve:error=ENOMEM", "-p", str(supervisor)]

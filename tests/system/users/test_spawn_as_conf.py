@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import signal
 import subprocess
 
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, wait_for
+from system import needs
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
 
@@ -72,11 +72,9 @@ def test_a_first_start_that_fails_leaves_nothing(box: Box, line: str, why: str) 
 
 @root_only
 def test_a_root_who_may_not_become_another_user(box: Box) -> None:
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        pytest.skip("setpriv is not installed")
+    needs("setpriv")
     box.conf("[global]\nuser : nobody\n")
-    command = [setpriv, "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid", "--", SUPERVISE]
+    command = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid", "--", SUPERVISE]
     args = [*command, "-u", "status/app", "sleep", "1000"]
     done = subprocess.run(args, cwd=box.folder, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (

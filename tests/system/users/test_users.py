@@ -7,7 +7,6 @@ import os
 import posix
 import pwd
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Callable
@@ -15,7 +14,7 @@ from typing import Any, Callable
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box
 from starting import Stage, configuration, finish, set_stage
-from system import as_somebody, identity
+from system import as_somebody, identity, needs
 
 from supervise.service import spawn_as
 
@@ -177,17 +176,15 @@ def test_from_the_file_to_the_process(box: Box) -> None:
 @root_only
 @pytest.mark.parametrize("conf", ["user : {0}\n", "user : {0}:{0}\n", "group : {0}\n", "user : {0}\ngroup : {0}\n"])
 def test_a_supervise_that_is_a_user_without_an_entry(box: Box, conf: str) -> None:
-    setpriv = shutil.which("setpriv")
-    if not setpriv:
-        pytest.skip("setpriv is not installed")
+    needs("setpriv")
     user = random.randrange(1 << 28, 1 << 29)
     os.chown(box.folder, user, user)
     # It may have to read what only root can reach, this Python to begin with.
     may = "-all,+dac_override,+dac_read_search"
-    words = [setpriv, f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps={may}"]
+    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", f"--inh-caps={may}"]
     words.append(f"--ambient-caps={may}")
     if subprocess.run([*words, "/bin/true"], capture_output=True).returncode:
-        pytest.skip("cannot run as another user")
+        pytest.skip("setpriv may not make a process another user's here")
     box.conf("[app]\n" + conf.format(user))
     args = [*words, SUPERVISE, "-u", "status/app", "sleep", "1000"]
     done = subprocess.run(args, cwd=box.folder, env=box.env, capture_output=True, text=True, timeout=PATIENCE)
