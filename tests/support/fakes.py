@@ -234,3 +234,18 @@ class FakeReplaceable:
 
     def go_on(self, signals: list[str]) -> None:
         self.signals = signals
+
+
+class FakeNotifying:
+    """Of a service, the name of its socket: whether it is `named`, and the `moves` that it was told of."""
+
+    def __init__(self) -> None:
+        self.named = True
+        self.moves: list[int | None] = []
+
+    def is_named(self) -> bool:
+        return self.named
+
+    def moved(self, old: int | None = None) -> None:
+        self.moves.append(old)
+        self.named = True

@@ -19,6 +19,8 @@ from system import children
 
 INSTALLED = Path(sysconfig.get_path("purelib")) / "supervise"
 SLEEP = ("sleep", "86399")
+# Says that it was told to stop, and does not.
+STAYS = ("sh", "-c", 'trap "echo TERM" TERM; echo ready; while :; do sleep 0.05; done')
 
 # Says which signals it gets, one a line; `2` (USR2) ends it with status 23.
 TELLER = """

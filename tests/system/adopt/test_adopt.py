@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SUPERVISE, Box, alive, wait_for
-from heirs import SLEEP, TELL, adopted, kill_both, kill_supervise, start, stat, state, succeed, wait_byte
+from heirs import SLEEP, STAYS, TELL, adopted, kill_both, kill_supervise, start, stat, state, succeed, wait_byte
 
 PASSED_ON = {"t": "TERM", "h": "HUP", "a": "ALRM", "i": "INT", "q": "QUIT", "1": "USR1", "2": "USR2", "w": "WINCH"}
 TELLS_EXITS = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 15)  # PIDFD_INFO_EXIT
@@ -341,13 +341,12 @@ def test_once_stays_once_only_with_resume(box: Box, options: tuple[str, ...], wa
 
 @pytest.mark.parametrize("options, up", [((), True), (("--resume",), False)])
 def test_a_stop_under_way(box: Box, options: tuple[str, ...], up: bool) -> None:
-    command = ("sh", "-c", 'trap "echo TERM" TERM; echo ready; while :; do sleep 0.05; done')
-    pid = start(box, *command)
+    pid = start(box, *STAYS)
     box.wait_stdout("ready")
     box.control("d")
     box.wait_stdout("TERM")
     kill_supervise(box)
-    succeed(box, *command, options=options)
+    succeed(box, *STAYS, options=options)
     adopted(box, pid)
     assert box.record.want == ("up" if up else "down")
     os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, rounds, wait_for
-from heirs import SLEEP, adopted, kill_supervise, start, stat, state, succeed, wait_byte, watches
+from heirs import SLEEP, STAYS, adopted, kill_supervise, start, stat, state, succeed, wait_byte, watches
 
 REPLACED = "supervise replaced by the installed version"
 
@@ -267,8 +267,7 @@ def test_flags_and_what_is_wanted(box: Box) -> None:
 
 
 def test_a_stop_and_an_end_under_way(box: Box) -> None:
-    command = ("sh", "-c", 'trap "echo TERM" TERM; echo ready; while :; do sleep 0.05; done')
-    pid = start(box, *command)
+    pid = start(box, *STAYS)
     box.wait_stdout("ready")
     box.control("dx")
     box.wait_stdout("TERM")

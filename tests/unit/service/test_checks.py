@@ -8,9 +8,11 @@ import posix
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import alive, wait_for
+from fakes import FakeLog
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
@@ -21,17 +23,6 @@ from supervise.system.spawn import reap
 SERVICE = 4711
 START = 1000.0  # the monotonic time at which the service is up
 OK, BAD = ExitStatus(code=0), ExitStatus(code=1)
-
-
-class Lines:
-    """A log that keeps its notices."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, severity: str, template: str, *values: object) -> None:
-        assert severity == ("WARNING" if template.startswith("cannot start") else "NOTICE")
-        self.lines.append(template % values)
 
 
 class Launcher:
@@ -68,7 +59,7 @@ class Watched:
     """The checks of one service, and of the loop what they need.  `now` is what the test says it is."""
 
     def __init__(self) -> None:
-        self.log = Lines()
+        self.log: Any = FakeLog()
         self.reactor = Reactor(self.log)  # type: ignore[arg-type]
         self.launcher = Launcher()
         self.checks = Checks(self.launcher, self.reactor, self.log)  # type: ignore[arg-type]
@@ -170,7 +161,7 @@ def test_so_many_failures_in_a_row_are_a_fault(watched: Watched) -> None:
     assert watched.run() is None
     assert watched.run() is None
     assert watched.run() == "unhealthy: check_command exited with status 1"
-    assert watched.log.lines == [
+    assert watched.log.notices == [
         "check_command exited with status 1 (1 of 3): no answer",
         "check_command exited with status 1 (2 of 3): no answer",
         "check_command exited with status 1 (3 of 3): no answer",
@@ -187,7 +178,7 @@ def test_a_success_ends_the_row(watched: Watched, tmp_path: Path) -> None:
     health.unlink()
     assert watched.run() is None
     assert watched.run() == "unhealthy: check_command exited with status 1"
-    assert watched.log.lines == [
+    assert watched.log.notices == [
         "check_command exited with status 1 (1 of 2)",
         "check_command succeeded, after 1 that did not",
         "check_command exited with status 1 (1 of 2)",
@@ -242,7 +233,7 @@ def test_a_check_that_cannot_be_started_says_nothing_of_the_service(watched: Wat
         assert watched.run() is None
     assert watched.checks.due == START + 90
     why = "/nowhere/check: No such file or directory"
-    assert watched.log.lines == [f"cannot start check_command, so the service is not checked: {why}"]
+    assert watched.log.warnings == [f"cannot start check_command, so the service is not checked: {why}"]
     assert watched.checks.output == ""
 
 
@@ -254,7 +245,7 @@ def test_no_descriptor_is_left_for_a_check(watched: Watched, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(posix, "pipe2", full)
         assert watched.run() is None
-    assert watched.log.lines == ["cannot start check_command, so the service is not checked: Too many open files"]
+    assert watched.log.warnings == ["cannot start check_command, so the service is not checked: Too many open files"]
     assert watched.run() is None
 
 
@@ -284,7 +275,7 @@ def test_a_check_that_takes_too_long_is_killed_with_its_children(watched: Watche
         assert watched.finish() is None
         assert watched.checks.due is not None and watched.checks.due <= watched.now
         pids.unlink()
-    assert watched.log.lines == [
+    assert watched.log.notices == [
         f"check_command did not end within 10 seconds ({count} of 2): asking" for count in (1, 2)
     ]
 

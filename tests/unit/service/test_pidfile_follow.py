@@ -11,23 +11,13 @@ from typing import Any, Callable
 
 import pytest
 from conftest import PATIENCE, rounds
-from fakes import FakeTime
+from fakes import FakeLog, FakeTime
 
 from supervise.runtime import path_follower
 from supervise.runtime.inotify_lease import Watch
 from supervise.runtime.reactor import Reactor
 from supervise.service import pidfile
 from supervise.service.pidfile import PidFile, PidFollower
-
-
-class Lines:
-    """A log that keeps its lines."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def add(self, severity: str, template: str, *values: object) -> None:
-        self.lines.append(template % values)
 
 
 class CountedWatch(Watch):
@@ -53,11 +43,11 @@ class Following:
     """A pidfile, and of the loop what following it needs.  `found` is what the loop would have been told."""
 
     def __init__(self, path: Path) -> None:
-        self.log = Lines()
-        self.reactor = Reactor(self.log)  # type: ignore[arg-type]
+        self.log: Any = FakeLog()
+        self.reactor = Reactor(self.log)
         self.watch = CountedWatch(os.environb, [])
         self.file = PidFile(str(path))
-        self.follower = PidFollower(self.file, self.watch, self.reactor, self.log)  # type: ignore[arg-type]
+        self.follower = PidFollower(self.file, self.watch, self.reactor, self.log)
         self.found: list[int] = []
 
     def turn(self, longest: float) -> None:
@@ -304,7 +294,7 @@ def test_without_watches_there_is_one_warning(
         here.follower.rewatch()
         assert here.follower.fd == -1
         assert here.follower.look_at is not None and here.follower.look_at > time.monotonic()
-    assert here.log.lines == [
+    assert here.log.warnings == [
         f"changes of {tmp_path}/pid may go unnoticed (cannot start the helper that sets the watches: "
         "Resource temporarily unavailable); it is still read when the main process ends"
     ]
@@ -314,7 +304,7 @@ def test_without_watches_there_is_one_warning(
     here.wait_watching()
     (tmp_path / "pid").write_text("101\n")
     here.wait_pid(101)
-    assert len(here.log.lines) == 1
+    assert len(here.log.warnings) == 1
     here.follower.close()
 
 
@@ -328,8 +318,8 @@ def test_a_helper_that_does_not_answer_is_ended(
     here.follower.rewatch()
     # A look meanwhile, for another reason, does not let it off.
     here.follower.expect()
-    here.until("the warning", lambda: bool(here.log.lines))
-    assert "does not answer" in here.log.lines[0]
+    here.until("the warning", lambda: bool(here.log.warnings))
+    assert "does not answer" in here.log.warnings[0]
     assert not here.watch.arming and here.follower.fd == -1
     os.waitpid(here.watch.helper, 0)
     here.follower.rewatch()  # not with the same plan

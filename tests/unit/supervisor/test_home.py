@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import FakeLog, FakeTime
+from fakes import FakeLog, FakeNotifying, FakeTime
 from shortage import NO_DESCRIPTORS, few_descriptors
 
 from supervise.config.config import Config
@@ -27,22 +27,6 @@ from supervise.system.statusdir import StatusDir
 PID = 4711
 
 
-class FakeHomeService:
-    """`moves`: what it was told of its socket's name."""
-
-    named = True
-
-    def __init__(self) -> None:
-        self.moves: list[int | None] = []
-
-    def is_named(self) -> bool:
-        return self.named
-
-    def moved(self, old: int | None = None) -> None:
-        self.moves.append(old)
-        self.named = True
-
-
 class Place:
     """A supervise's directory, with a service that runs; time is what the test says."""
 
@@ -58,7 +42,7 @@ class Place:
         self.writer = StatusWriter(self.directory, self.machine, ["app"], boot_id(), self.log)
         self.writer.settle(None)
         self.directory.keep()
-        self.service: Any = FakeHomeService()
+        self.service: Any = FakeNotifying()
         self.home = Home(
             self.directory,
             self.kept,
