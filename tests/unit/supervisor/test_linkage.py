@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from supervise.supervisor import linkage
-from supervise.supervisor.loop import Supervisor
-from supervise.system.statusdir import StatusDir
 
 NAME = "supervise.supervisor._tried"
 
@@ -130,12 +126,3 @@ def test_what_it_can_do_without_may_be_missing(monkeypatch: pytest.MonkeyPatch) 
 def test_a_module_that_cannot_be_imported_is_told_as_it_is() -> None:
     with pytest.raises(ModuleNotFoundError):
         linkage.load_all("supervise.nowhere")
-
-
-def test_the_package_as_it_is_is_sound(tmp_path: Path) -> None:
-    """Nearly without objects, all of which a trial makes (rehearsal.py); those that are not of the package are none."""
-    modules = linkage.load_all("supervise.supervisor.upgrade", Supervisor.__module__)
-    assert len(modules) > 50
-    directory = StatusDir(str(tmp_path / "status"))
-    assert [*linkage.unresolved(modules, [directory, SimpleNamespace(), None])] == []
-    os.close(directory.fd)
