@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import signal
 import traceback
 from typing import Any, Callable
@@ -93,7 +94,7 @@ def test_without_a_pidfd_the_copy_goes_on_all_the_same(monkeypatch: pytest.Monke
         raise OSError(24, os.strerror(24))
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    monkeypatch.setattr(os, "pidfd_open", refuse)
+    monkeypatch.setattr(posix, "pidfd_open", refuse)
     assert Both(lambda made: os._exit(3)).said.startswith("it ended before it supervised (")
 
 

@@ -17,10 +17,10 @@ from shortage import few_descriptors
 
 from supervise.config.file import ConfFile
 from supervise.protocol import record, state
-from supervise.protocol.claims import claim_of
+from supervise.protocol.lockfile import path_of
 from supervise.protocol.options import Options
 from supervise.supervisor import startup
-from supervise.system import patience
+from supervise.system import retry
 from supervise.system.procfs import boot_id
 from supervise.system.statusdir import StatusDir, StatusDirError
 
@@ -136,7 +136,7 @@ def test_a_record_without_a_state_is_looked_at_too(directory: StatusDir) -> None
 
 def test_what_looks_may_not_be_to_be_had(directory: StatusDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """No descriptor is left to import it: nothing is started."""
-    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "SECONDS", 0.0)
     directory.replace("state", state.encode(SAMPLE))
     monkeypatch.setitem(sys.modules, "supervise.supervisor.takeover", None)
     monkeypatch.delattr("supervise.supervisor.takeover", raising=False)
@@ -158,7 +158,7 @@ def test_without_a_boot_id_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) 
 def test_the_lock_says_which_path_it_is_held_for(directory: StatusDir) -> None:
     lock = directory.lock()
     assert startup.claim(directory, lock) == []
-    assert claim_of(lock) == os.fsencode(directory.path)
+    assert path_of(lock) == os.fsencode(directory.path)
     assert startup.claim(directory, lock) == []
     assert "supervise.supervisor.rivals" not in sys.modules  # it is not needed again
     os.close(lock)
@@ -248,7 +248,7 @@ def test_with_any_number_of_descriptors_it_is_one_line_or_a_start(tmp_path: Path
     startup.launch(options(tmp_path, "/no/such/program"), dict(os.environb), [])  # what it takes is loaded
     for left in range(6):
         with few_descriptors(left), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(patience, "PATIENCE", 0.0)
+            patch.setattr(retry, "SECONDS", 0.0)
             said: list[str] = []
             patch.setattr(startup, "say", lambda *words, said=said: said.append(words[-1]))
             assert startup.launch(options(tmp_path, "sleep", "86399"), dict(os.environb), []) is None

@@ -16,10 +16,10 @@ from conftest import wait_for
 from samples import SAMPLE
 from shortage import few_descriptors
 
-from supervise.protocol import record, state
+from supervise.protocol import record, state, state_reader
 from supervise.supervisor import takeover
-from supervise.supervisor.taken_over import TakenOver
-from supervise.system import patience, start_tag
+from supervise.supervisor.predecessor import Predecessor
+from supervise.system import retry, start_tag
 from supervise.system.pidfd import Process
 from supervise.system.procfs import boot_id, pid_namespace, stat_of
 from supervise.system.statusdir import StatusDir, StatusDirError
@@ -44,7 +44,7 @@ class Place:
     def leave_record(self, pid: int, paused: bool = False) -> None:
         (self.path / "status").write_bytes(record.Record(time.time_ns(), paused, "up", True, pid).encode())
 
-    def look(self, user: str = "") -> TakenOver:
+    def look(self, user: str = "") -> Predecessor:
         """What the next supervise finds."""
         found = takeover.look(self.directory, boot_id(), user)
         if found.process:
@@ -72,7 +72,7 @@ def service() -> Iterator[Process]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be looked at now will not be in a moment."""
-    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    monkeypatch.setattr(retry, "SECONDS", 0.0)
 
 
 def ended(service: Process) -> Process:
@@ -121,7 +121,7 @@ def test_one_that_has_ended_is_said_to_have(place: Place, service: Process) -> N
 
 def test_another_that_has_its_number_is_not_it(place: Place, service: Process) -> None:
     place.leave(service)
-    fields = state.decode((place.path / "state").read_bytes())
+    fields = state_reader.decode((place.path / "state").read_bytes())
     fields["service"]["start_ticks"] -= 1
     (place.path / "state").write_bytes(state.encode(fields))
     assert place.look().process is None
@@ -289,9 +289,9 @@ def test_nor_is_one_of_an_earlier_start(tmp_path: Path) -> None:
     place = Place(tmp_path)
     dead = Dead(place.path, mark=1)
     mark = start_tag.of(dead.service)
-    if mark != start_tag.mark_of_start(1):
+    if mark != start_tag.tag_of_start(1):
         pytest.skip("this kernel has no coredump_filter to mark processes by, or both of its bits are in use")
-    place.leave(None, **dead.fields, machine="spawning", next_mark=start_tag.mark_of_start(2))
+    place.leave(None, **dead.fields, machine="spawning", next_mark=start_tag.tag_of_start(2))
     assert place.look().process is None
 
 

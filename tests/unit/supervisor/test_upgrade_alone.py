@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import signal
 import sys
 from typing import Any
@@ -87,7 +88,7 @@ def test_another_letter_meanwhile_begins_nothing(monkeypatch: pytest.MonkeyPatch
     room = Room()
     room.upgrader.attempt()
     room.upgrader.attempt()
-    assert room.log.notices == ["the installed version is being tried already"]
+    assert room.log.notices == ["an upgrade is being tried already"]
     assert len(room.supervisor.handovers) == 1
 
 
@@ -149,7 +150,7 @@ def test_an_exec_that_fails_leaves_everything_as_it_was(monkeypatch: pytest.Monk
         assert os.get_inheritable(kept)
         raise OSError(12, os.strerror(12))
 
-    monkeypatch.setattr(os, "execve", refuse)
+    monkeypatch.setattr(posix, "execve", refuse)
     room.try_it()
     assert room.refusals == ["it cannot be executed: Cannot allocate memory"]
     assert sorted(os.listdir("/proc/self/fd")) == before

@@ -14,12 +14,12 @@ from shortage import NO_DESCRIPTORS, few_descriptors
 
 from supervise.config.config import Config
 from supervise.machine.machine import Machine
-from supervise.protocol import record, state
-from supervise.protocol.claims import claim_of
+from supervise.protocol import record, state_reader
+from supervise.protocol.lockfile import path_of
 from supervise.protocol.states import ENDED, RUNNING
 from supervise.runtime.status_writer import StatusWriter
-from supervise.supervisor import relocation
-from supervise.supervisor.home import DAMAGED, GONE, HERE, OTHER, Home
+from supervise.supervisor import statusdir_repair
+from supervise.supervisor.statusdir_watch import DAMAGED, GONE, HERE, OTHER, StatusDirWatch
 from supervise.system.descriptors import HeldDescriptors
 from supervise.system.procfs import boot_id
 from supervise.system.statusdir import StatusDir
@@ -43,7 +43,7 @@ class Place:
         self.writer.settle(None)
         self.directory.keep()
         self.service: Any = FakeNotifying()
-        self.home = Home(
+        self.home = StatusDirWatch(
             self.directory,
             self.kept,
             os.fsencode(self.path),
@@ -56,7 +56,7 @@ class Place:
 
     def look(self) -> list[tuple[str, Any]]:
         """What a turn of the loop does when something was moved."""
-        begins = self.home._relocation is None
+        begins = self.home._repair is None
         away = self.home._away()
         type(away).look.__globals__["time"] = self.clock
         if begins:
@@ -69,7 +69,7 @@ class Place:
         events = self.look()
         while not events and self.home.due is not None and self.home.due <= end:
             self.clock.now = max(self.clock.now, self.home.due)
-            if self.home.found() == HERE and self.home._relocation is None:
+            if self.home.found() == HERE and self.home._repair is None:
                 break
             events = self.look()
         return events
@@ -92,9 +92,9 @@ class Place:
     def check(self) -> None:
         """All is as a start makes it, and the numbers of the descriptors are what they were."""
         assert self.home.found() == HERE
-        assert claim_of(self.kept.lock) == os.fsencode(self.path)
+        assert path_of(self.kept.lock) == os.fsencode(self.path)
         assert record.decode((self.path / "status").read_bytes()).pid == PID
-        found = state.decode((self.path / "state").read_bytes())
+        found = state_reader.decode((self.path / "state").read_bytes())
         assert found["directory"] == {"device": self.path.stat().st_dev, "inode": self.path.stat().st_ino}
         self.send(b"u")
         assert self.letters == b"u"
@@ -192,7 +192,7 @@ def test_one_that_was_moved_away_is_left_as_by_a_supervise_that_has_ended(place:
     place.path.rename(place.folder / "elsewhere")
     place.look_on()
     place.check()
-    left = state.decode((place.folder / "elsewhere" / "state").read_bytes())
+    left = state_reader.decode((place.folder / "elsewhere" / "state").read_bytes())
     assert (left["machine"], left["service"]) == (ENDED, None)
     assert record.decode((place.folder / "elsewhere" / "status").read_bytes()).pid == 0
     there = StatusDir(str(place.folder / "elsewhere"))
@@ -205,7 +205,7 @@ def test_one_that_comes_back_in_time_is_here(place: Place) -> None:
     place.look()
     (place.folder / "elsewhere").rename(place.path)
     assert place.look_on() == []
-    assert place.log.lines == [] and place.home._relocation is None
+    assert place.log.lines == [] and place.home._repair is None
     place.check()
 
 
@@ -305,7 +305,7 @@ def test_in_one_that_others_may_write_in_nothing_is_said(place: Place) -> None:
 def test_another_that_goes_away_again_was_that_of_a_start_that_was_refused(place: Place) -> None:
     place.path.rename(place.folder / "elsewhere")
     place.path.mkdir()
-    assert place.look_on(relocation.STAYS / 2) == []
+    assert place.look_on(statusdir_repair.STAYS / 2) == []
     place.path.rmdir()
     (place.folder / "elsewhere").rename(place.path)
     assert place.look_on() == [] and not place.home.lost

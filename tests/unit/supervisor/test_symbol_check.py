@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from supervise.supervisor import linkage
+from supervise.supervisor import symbol_check
 
 NAME = "supervise.supervisor._tried"
 
@@ -28,7 +28,7 @@ def module(text: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def missing(text: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is not there, of the names in it; `made` is an object that there is, if the text makes one."""
     tried = module(text, monkeypatch)
-    return [said.partition(" uses ")[2] for said in linkage.unresolved([tried], [vars(tried).get("made")])]
+    return [said.partition(" uses ")[2] for said in symbol_check.unresolved([tried], [vars(tried).get("made")])]
 
 
 CLASS = """
@@ -95,7 +95,7 @@ def test_of_what_is_there_or_not_known_nothing_is_said(what: str, monkeypatch: p
 
 def test_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = module("\n\ndef f():\n    return nowhere", monkeypatch)
-    assert [*linkage.unresolved([tried], [])] == [f"{NAME}:4 uses nowhere, which is not there"]
+    assert [*symbol_check.unresolved([tried], [])] == [f"{NAME}:4 uses nowhere, which is not there"]
 
 
 # Rule 1.
@@ -114,15 +114,15 @@ def test_it_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_function_imports_must_be_there(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module(text, monkeypatch)
     with pytest.raises(ImportError):
-        linkage.load_all()
+        symbol_check.load_all()
 
 
 def test_what_it_can_do_without_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "_ctypes", None)
     module("def f(): import _ctypes", monkeypatch)
-    linkage.load_all()
+    symbol_check.load_all()
 
 
 def test_a_module_that_cannot_be_imported_is_told_as_it_is() -> None:
     with pytest.raises(ModuleNotFoundError):
-        linkage.load_all("supervise.nowhere")
+        symbol_check.load_all("supervise.nowhere")
