@@ -1,7 +1,7 @@
 """Following a file through inotify: keeping the watches where its path leads, and when to look at it.
 
 `PathFollower` does that for any subject: something with a path that knows whether it has changed and what must be
-watched for that.  `ConfFollower` follows the configuration; pidfile.py has another.
+watched for that.  conf_follower.py follows the configuration so, pidfile.py the pidfile.
 """
 
 from __future__ import annotations
@@ -9,21 +9,17 @@ from __future__ import annotations
 import select
 import time
 
-from supervise.config.file import joined
-from supervise.config.restrictions import stays
-from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.severities import WARNING
 from supervise.runtime.inotify_lease import PATIENCE, SETTLE, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from supervise.config.config import Config
-    from supervise.config.file import ConfFile, Watched
+    from supervise.config.file import Watched
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor
-    from supervise.supervisor.statusdir_watch import StatusDirWatch
 
     class Subject(Protocol):
         """What can be followed."""
@@ -35,10 +31,6 @@ if TYPE_CHECKING:
 
         def plan(self) -> tuple[Watched, ...]:
             """What must be watched, as its path leads now."""
-
-
-AGAIN = 5.0  # seconds at most to the next try to read what could not be read
-_FIRST = 0.5  # seconds; doubled from one try to the next
 
 
 class PathFollower:
@@ -163,72 +155,3 @@ class PathFollower:
         if self._watch.fd >= 0:
             self.fd = self._watch.fd
             self._reactor.on_readable(self.fd, self.readable)
-
-
-class ConfFollower(PathFollower):
-    """The configuration of one service as it changes.
-
-    The kernel allows a user 128 inotify instances, and this is supervise's.  So what else is to be watched is watched
-    here, too: the `statusdir_watch`.
-    """
-
-    still_works = "the letter r still works"
-
-    def __init__(
-        self, conf: ConfFile, config: Config, watch: Watch, reactor: Reactor, log: Log,
-        statusdir_watch: StatusDirWatch | None = None,
-    ) -> None:
-        """`config` is what `conf` meant when it was last read."""
-        super().__init__(conf, watch, reactor, log)
-        self._conf = conf
-        self._config = config
-        self._said: list[str] = []  # the problems that were told last
-        self._pause = 0.0  # from the last try to read it to the next, where it could not be read
-        self._statusdir_watch = statusdir_watch
-
-    def _plan(self) -> tuple[Watched, ...]:
-        return joined(self._conf.plan(), self._statusdir_watch.plan()) if self._statusdir_watch else self._conf.plan()
-
-    def read(self) -> Config:
-        """Read the file whether it has changed or not, and say what it means."""
-        was_present = self._conf.present
-        self._said = []
-        config = self._read()
-        if self._conf.present:
-            self._log.add(NOTICE, "configuration %s: %s", self._conf.path, config)
-        elif was_present or self._conf.named:
-            self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
-        if self._conf.held or config.blocked:
-            self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
-        if self._statusdir_watch:  # the letter r is for whoever sees more than inotify tells
-            self._statusdir_watch.due = time.monotonic()
-        try:
-            self.rewatch()
-        except Exception:
-            self._conf.forget()  # what it says must not be lost with this
-            self._look_by(time.monotonic() + AGAIN)
-            raise
-        return config
-
-    def _read(self) -> Config:
-        # What is in force may be less than the file has said (parts.py).
-        previous = self._statusdir_watch.machine.config if self._statusdir_watch else self._config
-        self._config, problems = self._conf.read(previous)
-        if problems != self._said:
-            self._said = problems
-            for problem in problems:
-                self._log.add(WARNING, "%s", problem)
-        self._pause = min(self._pause * 2 or _FIRST, AGAIN) if self._conf.failing else 0.0
-        if self._conf.failing:
-            self._look_by(time.monotonic() + self._pause)
-        return self._config
-
-    def look(self) -> Config | None:
-        """Read the file if it has changed, or could not be read for a reason that may have passed."""
-        self._due()
-        if self._conf.changed():
-            return self.read()
-        if self._conf.failing and self._read() and not self._conf.failing:
-            return self.read()
-        self.rewatch()
-        return None

@@ -22,11 +22,15 @@ _LONGEST = 5.0  # seconds until poll(2) is tried again; and what select(2) canno
 
 
 class Poll:
-    """select.poll() whose `poll` never raises, and where registering or unregistering twice is no error."""
+    """select.poll() whose `poll` never raises, and where registering or unregistering twice is no error.
 
-    __slots__ = ("_poll", "_masks", "_log", "_failing")
+    `happened`: how often something was ready.
+    """
+
+    __slots__ = ("happened", "_poll", "_masks", "_log", "_failing")
 
     def __init__(self, log: Log) -> None:
+        self.happened = 0
         self._poll = select.poll()
         self._masks: dict[int, int] = {}
         self._log = log
@@ -59,9 +63,11 @@ class Poll:
         if self._failing:
             self._failing = False
             self._log.add(NOTICE, "waiting by poll again")
+        self.happened += bool(ready)
         return ready
 
     def _otherwise(self, seconds: float) -> list[tuple[int, int]]:
+        self.happened += 1
         wanted = [fd for fd, mask in self._masks.items() if mask & select.POLLIN]
         try:
             return [(fd, select.POLLIN) for fd in select.select(wanted, (), (), seconds)[0]]

@@ -15,20 +15,25 @@ from supervise.system.spawn import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Protocol
 
     from supervise.alarms.alarm import Alarms
     from supervise.machine.machine import Action, Machine
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.internal_errors import InternalErrors
-    from supervise.runtime.path_follower import ConfFollower
-    from supervise.runtime.reactor import Events, Reactor
+    from supervise.runtime.reactor import Events, Part, Reactor
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.launcher import Launcher
     from supervise.service.service import Service
-    from supervise.supervisor.upgrade import Upgrader
+    from supervise.supervisor.conf_follower import ConfFollower
     from supervise.system.pidfd import Process
+
+    class Upgrader(Part, Protocol):
+        """Replaces this supervise by the installed version: upgrade.py."""
+
+        def attempt(self) -> None:
+            """Begin."""
 
 _POSTPONED = 32  # actions that are kept for parts that are not there
 _SHORTEST = 0.05  # seconds from a signal to what is left that could not be sent to the next try

@@ -45,17 +45,18 @@ class Control:
         self._reader = Reader()
         self._commands: Iterator[Command] | None = None
         self._length = 0  # bytes that those were read from
+        self._later = b""  # letters that come before what is in the FIFO
         self.left = False
 
     @property
     def waiting(self) -> bool:
         """Whether letters were read that are not obeyed yet."""
-        return self._commands is not None
+        return self._commands is not None or bool(self._later)
 
     @property
     def direct(self) -> Process | None:
         """The process that a signal letter can be sent to before the machine is asked; None: ask first."""
-        if self._machine.passes_signals and self._reader.between_writes and not self._commands:
+        if self._machine.passes_signals and self._reader.between_writes and not self.waiting:
             return self._service.process
         return None
 
@@ -66,6 +67,10 @@ class Control:
         """
         if self._commands:
             self.obey(self._commands)
+            return True
+        if self._later:
+            letters, self._later = self._later, b""
+            self.take(letters)
             return True
         try:
             data = os.read(self.control, _READ)
@@ -89,11 +94,15 @@ class Control:
         self._commands, self._length = iter(commands), len(data)
         self.obey(self._commands)
 
+    def keep(self, letters: bytes) -> None:
+        """Letters that are to be obeyed before those that are in the FIFO."""
+        self._later += letters
+
     def finish(self) -> None:
         """Obey all letters that were read, and the rest of the same write, whose `+` is known only here."""
         while True:
-            while self._commands:
-                self.obey(self._commands)
+            while self.waiting:
+                self.read()
             if self._reader.between_writes or not self.read():
                 return
 

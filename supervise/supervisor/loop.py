@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from supervise.config.file import ConfFile
     from supervise.machine.machine import Action
     from supervise.protocol.options import Options
+    from supervise.supervisor.actions import Upgrader
     from supervise.supervisor.predecessor import Predecessor
     from supervise.supervisor.statusdir_watch import StatusDirWatch
     from supervise.supervisor.systemd import Forwarder
-    from supervise.supervisor.upgrade import Upgrader
     from supervise.system.descriptors import HeldDescriptors
     from supervise.system.statusdir import StatusDir
 
@@ -180,7 +180,7 @@ class Supervisor:
         """
         from supervise.alarms.alarm import Alarms
         from supervise.runtime.inotify_lease import Watch
-        from supervise.runtime.path_follower import ConfFollower
+        from supervise.supervisor.conf_follower import ConfFollower
         from supervise.supervisor.statusdir_watch import StatusDirWatch
 
         if self._options.script:
@@ -190,11 +190,12 @@ class Supervisor:
         watch, log = Watch(self._env, self._ignored), self._log
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log, self._reactor.on_exit)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
-        self._statusdir_watch = StatusDirWatch(self._directory, self._kept, place, *parts)
+        self._statusdir_watch = StatusDirWatch(self._directory, self._kept, place, *parts, self._control.keep)
         preloaded.preload()
         self._actions.new_upgrader = self._new_upgrader
         paths = self._statusdir_watch
         self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, paths)
+        self._reactor.parts.append(self._actions.follower)
         self._actions.complete()
 
     # The loop.
@@ -305,15 +306,6 @@ class Supervisor:
             if self._service.check_pid:
                 self._children()  # a check may have ended, and the signal that tells be lost
             self._judge(now)
-        self._look_home(now, bool(ready))
-
-    def _look_home(self, now: float, ready: bool) -> None:
-        """At the status directory and the configuration, where there is reason to; `ready`: something has happened."""
-        actions = self._actions
-        if actions.follower and self._statusdir_watch:
-            actions.events(iter(self._statusdir_watch.turn(actions.follower, now, ready)))
-            if self._statusdir_watch.unread and not self._control.waiting:
-                self._control.take(self._statusdir_watch.take_unread())
 
     def _attend(self, ready: list[tuple[int, int]]) -> None:
         # The exit first: the next process must not wait for anything else that happened at the same time.
@@ -350,8 +342,6 @@ class Supervisor:
     def _deadlines(self) -> list[float]:
         deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due]
         deadlines += [part.due for part in self._reactor.parts]
-        deadlines += [self._actions.follower.look_at] if self._actions.follower else []
-        deadlines += [self._statusdir_watch.due] if self._statusdir_watch else []
         return [at for at in deadlines if at is not None]
 
     def _timeout(self) -> float | None:

@@ -40,9 +40,6 @@ class Replaceable(Supervisor):
             self._child_ended(*self._ended.pop(0))
         self._control.by_signal()
         self._control.finish()
-        if self._statusdir_watch and self._statusdir_watch.unread:
-            self._control.take(self._statusdir_watch.take_unread())
-            self._control.finish()
         if self.machine.state == states.ENDED or self._control.left:
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):

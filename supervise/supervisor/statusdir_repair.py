@@ -323,8 +323,10 @@ class Repair:
 
     def _drain(self) -> None:
         """Letters that are in the FIFO are obeyed, whatever becomes of it."""
+        letters = b""
         try:
-            while len(self._watch.unread) < 1 << 20:
-                self._watch.unread += os.read(self._kept.control, 65536)
+            while len(letters) < 1 << 20:
+                letters += os.read(self._kept.control, 65536)
         except OSError:
             pass
+        self._watch.obey(letters)

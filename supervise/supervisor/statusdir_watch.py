@@ -19,28 +19,39 @@ from __future__ import annotations
 import errno
 import posix as os
 import stat
+import time
 
 from supervise.config.file import LINKS, watch_plan
 from supervise.protocol.filenames import fsdecode, join
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import NOTIFY
-from supervise.protocol.states import CONFIG, ENDED
+from supervise.protocol.states import ENDED
 from supervise.system.descriptors import samestat
 from supervise.system.installed import PACKAGE
 from supervise.system.statusdir import StatusDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable, Protocol
 
     from supervise.config.file import Watched
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
-    from supervise.runtime.path_follower import ConfFollower
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.service import Service
-    from supervise.supervisor.statusdir_repair import Repair
     from supervise.system.descriptors import HeldDescriptors
+
+    class Away(Protocol):
+        """What is done while the path leads elsewhere: statusdir_repair.py."""
+
+        over: bool
+
+        def look(self) -> list[tuple[str, Any]]:
+            """Do what is to be done.  Events for the machine."""
+
+        def at_once(self) -> bool:
+            """Nothing can be made in the directory, for it has been removed: whether there is one again."""
+
 
 HERE, DAMAGED, GONE, OTHER = range(4)
 _AFTER_START = 1.0  # seconds from a change of pid to looking: not on the way to a restart
@@ -49,14 +60,14 @@ _LONGEST = 1 << 20  # bytes of it
 
 
 class StatusDirWatch:
-    """Watches the path of the status directory; `due`: when to look, monotonic, None if nothing is due.
+    """Watches the path of the status directory.  conf_follower.py says when to look.
 
-    `lost`: to somebody else; `unread`: letters that were in a FIFO which has another in its place now.
+    `lost`: to somebody else; `to_watch`: what must be watched has changed.
     """
 
     __slots__ = (
-        *("directory", "kept", "place", "machine", "status_writer", "service", "log"),
-        *("due", "lost", "unread", "busy", "_source", "_pid", "_plan", "_repair", "_changed"),
+        *("directory", "kept", "place", "machine", "status_writer", "service", "log", "obey"),
+        *("lost", "busy", "to_watch", "_due", "_source", "_pid", "_plan", "_repair"),
     )
 
     def __init__(
@@ -68,8 +79,12 @@ class StatusDirWatch:
         status_writer: StatusWriter,
         service: Service,
         log: Log,
+        obey: Callable[[bytes], None],
     ) -> None:
-        """`place`: the absolute path that the service knows its directory by."""
+        """`place`: the absolute path that the service knows its directory by.
+
+        `obey` is for letters that were in a FIFO which has another in its place now.
+        """
         self.directory = directory
         self.kept = kept
         self.place = place
@@ -77,15 +92,15 @@ class StatusDirWatch:
         self.status_writer = status_writer
         self.service = service
         self.log = log
-        self.due: float | None = None
+        self.obey = obey
         self.lost = False
-        self.unread = b""
         self.busy = False
+        self.to_watch = False
+        self._due: float | None = None
         self._source = os.open(_REPAIR, os.O_RDONLY | os.O_CLOEXEC)
         self._pid = machine.pid
         self._plan: tuple[Watched, ...] = ()
-        self._repair: Repair | None = None
-        self._changed = False  # what must be watched
+        self._repair: Away | None = None
         directory.restore = self._restore
         try:
             if path_of(kept.lock) != place:
@@ -117,31 +132,18 @@ class StatusDirWatch:
             self._plan = tuple(steps)
         return self._plan
 
-    def turn(self, follower: ConfFollower, now: float, ready: bool) -> list[tuple[str, Any]]:
-        """Look at what the `follower` watches, if that is due, in a turn of the loop: events for the machine.
-
-        `ready`: something has happened.
-        """
-        follows = follower.look_at is not None and now >= follower.look_at
+    @property
+    def due(self) -> float | None:
+        """When to look, monotonic; None if there is no reason to."""
         if self.machine.pid != self._pid:
             self._pid = self.machine.pid
-            if self.due is None:
-                self.due = now + _AFTER_START
-        events = []
-        if follows or (ready and not follower.watching) or (self.due is not None and now >= self.due):
-            events = self._look()
-        config = follower.look() if follows else None
-        if config is not None:
-            events.append((CONFIG, config))
-        if self._changed:
-            self._changed = False
-            follower.rewatch()
-        return events
+            if self._due is None:
+                self._due = time.monotonic() + _AFTER_START
+        return self._due
 
-    def take_unread(self) -> bytes:
-        """Take the letters in `unread`, to be obeyed."""
-        unread, self.unread = self.unread, b""
-        return unread
+    @due.setter
+    def due(self, at: float | None) -> None:
+        self._due = at
 
     def found(self) -> int:
         """What is at the path: HERE, DAMAGED, GONE or OTHER.  Raises OSError: it could not be looked at."""
@@ -156,8 +158,9 @@ class StatusDirWatch:
         named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
         return HERE if named and self.service.is_named() else DAMAGED
 
-    def _look(self) -> list[tuple[str, Any]]:
-        self.due = None
+    def look(self) -> list[tuple[str, Any]]:
+        """See whether all is in its place, and what follows if it is not: events for the machine."""
+        self._due = None
         if self.lost or self.machine.state == ENDED:
             return []
         if self._repair is None:
@@ -169,7 +172,7 @@ class StatusDirWatch:
         repair = self._away()
         events = repair.look()
         if repair.over:
-            self._repair, self._changed = None, True
+            self._repair, self.to_watch = None, True
         return events
 
     def _restore(self) -> bool:
@@ -178,7 +181,7 @@ class StatusDirWatch:
             return False
         return self._away().at_once()
 
-    def _away(self) -> Repair:
+    def _away(self) -> Away:
         if self._repair is None:
             names: dict[str, Any] = {"__name__": "supervise.supervisor.statusdir_repair"}
             exec(compile(os.pread(self._source, _LONGEST, 0), _REPAIR, "exec"), names)

@@ -19,11 +19,11 @@ from heirs import Private, kill_both, kill_supervise, state
 from supervise.config import file
 from supervise.config.file import SIZE_LIMIT, ConfFile
 from supervise.runtime.event_log import Log
-from supervise.runtime.path_follower import ConfFollower
 from supervise.runtime.reactor import Reactor
 from supervise.service.launcher import Launcher
 from supervise.service.parts import Parts
 from supervise.service.service import Service
+from supervise.supervisor.conf_follower import ConfFollower
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root may run a service as another user")
 

@@ -41,7 +41,7 @@ OURS = {
     " text",
     "runtime": "event_log inotify_lease internal_errors path_follower polling reactor status_writer wakeup",
     "service": "launcher leftover_group leftovers parts reaper recheck service signal_retry",
-    "supervisor": "actions build control loop predecessor preloaded reconcile startup statusdir_watch",
+    "supervisor": "actions build conf_follower control loop predecessor preloaded reconcile startup statusdir_watch",
     "system": "descriptors errors helper installed members pidfd procfs retry rollback spawn start_tag statusdir"
     " trust",
 }

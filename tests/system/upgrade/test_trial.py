@@ -100,7 +100,7 @@ def test_every_module_that_the_process_that_stays_can_import_is_loaded() -> None
         found |= new
         pending += new
     assert found == {name for name in MODULES if module(package, name).is_file()}
-    needed = "alarms.alarm runtime.path_follower runtime.inotify_lease supervisor.upgrade supervisor.takeover"
+    needed = "alarms.alarm supervisor.conf_follower runtime.inotify_lease supervisor.upgrade supervisor.takeover"
     assert {*needed.split(), *(f"service.{name}" for name in ("readiness", "successor", "health_check"))} <= found
 
 
@@ -147,7 +147,7 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
         last = done.stderr.splitlines()[-1]
         assert said in last or f"'{last_name}' from" in last or f"has no {last_name}," in last, (name, last)
 
-    named = ["alarms.alarm", "runtime.path_follower", "runtime.inotify_lease", "service.health_check"]
+    named = ["alarms.alarm", "supervisor.conf_follower", "runtime.inotify_lease", "service.health_check"]
     named += ["supervisor.upgrade", "supervisor.takeover", *FOR_HELPERS]
     files = [name for name in MODULES if module(private.package, name).is_file()]
     wanted = files if os.environ.get("EVERY_MODULE") else random.Random(9).sample(files, 4)
@@ -161,7 +161,8 @@ RENAMED = {
     "service.spawn_as": ("def spawn_as(", "spawn_as"),
     "service.successor": ("def reaped(self", "self.parts.successor.reaped"),
     "service.readiness": ("def close_pipe(self", "close_pipe"),
-    "runtime.path_follower": ("def look(self) -> Config", "follower.look"),
+    "runtime.path_follower": ("def rewatch(self", "rewatch"),
+    "supervisor.conf_follower": ("def read(self) -> Config", "follower.read"),
     "supervisor.loop": ("def _children(self", "self._children"),
     "supervisor.guardian": ("def taken(", "taken"),
     "machine.on_liveness": ("def overdue(", "overdue"),
