@@ -69,7 +69,7 @@ class Alarms:
         self.nobody_can_send = False
         self._queue: list[tuple[Text, Config]] = []
         self._pause = _RETRY
-        self.retry_at: float | None = None  # monotonic; None while nothing is queued
+        self.due: float | None = None  # monotonic; None while nothing is queued
 
     def inherit(self, pids: list[int], nobody_can_send: bool) -> None:
         """Wait for the helpers of the supervise that this one replaces in the same process."""
@@ -85,10 +85,10 @@ class Alarms:
         what = self._name, self._env, config, how, uptime, restarts, gave_up
         self._queue.append((compose(*what, stays_down=stays_down, details=details), config))
         del self._queue[:-_QUEUE]
-        self.retry(time.monotonic())
+        self.on_time(time.monotonic())
 
-    def retry(self, now: float) -> None:
-        """Start a helper for each queued alarm; those that cannot be started stay queued until `retry_at`."""
+    def on_time(self, now: float) -> None:
+        """Start a helper for each queued alarm; those that cannot be started stay queued until `due`."""
         queue, self._queue = self._queue, []
         for text, config in queue:
             # A helper that is still at work may be about to say that nothing can send; saying it once is enough.
@@ -96,7 +96,7 @@ class Alarms:
             try:
                 pid = send(self._directory, config, text, self._env, self._ignored, warned)
             except OSError as why:
-                if self.retry_at is None:
+                if self.due is None:
                     self._log.add(WARNING, "cannot start the alarm helper: %s; trying again", why.strerror)
                 self._queue.append((text, config))
                 continue
@@ -104,7 +104,7 @@ class Alarms:
                 self._await(pid)
                 self._log.add(NOTICE, "alarm: %s", text[0])
         self._pause = min(self._pause * 2, _LONGEST_RETRY) if self._queue else _RETRY
-        self.retry_at = now + self._pause if self._queue else None
+        self.due = now + self._pause if self._queue else None
 
     def _await(self, pid: int) -> None:
         self.pids.add(pid)

@@ -106,6 +106,9 @@ class Log:
         """Discard the lines that were gathered."""
         self._waiting.clear()
 
+    def on_time(self, now: float) -> None:
+        """Nothing: `flush` comes at the end of each turn, after everything else."""
+
     def flush(self, ending: bool = False) -> None:
         """Write the lines that were gathered; `ending`: and how many were only counted.  Never raises."""
         if (self.due is not None and (ending or time.monotonic() >= self.due)) or (ending and self._kept):

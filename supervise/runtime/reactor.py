@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Callable, Optional, Protocol
 
+    from supervise.config.config import Config
+    from supervise.machine.machine import Machine
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     Readable = Callable[[int], Optional[Events]]
     Exited = Callable[[ExitStatus], Optional[Events]]
 
-    class Part(Protocol):
+    class Timed(Protocol):
         """Rule 3."""
 
         @property
@@ -40,6 +42,37 @@ if TYPE_CHECKING:
             """`due` is past."""
 
 
+class Part:
+    """A part of a service (parts.py); what of this does not concern it it leaves out."""
+
+    @property
+    def due(self) -> float | None:
+        """When `on_time` has something to do, monotonic."""
+        return None
+
+    def on_time(self, now: float) -> Events | None:
+        """`due` is past."""
+
+    def configure(self, config: Config) -> None:
+        """This governs the service from now on; the first time when the part has just been made."""
+
+    def settle(self, machine: Machine) -> None:
+        """In each turn of the loop, when everything urgent is done."""
+
+    def handover(self) -> dict[str, int]:
+        """The descriptors that a supervise which replaces this one in the same process needs, by name."""
+        return {}
+
+    def inherit(self, fields: dict[str, Any]) -> None:
+        """This supervise has replaced another; `fields` are its state, and `descriptors` in there what it had."""
+
+    def disown(self) -> None:
+        """This is a copy of the process now, and nobody its child."""
+
+    def close(self, leaving: bool) -> None:
+        """Supervise ends, or is about to be replaced, which may fail; `leaving`: the service goes on."""
+
+
 class Reactor(Poll):
     """The callbacks of one supervise, and its `parts`, which have deadlines."""
 
@@ -47,7 +80,7 @@ class Reactor(Poll):
 
     def __init__(self, log: Log) -> None:
         super().__init__(log)
-        self.parts: list[Part] = []
+        self.parts: list[Timed] = []
         self._readable: dict[int, Readable] = {}
         self._exited: dict[int, Exited] = {}
 

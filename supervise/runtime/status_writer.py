@@ -62,7 +62,7 @@ class StatusWriter:
         self.notify_address: str | None = None  # where the service's notifications come to
         self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
         self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
-        self.retry_at: float | None = None  # monotonic
+        self.due: float | None = None  # monotonic: when to `settle`, for what could not be written
         self._unidentified = 0  # tries in a row
         self._pause = 0.0  # from the last try to that
         self.problem = ""  # what could not be written last, and why
@@ -124,11 +124,14 @@ class StatusWriter:
         last = self._last_exit
         return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
+    def on_time(self, now: float) -> None:
+        """Nothing: `settle` comes at the end of each turn, after everything more urgent."""
+
     def settle(self, process: Process | None) -> None:
         """Write what has changed, and what could not be written and is due again.  Never raises."""
-        due = self.retry_at is not None and time.monotonic() >= self.retry_at
+        due = self.due is not None and time.monotonic() >= self.due
         if due:
-            self.retry_at = None
+            self.due = None
         visible = self._machine.visible
         if visible != self._record or (due and STATUS in self._failing):
             if visible[3] != self._pid:
@@ -193,7 +196,7 @@ class StatusWriter:
         """Write both files anew, for the directory is another one now."""
         self._where = self._directory.identity()
         self._failing.clear()
-        self._pause, self.retry_at, self.failed_by = 0.0, None, 0
+        self._pause, self.due, self.failed_by = 0.0, None, 0
         self.write_anew()
 
     def write_anew(self) -> None:
@@ -216,7 +219,7 @@ class StatusWriter:
         if name in self._failing:
             self._failing.discard(name)
             if not self._failing:
-                self._pause, self.retry_at, self.failed_by = 0.0, None, 0
+                self._pause, self.due, self.failed_by = 0.0, None, 0
                 self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
 
     def _failed(self, name: str, why: Exception) -> None:
@@ -226,9 +229,9 @@ class StatusWriter:
         if not self._failing:
             self._log.add(WARNING, "%s; trying again", self.problem)
         self._failing.add(name)
-        if self.retry_at is None:
+        if self.due is None:
             self._pause = min(self._pause * 2, RETRY) or _FIRST_RETRY
-            self.retry_at = time.monotonic() + self._pause
+            self.due = time.monotonic() + self._pause
 
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""

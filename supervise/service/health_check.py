@@ -1,7 +1,7 @@
 """Health checks: running `check_command` again and again while the service is ready.
 
 What lives here: when a check is due, what its end means, what it printed.  What does not: how it is started
-(launcher.py), and waiting: the loop says when `due` is past, `fd` is readable, or the process `pid` was reaped.
+(launcher.py), and waiting (reactor.py).
 
 Theory of operation
 -------------------
@@ -24,6 +24,7 @@ import time
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.states import UNHEALTHY
+from supervise.runtime.reactor import Part
 from supervise.system.descriptors import close
 from supervise.system.spawn import send
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from supervise.config.config import Config
+    from supervise.machine.machine import Machine
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Events, Reactor
@@ -49,13 +51,14 @@ _HEAD, _TAIL = 3500, 500  # bytes that are kept of what a check prints: its firs
 _SHOWN = 200  # characters of it in the log
 
 
-class Checks:
+class Checks(Part):
     """The health checks of the main process `service`.  `output`: what the last check that failed had printed."""
 
     def __init__(self, launcher: CheckStarter, reactor: Reactor, log: Log) -> None:
         self._launcher = launcher
         self._reactor = reactor
         self._log = log
+        self._checked = 0  # the main process, as `settle` saw it
         self._config: Config | None = None  # None: nothing is to be checked now
         self.service = 0
         self._begun_at = 0.0
@@ -83,19 +86,35 @@ class Checks:
         self._config = None
         self._kill()
 
-    def forget(self) -> None:
+    def settle(self, machine: Machine) -> None:
+        """Check a service that is up and ready, and no other."""
+        pid = machine.pid if machine.healthy else 0
+        if pid == self._checked:
+            return
+        self._checked = pid
+        if pid:
+            self.begin(machine.config, pid, time.monotonic())
+        else:
+            self.end()
+
+    def close(self, leaving: bool) -> None:
+        """Kill a check that runs, without waiting; if supervise goes on after all, another is due."""
+        self.end()
+        self._checked = 0
+
+    def disown(self) -> None:
         """Forget a check that was being ended, for it is another process's child now."""
         self.pid, self.killed = 0, False
 
-    def configure(self, config: Config, now: float) -> None:
-        """Use another configuration from now on."""
+    def configure(self, config: Config, now: float | None = None) -> None:
+        """Use another configuration from now on; `now` None: just now."""
         if self._config is None:
             return
         if config.check_command != self._config.check_command:
             # Another question: what the last one's answers were says nothing.
             self._kill()
             self._started_at, self._failed = None, 0
-            self._again_at = now + max(config.check_timeout, 1)
+            self._again_at = (time.monotonic() if now is None else now) + max(config.check_timeout, 1)
         self._config = config
 
     @property
@@ -110,18 +129,19 @@ class Checks:
             return self._begun_at + config.check_delay
         return self._started_at + (self._timeout if self.pid else max(config.check_interval, 1))
 
-    def on_time(self, now: float) -> str | None:
-        """Start the next check, or kill one that takes too long, if `due` is past; the fault, if there is one."""
+    def on_time(self, now: float) -> Events:
+        """Start the next check, or kill one that takes too long, if `due` is past."""
         due, config = self.due, self._config
         if due is None or config is None or now < due:
-            return None
+            return []
         if not self.pid:
             self._start(now)
-            return None
+            return []
         self._read_rest()
         self._kill()
         self._again_at = now + max(config.check_interval, 1)
-        return self._failure(config, f"did not end within {self._timeout} seconds")
+        fault = self._failure(config, f"did not end within {self._timeout} seconds")
+        return [(UNHEALTHY, fault)] if fault else []
 
     def readable(self, events: int = 0) -> None:
         """Read the check's output once, when `fd` is readable."""

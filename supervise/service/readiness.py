@@ -17,6 +17,7 @@ from supervise.protocol import sdnotify
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import MAIN, SAYS_READY
+from supervise.runtime.reactor import Part
 from supervise.service.notify_access import NotifyAccess
 from supervise.service.notify_socket import NotifySocket
 from supervise.system.statusdir import StatusDirError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from supervise.config.config import Config
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor, Readable
+    from supervise.runtime.status_writer import StatusWriter
+    from supervise.service.launcher import Launcher
     from supervise.system.statusdir import StatusDir
 
 FORMER = "notify_former"  # and a number: what an upgrade calls their descriptors
@@ -38,11 +41,23 @@ _AT_ONCE, _OWN, _LOOK, _MORE = 256, 8, 8, 1
 _BARRIER = b"BARRIER=1"  # rule 5 of notify_socket.py
 
 
-class Readiness:
+class Readiness(Part):
     """Receives the notifications of one service.  `told` is called when a message has come, and then asks `heard`."""
 
-    def __init__(self, directory: StatusDir, reactor: Reactor, log: Log, told: Readable) -> None:
+    def __init__(
+        self,
+        directory: StatusDir,
+        env: dict[bytes, bytes],
+        launcher: Launcher,
+        status_writer: StatusWriter,
+        reactor: Reactor,
+        log: Log,
+        told: Readable,
+    ) -> None:
         self._directory = directory
+        self._env = env
+        self._launcher = launcher
+        self._status_writer = status_writer
         self._reactor = reactor
         self._told = told
         self._log = log
@@ -54,6 +69,21 @@ class Readiness:
         self.resume_at: float | None = None  # monotonic: until when the socket is left alone
         self.socket = -1
         self.pipe = -1
+
+    def configure(self, config: Config) -> None:
+        """Listen to a service that is to speak, and to one that was started to speak for as long as it runs."""
+        speaks, address = bool(config.notify or config.watchdog_secs), ""
+        if speaks or self._status_writer.notify_address:
+            place = self._env[b"SUPERVISE_STATUS_DIR"]
+            address = self.listen(config, place, self._status_writer.notify_address)
+            self._status_writer.notify_address = address or None
+        self._launcher.notify_socket = address if speaks else ""
+        self._launcher.watchdog_usec = config.watchdog_secs * 1000000
+
+    @property
+    def due(self) -> float | None:
+        """When a socket that is left alone is to be read again; on_time need not, for all is heard before (loop.py)."""
+        return self.resume_at
 
     # The socket.
 
@@ -85,7 +115,7 @@ class Readiness:
         except FileNotFoundError:
             return False
 
-    def moved(self, path: bytes, old: int | None) -> None:
+    def moved(self, old: int | None) -> None:
         """Bind the name again, which is lost, or the status directory is another (`old` is the one before)."""
         notify_socket = self._notify_socket
         if not notify_socket or notify_socket.abstract:
@@ -98,7 +128,8 @@ class Readiness:
         except OSError:
             pass  # it had been removed there, or is on another file system
         try:
-            made = NotifySocket(self._directory, path, False, notify_socket.address)
+            place = self._env[b"SUPERVISE_STATUS_DIR"]
+            made = NotifySocket(self._directory, place, False, notify_socket.address)
         except (OSError, StatusDirError) as why:
             reason = why.strerror if isinstance(why, OSError) else why
             self._log.add(WARNING, "notifications of the service cannot be received: %s", reason)
@@ -108,12 +139,14 @@ class Readiness:
             self._pause(0)
         self._attend(made)
 
-    def old_sockets(self) -> list[int]:
-        """The descriptors of earlier sockets, to which processes may still be connected."""
-        return [notify_socket.fd for notify_socket in self._old_sockets]
+    def handover(self) -> dict[str, int]:
+        """The socket, the pipe, and the sockets that were at the address before."""
+        old = {f"{FORMER}{count}": notify_socket.fd for count, notify_socket in enumerate(self._old_sockets)}
+        return {"notify": self.socket, "notification": self.pipe, **old}
 
-    def attach(self, fds: dict[str, int], address: str | None) -> None:
+    def inherit(self, fields: dict[str, Any]) -> None:
         """Receive on the descriptors of the supervise that this one replaces in the same process."""
+        fds, address = fields["descriptors"], fields["notify_address"]
         if fds.get("notify", -1) >= 0 and address:
             self._attend(NotifySocket.attach(fds["notify"], address))
         for former in (fd for name, fd in fds.items() if name.startswith(FORMER) and address):
@@ -238,10 +271,11 @@ class Readiness:
             os.close(self.pipe)
             self.pipe = -1
 
-    def close(self) -> None:
-        """Close all of it, for supervise ends."""
-        self.close_pipe()
-        self._close_listener()
+    def close(self, leaving: bool) -> None:
+        """Where the service is not left to another, nobody will listen."""
+        if not leaving:
+            self.close_pipe()
+            self._close_listener()
 
     def close_old_sockets(self) -> None:
         """Close the earlier sockets: those who may have been connected have ended."""

@@ -38,6 +38,10 @@ class Rechecks:
         self._questions[what, ask.__name__] = ask, args
         self.due = time.monotonic() + self._pause
 
+    def on_time(self, now: float) -> list[tuple[str, Any]]:
+        """`due` is past: what comes of it."""
+        return self.run()
+
     def run(self) -> list[tuple[str, Any]]:
         """Ask all questions again: their events."""
         questions, self._questions, self.due = self._questions, {}, None

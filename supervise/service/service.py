@@ -9,7 +9,6 @@ Each part is only there where the configuration asks for it.
 from __future__ import annotations
 
 import select
-import time
 
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
@@ -31,9 +30,7 @@ if TYPE_CHECKING:
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor
     from supervise.runtime.status_writer import StatusWriter
-    from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
-    from supervise.service.pidfile import PidFollower
     from supervise.system.statusdir import StatusDir
 
     Events = Iterable[tuple[str, Any]]
@@ -71,9 +68,8 @@ class Service:
         self._ahead: int | ExitStatus | None = None  # a successor that was started before the machine asked for it
         self.leftovers = Leftovers(machine, status_writer, reactor, log, self._main_pid, self.children_gone)
         own = machine, launcher, status_writer, self.leftovers
-        self.parts = Parts(*own, directory, env, ignored, reactor, log, self._told)
-        self._checked = 0  # the main process that is checked
-        self._rechecks = Rechecks(log)
+        self.parts = Parts(*own, directory, env, ignored, reactor, log, self._told, self._named)
+        self.rechecks = Rechecks(log)
 
     def _main_pid(self) -> int:
         return self.process.pid if self.process else 0
@@ -85,8 +81,7 @@ class Service:
         descriptors = fields["descriptors"]
         if self._machine.pid:
             self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
-        if max(descriptors.get("notify", -1), descriptors.get("notification", -1)) >= 0:
-            self.parts.hear(descriptors, fields["notify_address"])
+        self.parts.inherit(fields)
 
     def recall(self, fields: dict[str, Any]) -> None:
         """Restore the previous main processes from the state of the supervise before."""
@@ -100,7 +95,7 @@ class Service:
         try:
             process = named(identity)
         except OSError as why:
-            self._rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
+            self.rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
             return []
         if process and self.parts.successor:
             self.parts.successor.recall([process])
@@ -113,18 +108,12 @@ class Service:
 
     def go_on(self) -> bool:
         """Go on in a copy of the process whose children they are; whether the service can be supervised from there."""
-        if self.parts.checks:
-            self.parts.checks.forget()
+        self.parts.disown()
         return not self.process or self.process.disown(self._machine.paused)
 
     def descriptors(self) -> dict[str, int]:
         """The descriptors for the supervise that replaces this one in the same process, -1 for what is not there."""
-        service = self.process.fd if self.process else -1
-        readiness = self.parts.readiness
-        notify, notification = (readiness.socket, readiness.pipe) if readiness else (-1, -1)
-        sockets = readiness.old_sockets() if readiness else []
-        former = {f"notify_former{count}": fd for count, fd in enumerate(sockets)}
-        return {"service": service, "notify": notify, "notification": notification, **former}
+        return {"service": self.process.fd if self.process else -1, **self.parts.handover()}
 
     def is_named(self) -> bool:
         """Whether NOTIFY_SOCKET still leads to the socket.  Raises OSError: it could not be looked at."""
@@ -133,7 +122,7 @@ class Service:
     def moved(self, old: int | None = None) -> None:
         """Bind the socket's name again, which is lost, or the status directory is another (`old` is the one before)."""
         if self.parts.readiness:
-            self.parts.readiness.moved(self._env[b"SUPERVISE_STATUS_DIR"], old)
+            self.parts.readiness.moved(old)
 
     def settle(self) -> None:
         """Close what has ended, and prepare the next start, when nothing is urgent."""
@@ -152,8 +141,7 @@ class Service:
             self.leftovers.let_go()
         self._status_writer.formers = self.parts.successor.identities() if self.parts.successor else []
         self.prepare()
-        if self.parts.checks:
-            self._check(self.parts.checks)
+        self.parts.settle()
 
     def prepare(self) -> None:
         """Make the configured parts, and tag the next start."""
@@ -161,16 +149,8 @@ class Service:
         self._status_writer.foretell()
 
     def close(self, leaving: bool = False) -> None:
-        """Close all of it, for supervise ends, `leaving` the service to another or not."""
-        self.end_check()
-        if self.parts.readiness and not leaving:
-            self.parts.readiness.close()
-
-    def end_check(self) -> None:
-        """Kill a check that runs, without waiting; if supervise goes on after all, another is due."""
-        if self.parts.checks:
-            self.parts.checks.end()
-            self._checked = 0
+        """Supervise ends, `leaving` the service to another or not; or it is about to be replaced, and may go on."""
+        self.parts.close(leaving)
 
     # Starts.
 
@@ -301,7 +281,7 @@ class Service:
             if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
                 yield states.NO_SUCCESSOR, None
         except OSError as why:
-            self._rechecks.add(_LEFT, why, self.children_gone)
+            self.rechecks.add(_LEFT, why, self.children_gone)
 
     def _candidates(self) -> list[int]:
         successor = self.parts.successor
@@ -318,7 +298,7 @@ class Service:
         try:
             gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
         except OSError as why:
-            self._rechecks.add(_LEFT, why, self.clear, signal)
+            self.rechecks.add(_LEFT, why, self.clear, signal)
             return []
         return [(states.CLEARED, None)] if gone else []
 
@@ -327,7 +307,7 @@ class Service:
         try:
             self.leftovers.report()
         except OSError as why:
-            self._rechecks.add(_LEFT, why, self.report_left)
+            self.rechecks.add(_LEFT, why, self.report_left)
         return []
 
     # What it says, and what there is to see.
@@ -364,7 +344,7 @@ class Service:
             try:
                 process = self.parts.successor.named(pid, by, self._machine.pid, self._helpers(), self._session)
             except OSError as why:
-                self._rechecks.add(f"pid {pid}, named by {by}", why, self._named, pid, by)
+                self.rechecks.add(f"pid {pid}, named by {by}", why, self._named, pid, by)
                 return
             if process:
                 yield self._now_main(process)
@@ -375,9 +355,8 @@ class Service:
     def news(self) -> Events:
         """The events that must be handled before a deadline is judged or a child is reaped."""
         yield from self.heard()
-        follower = self.parts.successor.follower if self.parts.successor else None
-        if follower and self._machine.state == states.SUCCESSION:
-            yield from self._look_at_pidfile(follower)
+        if self.parts.successor and self._machine.state == states.SUCCESSION:
+            yield from self.parts.successor.look()
 
     def _told(self, events: int) -> Events:
         """Somebody has sent something to the socket."""
@@ -389,43 +368,6 @@ class Service:
 
     def _hung_up(self, events: int) -> Events:
         return self._amend(self._fading) if self._fading and events & select.POLLHUP else ()
-
-    @property
-    def due(self) -> float | None:
-        """The time when `on_time` has something to do: monotonic."""
-        follower = self.parts.successor.follower if self.parts.successor else None
-        checks, readiness = self.parts.checks, self.parts.readiness
-        due = [follower.look_at if follower else None, self._rechecks.due]
-        due += [checks.due if checks else None, readiness.resume_at if readiness else None]
-        return min((at for at in due if at is not None), default=None)
-
-    def on_time(self, now: float) -> Events:
-        """Do what is due; its events."""
-        if self._rechecks.due is not None and now >= self._rechecks.due:
-            yield from self._rechecks.run()
-        follower = self.parts.successor.follower if self.parts.successor else None
-        if follower and follower.look_at is not None and now >= follower.look_at:
-            yield from self._look_at_pidfile(follower)
-        if self.parts.checks and self.parts.checks.due is not None and now >= self.parts.checks.due:
-            fault = self.parts.checks.on_time(now)
-            if fault:
-                yield states.UNHEALTHY, fault
-
-    def _look_at_pidfile(self, follower: PidFollower) -> Events:
-        pid = follower.look()
-        if pid is not None:
-            yield from self._named(pid, "the pidfile")
-
-    def _check(self, checks: Checks) -> None:
-        """Check a service that is up and ready, and no other."""
-        pid = self._machine.pid if self._machine.healthy else 0
-        if pid == self._checked:
-            return
-        self._checked = pid
-        if pid:
-            checks.begin(self._machine.config, pid, time.monotonic())
-        else:
-            checks.end()
 
     @property
     def check_pid(self) -> int:

@@ -24,6 +24,7 @@ import posix as os
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.runtime.inotify_lease import Watch
+from supervise.runtime.reactor import Part
 from supervise.service.leftover_group import of_start
 from supervise.service.pidfile import PidFile, PidFollower
 from supervise.system.members import belongs, children, left_in_session
@@ -32,26 +33,37 @@ from supervise.system.pidfd import Process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, Callable
 
     from supervise.config.config import Config
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
-    from supervise.runtime.reactor import Reactor
+    from supervise.runtime.reactor import Events, Reactor
 
 UNDECIDED = -1
 # pidfd_open: no such process, or a thread of one; a kernel without pidfds.
 _NONE = (errno.ESRCH, errno.EINVAL, errno.ENOENT, errno.ENOSYS)
 
 
-class Successor:
-    """The main process of one service and the previous ones, and the pidfile that may name it."""
+class Successor(Part):
+    """The main process of one service and the previous ones, and the pidfile that may name it.
 
-    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int], reactor: Reactor, log: Log) -> None:
+    `named` is called with a pid that the pidfile has come to name, and by what.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[bytes, bytes],
+        ignored: Sequence[int],
+        reactor: Reactor,
+        log: Log,
+        named: Callable[[int, str], Events],
+    ) -> None:
         self._env = env
         self._ignored = ignored
         self._reactor = reactor
         self._log = log
+        self._named = named
         self._file: PidFile | None = None
         self._path = "", ""
         self._previous: list[Process] = []  # until they are reaped, so that it can be said how they have ended
@@ -72,6 +84,20 @@ class Successor:
             self._file = PidFile(config.pidfile, config.directory)
             self.follower = PidFollower(self._file, Watch(self._env, self._ignored), self._reactor, self._log)
             self.follower.expect()  # the watches are set when the loop comes to it, and the service runs
+
+    @property
+    def due(self) -> float | None:
+        """When to look at the pidfile."""
+        return self.follower.look_at if self.follower else None
+
+    def on_time(self, now: float) -> Events:
+        """Look at it."""
+        return self.look()
+
+    def look(self) -> Events:
+        """See what the pidfile says."""
+        pid = self.follower.look() if self.follower else None
+        return self._named(pid, "the pidfile") if pid is not None else ()
 
     def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
         """The process with the pid that a pidfile or a notification has named, if that makes it the main one (rule 1).

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.internal_errors import InternalErrors
-    from supervise.runtime.reactor import Events, Part, Reactor
+    from supervise.runtime.reactor import Events, Reactor, Timed
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.launcher import Launcher
     from supervise.service.service import Service
     from supervise.supervisor.conf_follower import ConfFollower
     from supervise.system.pidfd import Process
 
-    class Upgrader(Part, Protocol):
+    class Upgrader(Timed, Protocol):
         """Replaces this supervise by the installed version: upgrade.py."""
 
         def attempt(self) -> None:
@@ -163,8 +163,6 @@ class Actions:
         due = self.signal_retry.at
         if self._clear_again:
             due = self._clear_at if due is None else min(due, self._clear_at)
-        if self.alarms and self.alarms.retry_at is not None:
-            due = self.alarms.retry_at if due is None else min(due, self.alarms.retry_at)
         return due
 
     def on_time(self, now: float) -> None:
@@ -174,8 +172,6 @@ class Actions:
         if self._clear_again and now >= self._clear_at:
             signal, self._clear_again = self._clear_again, ""
             self.carry_out([(states.KILL_LEFTOVERS, signal)])
-        if self.alarms and self.alarms.retry_at is not None and now >= self.alarms.retry_at:
-            self.alarms.retry(now)
 
     def _end_script(self) -> None:
         if self.script:

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 _MOMENT = 1.5  # seconds
 _LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
-_TELL_AGAIN = 1.0  # seconds to the next try to tell systemd what it had no room for
 
 
 def _chance() -> float:
@@ -96,7 +95,7 @@ class Supervisor:
         self._service = Service(*parts)
         doers = self._service, self._launcher, self._status_writer, self._reactor, self._internal_errors
         self._actions = Actions(self.machine, *doers, log)
-        self._reactor.parts += [self._service, self._actions]
+        self._reactor.parts += [self._service.rechecks, self._actions, self._status_writer, log]
         self._event = self._actions.event
         self._reaper = Reaper(self._service, log)
         self._wakeup = Wakeup()
@@ -108,6 +107,7 @@ class Supervisor:
         self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
         self._guardian = 0  # the pid of a copy of the supervise that this one has replaced
         self._forwarder = forwarder
+        self._reactor.parts += [forwarder] if forwarder else []
 
     # The start.
 
@@ -195,7 +195,7 @@ class Supervisor:
         self._actions.new_upgrader = self._new_upgrader
         paths = self._statusdir_watch
         self._actions.follower = ConfFollower(self._conf, self.machine.config, watch, self._reactor, log, paths)
-        self._reactor.parts.append(self._actions.follower)
+        self._reactor.parts += [self._actions.alarms, self._actions.follower]
         self._actions.complete()
 
     # The loop.
@@ -340,8 +340,7 @@ class Supervisor:
                 self._internal_errors.note(why)
 
     def _deadlines(self) -> list[float]:
-        deadlines = [self.machine.deadline, self._status_writer.retry_at, self._log.due]
-        deadlines += [part.due for part in self._reactor.parts]
+        deadlines = [self.machine.deadline, *[part.due for part in self._reactor.parts]]
         return [at for at in deadlines if at is not None]
 
     def _timeout(self) -> float | None:
@@ -349,7 +348,6 @@ class Supervisor:
         if self._control.waiting or (self._internal_errors.fresh and self._actions.postponed):
             return 0
         due = self._deadlines()
-        due += [time.monotonic() + _TELL_AGAIN] if self._forwarder and self._forwarder.unsent else []
         # At most a day, which poll can count in milliseconds.
         return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
 

@@ -44,7 +44,7 @@ class Replaceable(Supervisor):
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
-        self._service.end_check()
+        self._service.close(leaving=True)
         self._service.hold()
         if self._actions.script_pid and not self._actions.script:
             self._held = Process(self._actions.script_pid)

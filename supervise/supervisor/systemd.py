@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Machine
 
 READY = "READY=1"
+_AGAIN = 1.0  # seconds to the next try to send what there was no room for
 STOPPING = "STOPPING=1"  # for good: not for a restart of the service
 _VARIABLES = (b"NOTIFY_SOCKET", b"WATCHDOG_PID", b"WATCHDOG_USEC")
 
@@ -41,7 +42,7 @@ def reloading() -> str:
 
 
 class Systemd:
-    """The socket of systemd.  `unsent`: what it had no room for; the loop should `send` again in a while."""
+    """The socket of systemd.  `unsent`: what it had no room for, and is to be sent again in a while."""
 
     def __init__(self, env: dict[bytes, bytes]) -> None:
         """Take systemd's variables out of the service's environment; without them nothing is ever sent."""
@@ -91,18 +92,17 @@ class Systemd:
 
 
 class Forwarder:
-    """Forwards changes of one service's state machine to systemd."""
+    """Forwards changes of one service's state machine to systemd.  `due`: when to `follow`, whatever happens."""
 
     def __init__(self, systemd: Systemd) -> None:
         self._systemd = systemd
         self._ready = False
         self._phase: str | None = None
         self._text: str | None = None
+        self.due: float | None = None  # monotonic
 
-    @property
-    def unsent(self) -> bool:
-        """Whether the socket had no room for all of it."""
-        return bool(self._systemd.unsent)
+    def on_time(self, now: float) -> None:
+        """Nothing: `follow` comes at the end of each turn."""
 
     def follow(self, machine: Machine) -> str | None:
         """Forward what is new, after each event; the problem, if that is new, or None."""
@@ -121,4 +121,6 @@ class Forwarder:
             lines.append(STOPPING)
         if not lines and not self._systemd.unsent:
             return None
-        return self._systemd.send("\n".join(lines))
+        problem = self._systemd.send("\n".join(lines))
+        self.due = time.monotonic() + _AGAIN if self._systemd.unsent else None
+        return problem

@@ -22,7 +22,7 @@ from supervise.system.statusdir import StatusDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Callable
 
     from supervise.protocol.options import Options
     from supervise.supervisor.loop import Supervisor
@@ -65,7 +65,8 @@ def run_trial(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> 
             with open(path, "rb") as file:
                 compile(file.read(), path, "exec", dont_inherit=True)
         supervisor = build(options, env, ignored)
-        problem = next(symbol_check.unresolved(modules, [supervisor, *parts(supervisor)]), "")
+        complete(supervisor)
+        problem = next(symbol_check.unresolved(modules, [supervisor]), "")
     except Exception as why:
         what = str(why)
         problem = what if type(why).__module__.startswith("supervise.") else f"{type(why).__name__}: {what}"
@@ -101,26 +102,20 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
     return supervisor
 
 
-def parts(supervisor: Supervisor) -> list[Any]:
-    """Make the parts that another configuration would need."""
-    from supervise.service.health_check import Checks
+def complete(supervisor: Supervisor) -> None:
+    """Have what another configuration would need."""
+    from supervise.service.parts import KINDS
     from supervise.service.pidfile import PidFile
-    from supervise.service.readiness import Readiness
-    from supervise.service.successor import Successor
     from supervise.supervisor.replaceable import Replaceable
     from supervise.supervisor.systemd import Forwarder, Systemd
     from supervise.supervisor.upgrade import Upgrader
 
-    log, launcher = supervisor._log, supervisor._launcher
-    reactor = supervisor._reactor
-    successor = Successor({}, [], reactor, log)
-    service = supervisor._service
-    service.parts.successor = service.parts.successor or successor
-    service.parts.readiness = service.parts.readiness or Readiness(supervisor._directory, reactor, log, service._told)
-    service.parts.checks = service.parts.checks or Checks(launcher, reactor, log)
-    successor._file = PidFile("pid", "")
+    log, reactor = supervisor._log, supervisor._reactor
+    made = supervisor._service.parts
+    made.make(KINDS)
+    if made.successor and not made.successor._file:
+        made.successor._file = PidFile("pid", "")
     supervisor._forwarder = supervisor._forwarder or Forwarder(Systemd({}))
     supervisor.__class__ = Replaceable
     assert isinstance(supervisor, Replaceable)
     supervisor._actions.upgrader = Upgrader(supervisor, reactor, [], log)
-    return [successor]

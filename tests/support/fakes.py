@@ -158,15 +158,11 @@ class FakeAlarms:
     """`given`: the alarms that are to be sent."""
 
     def __init__(self) -> None:
-        self.retry_at: float | None = None
+        self.due: float | None = None
         self.given: list[tuple[Any, ...]] = []
-        self.retries: list[float] = []
 
     def give(self, machine: Any, output: bytes, *values: Any) -> None:
         self.given.append(values)
-
-    def retry(self, now: float) -> None:
-        self.retries.append(now)
 
 
 class FakeFollower:

@@ -89,7 +89,7 @@ def test_parts_that_cannot_be_had_make_another_one(tmp_path: Path, monkeypatch: 
     said = str(config)
     machine, others = Machine(config), Pretended()
     place: Any = others
-    made = Parts(machine, *[place] * 3, types.SimpleNamespace(), {}, [], *[place] * 3)  # type: ignore[arg-type]
+    made = Parts(machine, *[place] * 3, types.SimpleNamespace(), {}, [], *[place] * 4)  # type: ignore[arg-type]
     for _ in range(3):
         made.equip()
     assert str(config) == said  # which was logged

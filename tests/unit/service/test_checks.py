@@ -16,6 +16,7 @@ from fakes import FakeLog
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.protocol.states import UNHEALTHY
 from supervise.runtime.reactor import Reactor
 from supervise.service.health_check import Checks
 from supervise.system.spawn import reap
@@ -71,7 +72,10 @@ class Watched:
     def at(self, now: float) -> str | None:
         """The time comes when something may be due."""
         self.now = now
-        return self.checks.on_time(now)
+        for event, fault in self.checks.on_time(now):
+            assert event == UNHEALTHY
+            return str(fault)
+        return None
 
     def reaped(self) -> bool:
         """Read what there is; whether the check has been reaped now.  Its fault is in `fault`."""

@@ -260,13 +260,9 @@ def test_a_reload_is_an_event_with_what_the_file_says(room: Room) -> None:
     assert room.machine.events == [(states.CONFIG, room.follower.config)]
 
 
-def test_an_alarm_is_given_and_tried_again_when_it_says(room: Room) -> None:
+def test_an_alarm_is_given(room: Room) -> None:
     room.do((states.ALARM, "exit", "text"))
     assert room.alarms.given == [("exit", "text")]
-    room.alarms.retry_at = time.monotonic() + 1
-    assert room.actions.due == room.alarms.retry_at
-    room.later()
-    assert len(room.alarms.retries) == 1
 
 
 def test_an_upgrade_is_attempted_by_one_that_is_kept(room: Room) -> None:
