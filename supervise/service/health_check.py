@@ -24,7 +24,7 @@ import time
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.states import UNHEALTHY
-from supervise.runtime.reactor import Part
+from supervise.service.part import Part
 from supervise.system.descriptors import close
 from supervise.system.spawn import send
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Machine
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
-    from supervise.runtime.reactor import Events, Reactor
+    from supervise.runtime.reactor import Reactor
 
     class CheckStarter(Protocol):
         """Starts checks."""
@@ -129,19 +129,18 @@ class Checks(Part):
             return self._begun_at + config.check_delay
         return self._started_at + (self._timeout if self.pid else max(config.check_interval, 1))
 
-    def on_time(self, now: float) -> Events:
+    def on_time(self, now: float) -> None:
         """Start the next check, or kill one that takes too long, if `due` is past."""
         due, config = self.due, self._config
         if due is None or config is None or now < due:
-            return []
+            return
         if not self.pid:
             self._start(now)
-            return []
+            return
         self._read_rest()
         self._kill()
         self._again_at = now + max(config.check_interval, 1)
-        fault = self._failure(config, f"did not end within {self._timeout} seconds")
-        return [(UNHEALTHY, fault)] if fault else []
+        self._failure(config, f"did not end within {self._timeout} seconds")
 
     def readable(self, events: int = 0) -> None:
         """Read the check's output once, when `fd` is readable."""
@@ -156,25 +155,20 @@ class Checks(Part):
         else:
             self._close()
 
-    def _reaped(self, how: ExitStatus) -> Events | None:
-        fault = self.ended(how, time.monotonic())
-        return [(UNHEALTHY, fault)] if fault else None
-
-    def ended(self, how: ExitStatus, now: float) -> str | None:
-        """Judge a check that was reaped; the fault, if the service is unhealthy."""
+    def ended(self, how: ExitStatus) -> None:
+        """The check that ran was reaped."""
         self._read_rest()
         self._close()
         self.pid = 0
         killed, self.killed = self.killed, False
         config = self._config
         if config is None or killed:
-            return None
+            return
         if how.code != 0:
-            return self._failure(config, str(how))
-        if self._failed:
+            self._failure(config, str(how))
+        elif self._failed:
             self._log.add(NOTICE, "check_command succeeded, after %d that did not", self._failed)
             self._failed = 0
-        return None
 
     @property
     def _timeout(self) -> int:
@@ -207,21 +201,22 @@ class Checks(Part):
         self._refused = ""
         self.pid, self.fd = result, reading
         self._reactor.on_readable(reading, self.readable)
-        self._reactor.on_exit(result, self._reaped)
+        self._reactor.on_exit(result, self.ended)
 
     def _refuse(self, why: str) -> None:
         if why != self._refused:
             self._refused = why
             self._log.add(WARNING, "cannot start check_command, so the service is not checked: %s", why)
 
-    def _failure(self, config: Config, what: str) -> str | None:
+    def _failure(self, config: Config, what: str) -> None:
         self._failed += 1
         self.output = self._printed()
         needed = max(config.check_failures, 1)
         line = self.output.strip().partition("\n")[0][:_SHOWN].rstrip()
         more = f": {line}" if line else ""
         self._log.add(NOTICE, "check_command %s (%d of %d)%s", what, self._failed, needed, more)
-        return f"unhealthy: check_command {what}" if self._failed >= needed else None
+        if self._failed >= needed:
+            self._reactor.post(UNHEALTHY, f"unhealthy: check_command {what}")
 
     def _kill(self) -> None:
         """Have the one that runs end, if one does."""

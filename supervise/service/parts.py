@@ -1,7 +1,7 @@
 """Optional parts of a service, made when its configuration asks for them: notification, pidfile, checks, user.
 
 What lives here: the list of these parts, and having them imported, made and told, in time.  What does not: what they do
-(readiness.py, successor.py, health_check.py, spawn_as.py).  What each of them is told is in reactor.py: Part.
+(readiness.py, successor.py, health_check.py, spawn_as.py).  What each of them is told is in part.py.
 """
 
 from __future__ import annotations
@@ -17,38 +17,22 @@ from supervise.system.installed import replaced
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any, Callable
+    from typing import Any, Callable, Optional
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
-    from supervise.runtime.reactor import Events, Part, Reactor, Readable
+    from supervise.runtime.reactor import Reactor, Readable
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
     from supervise.service.leftovers import Leftovers
+    from supervise.service.part import Part
     from supervise.service.readiness import Readiness
     from supervise.service.successor import Successor
     from supervise.system.statusdir import StatusDir
 
-
-class Kind:
-    """A kind of part.  `name`: what it is of Parts, where others talk to it.
-
-    `keys`: what the configuration before keeps where the part cannot be had, but for what restricts: that does not
-    stay as it was (Launcher.govern).  `asked`: whether a configuration asks for it.  `make`: import it, and make it;
-    None where there is nobody to tell of anything.
-    """
-
-    __slots__ = ("name", "keys", "asked", "make")
-
-    def __init__(
-        self,
-        name: str,
-        keys: tuple[str, ...],
-        asked: Callable[[Config, Parts], object],
-        make: Callable[[Parts], Part | None],
-    ) -> None:
-        self.name, self.keys, self.asked, self.make = name, keys, asked, make
+    Asked = Callable[[Config, "Parts"], object]
+    Kind = tuple[str, Asked, Callable[["Parts"], Optional[Part]], tuple[str, ...]]
 
 
 def _readiness(parts: Parts) -> Part:
@@ -75,30 +59,38 @@ def _other_user(parts: Parts) -> None:
     parts.launcher.complete()
 
 
-KINDS = (
-    Kind(
+# The list.  Each part: its name, and what it is of Parts, where others talk to it; whether a configuration asks for it;
+# how it is imported and made (to None, where nobody is to be told of anything); and its keys.  Those stay as they were
+# where the part cannot be had; what restricts is none of them, for that does not stay (Launcher.govern).
+KINDS: tuple[Kind, ...] = (
+    (
         "readiness",
-        ("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs"),
-        lambda config, parts: parts.speaks(config) or config.notification_fd or parts.handed("notification"),
+        lambda config, parts: parts.speaks(config) or config.notification_fd or "notification" in parts.handed,
         _readiness,
+        ("notify", "notification_fd", "watchdog_secs", "starttimeoutsecs"),
     ),
-    Kind("successor", ("pidfile",), lambda config, parts: parts.speaks(config) or config.pidfile, _successor),
-    Kind("checks", ("check_command",), lambda config, parts: config.check_command, _checks),
-    Kind(
+    ("successor", lambda config, parts: parts.speaks(config) or config.pidfile, _successor, ("pidfile",)),
+    ("checks", lambda config, parts: config.check_command, _checks, ("check_command",)),
+    (
         "other_user",
-        ("environment",),
-        lambda config, parts: parts.cannot_start(config),
+        lambda config, parts: parts.launcher.needs_fork(config) and not parts.launcher.can_fork,
         _other_user,
+        ("environment",),
     ),
 )
 
 
 class Parts:
-    """The parts of one service; each is None until it is asked for, and stays from then on."""
+    """The parts of one service; each is None until it is asked for, and stays from then on.
+
+    `made`: those that there are; `handed`: the names of the descriptors that another supervise has.
+    """
 
     readiness: Readiness | None = None
     successor: Successor | None = None
     checks: Checks | None = None
+    if TYPE_CHECKING:
+        launcher: Launcher
 
     def __init__(
         self,
@@ -112,7 +104,7 @@ class Parts:
         reactor: Reactor,
         log: Log,
         told: Readable,
-        named: Callable[[int, str], Events],
+        named: Callable[[int, str], None],
     ) -> None:
         """`told` and `named`: see Readiness and Successor."""
         self.machine = machine
@@ -128,11 +120,9 @@ class Parts:
         self._leftovers = leftovers
         self._config: Config | None = None  # that they are for
         self._asked: Config | None = None  # the one that it was made of
-        self._made: list[Part] = []
+        self.made: list[Part] = []
         self._have: set[str] = set()  # their names, and of those of whom only the code is needed
-        self._handed: dict[str, int] = {}  # the descriptors that another supervise has handed over
-
-    # Having them.
+        self.handed: set[str] = set()
 
     def equip(self) -> None:
         """Make the parts that the configuration asks for; it is replaced by one without those that cannot be made."""
@@ -147,14 +137,14 @@ class Parts:
         self._asked = config
         if not complete:
             config = copy(config)
-            for kind in KINDS:
-                for key in kind.keys:
+            for *_, keys in KINDS:
+                for key in keys:
                     setattr(config, key, getattr(self._config or Config(), key))
             self.machine.handle(CONFIG, time.monotonic(), config.settled())
         self.launcher.govern(config)
         self._config = config
         self._leftovers.configure(config.killasgroup)
-        for part in self._made:
+        for part in self.made:
             part.configure(config)
 
     def _import_parts(self, config: Config) -> bool:
@@ -171,56 +161,25 @@ class Parts:
         return True
 
     def _missing(self, config: Config) -> list[Kind]:
-        return [kind for kind in KINDS if kind.name not in self._have and kind.asked(config, self)]
+        return [kind for kind in KINDS if kind[0] not in self._have and kind[1](config, self)]
 
     def make(self, kinds: Iterable[Kind]) -> None:
         """Have these.  Raises whatever an import may raise."""
-        for kind in kinds:
-            if kind.name in self._have:
-                continue
-            part = kind.make(self)
+        for name, _, make, _ in kinds:
+            part = make(self) if name not in self._have else None
             if part:
-                setattr(self, kind.name, part)
-                self._made.append(part)
+                setattr(self, name, part)
+                self.made.append(part)
                 self.reactor.parts.append(part)
-            self._have.add(kind.name)
+            self._have.add(name)
 
     def speaks(self, config: Config) -> object:
         """Whether the service is to speak, or was when it was started."""
         return config.notify or config.watchdog_secs or self.status_writer.notify_address
 
-    def cannot_start(self, config: Config) -> bool:
-        """Whether a start takes more than is imported."""
-        return self.launcher.needs_fork(config) and not self.launcher.can_fork
-
-    def handed(self, name: str) -> bool:
-        """Whether another supervise has handed over the descriptor of this name."""
-        return self._handed.get(name, -1) >= 0
-
-    # Telling them.
-
     def inherit(self, fields: dict[str, Any]) -> None:
         """Carry on where another supervise was; `fields` as that has handed them over."""
-        self._handed = fields["descriptors"]
+        self.handed = {name for name, fd in fields["descriptors"].items() if fd >= 0}
         self.make(self._missing(self.machine.config))
-        for part in self._made:
+        for part in self.made:
             part.inherit(fields)
-
-    def settle(self) -> None:
-        """Everything urgent is done."""
-        for part in self._made:
-            part.settle(self.machine)
-
-    def handover(self) -> dict[str, int]:
-        """The descriptors that the supervise which replaces this one needs, by name; -1 for what is not there."""
-        return {name: fd for part in self._made for name, fd in part.handover().items()}
-
-    def disown(self) -> None:
-        """Nobody is a child any more (a copy of the process whose children they are)."""
-        for part in self._made:
-            part.disown()
-
-    def close(self, leaving: bool) -> None:
-        """Supervise ends, `leaving` the service to another or not."""
-        for part in self._made:
-            part.close(leaving)

@@ -17,9 +17,9 @@ from supervise.protocol import sdnotify
 from supervise.protocol.names import NOTIFY
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import MAIN, SAYS_READY
-from supervise.runtime.reactor import Part
 from supervise.service.notify_access import NotifyAccess
 from supervise.service.notify_socket import NotifySocket
+from supervise.service.part import Part
 from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
@@ -162,10 +162,10 @@ class Readiness(Part):
 
     def heard(
         self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
-    ) -> Iterator[tuple[str, Any, int]]:
-        """Receive notifications of the service's processes: events, their values, and the sender's pid.
+    ) -> Iterator[Iterator[tuple[str, Any, int]]]:
+        """What processes of the service have said, message by message: events, their values, and the sender's pid.
 
-        From former main processes only who is to succeed them.  Each event is to be dealt with before the next is
+        From former main processes only who is to succeed them.  Each message is to be dealt with before the next is
         asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
         process just now; `all`: not only a portion, but whatever had come when it was asked.
         """
@@ -181,7 +181,7 @@ class Readiness(Part):
         is_member: Callable[[int], bool],
         is_former: Callable[[int], bool],
         all: bool,
-    ) -> Iterator[tuple[str, Any, int]]:
+    ) -> Iterator[Iterator[tuple[str, Any, int]]]:
         cost = strangers = 0
         for pid, uid, data in notify_socket.receive(max(notify_socket.queue, _AT_ONCE)):
             if data.strip() == _BARRIER:
@@ -190,7 +190,7 @@ class Readiness(Part):
                 believed = self._access.judge(pid, uid, main(), is_member)
                 cost += _OWN if believed else _LOOK if self._access.looked else _MORE
                 if believed:
-                    yield from self._read(pid, data, is_former)
+                    yield self._read(pid, data, is_former)
                 else:
                     strangers += 1
                     self._drop(pid, uid, data, believed)
@@ -251,18 +251,19 @@ class Readiness(Part):
         self._reactor.on_readable(reading, self.pipe_readable)
         return writing
 
-    def pipe_readable(self, events: int = 0) -> list[tuple[str, Any]]:
+    def pipe_readable(self, events: int = 0) -> None:
         """Read the pipe: READY, or nothing yet."""
         if self.pipe < 0:
-            return []
+            return
         try:
             data = os.read(self.pipe, 4096)
         except BlockingIOError:
-            return []
+            return
         if data and b"\n" not in data:
-            return []
+            return
         self.close_pipe()
-        return [(SAYS_READY, None)] if data else []
+        if data:
+            self._reactor.post(SAYS_READY)
 
     def close_pipe(self) -> None:
         """Close the pipe: its writer is ready, or has ended."""

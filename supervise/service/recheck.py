@@ -12,7 +12,6 @@ from supervise.protocol.severities import WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any, Callable
 
     from supervise.runtime.event_log import Log
@@ -25,29 +24,25 @@ class Rechecks:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._questions: dict[tuple[str, str], tuple[Callable[..., Iterable[tuple[str, Any]]], tuple[Any, ...]]] = {}
+        self._questions: dict[tuple[str, str], tuple[Callable[..., object], tuple[Any, ...]]] = {}
         self._said: set[str] = set()
         self._pause = _FIRST
         self.due: float | None = None
 
-    def add(self, what: str, why: OSError, ask: Callable[..., Iterable[tuple[str, Any]]], *args: Any) -> None:
-        """Add a question: `what` could not be looked at; `ask(*args)` looks again, and returns events."""
+    def add(self, what: str, why: OSError, ask: Callable[..., object], *args: Any) -> None:
+        """Add a question: `what` could not be looked at; `ask(*args)` looks again, and posts what comes of it."""
         if what not in self._said:
             self._said.add(what)
             self._log.add(WARNING, "cannot look at %s: %s; looking again", what, why.strerror)
         self._questions[what, ask.__name__] = ask, args
         self.due = time.monotonic() + self._pause
 
-    def on_time(self, now: float) -> list[tuple[str, Any]]:
-        """`due` is past: what comes of it."""
-        return self.run()
-
-    def run(self) -> list[tuple[str, Any]]:
-        """Ask all questions again: their events."""
+    def on_time(self, now: float) -> None:
+        """Ask all questions again."""
         questions, self._questions, self.due = self._questions, {}, None
         self._pause = min(self._pause * 2, _LONGEST)
-        events = [event for ask, args in questions.values() for event in ask(*args)]
+        for ask, args in questions.values():
+            ask(*args)
         self._said &= {what for what, _ in self._questions}
         if not self._questions:
             self._pause = _FIRST
-        return events

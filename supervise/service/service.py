@@ -23,18 +23,14 @@ from supervise.system.spawn import HELPERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
     from supervise.machine.machine import Machine
     from supervise.runtime.event_log import Log
-    from supervise.runtime.reactor import Reactor
+    from supervise.runtime.reactor import Reactor, Steps
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.launcher import Launcher
     from supervise.system.statusdir import StatusDir
-
-    Events = Iterable[tuple[str, Any]]
-
 
 _LEFT = "what is left of the service"
 
@@ -89,31 +85,34 @@ class Service:
             for identity in fields.get("formers") or []:
                 self._recall(identity)
 
-    def _recall(self, identity: dict[str, Any]) -> list[tuple[str, Any]]:
+    def _recall(self, identity: dict[str, Any]) -> None:
         from supervise.system.identity import named
 
         try:
             process = named(identity)
         except OSError as why:
             self.rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
-            return []
+            return
         if process and self.parts.successor:
             self.parts.successor.recall([process])
-        return []
 
     def hold(self) -> None:
         """Open the pidfd, if there was no descriptor left for it when the process was started.  Raises OSError."""
         if self.process and self.process.hold():
-            self._reactor.on_readable(self.process.fd, self._main_readable)
+            self._wait_for(self.process)
 
     def go_on(self) -> bool:
         """Go on in a copy of the process whose children they are; whether the service can be supervised from there."""
-        self.parts.disown()
+        for part in self.parts.made:
+            part.disown()
         return not self.process or self.process.disown(self._machine.paused)
 
     def descriptors(self) -> dict[str, int]:
         """The descriptors for the supervise that replaces this one in the same process, -1 for what is not there."""
-        return {"service": self.process.fd if self.process else -1, **self.parts.handover()}
+        descriptors = {"service": self.process.fd if self.process else -1}
+        for part in self.parts.made:
+            descriptors.update(part.handover())
+        return descriptors
 
     def is_named(self) -> bool:
         """Whether NOTIFY_SOCKET still leads to the socket.  Raises OSError: it could not be looked at."""
@@ -141,7 +140,8 @@ class Service:
             self.leftovers.let_go()
         self._status_writer.formers = self.parts.successor.identities() if self.parts.successor else []
         self.prepare()
-        self.parts.settle()
+        for part in self.parts.made:
+            part.settle(machine)
 
     def prepare(self) -> None:
         """Make the configured parts, and tag the next start."""
@@ -150,7 +150,8 @@ class Service:
 
     def close(self, leaving: bool = False) -> None:
         """Supervise ends, `leaving` the service to another or not; or it is about to be replaced, and may go on."""
-        self.parts.close(leaving)
+        for part in self.parts.made:
+            part.close(leaving)
 
     # Starts.
 
@@ -196,7 +197,11 @@ class Service:
             self._dismiss(self.process)
         self.process, self._session = process, process.session
         if process.fd >= 0:
-            self._reactor.on_readable(process.fd, self._main_readable)
+            self._wait_for(process)
+
+    def _wait_for(self, process: Process) -> None:
+        # Nobody is to be called: the loop looks for this one first.
+        self._reactor.register(process.fd, select.POLLIN)
 
     def _dismiss(self, process: Process) -> None:
         if process.fd >= 0 and process is not self._fading:
@@ -205,18 +210,19 @@ class Service:
 
     # Ends.
 
-    def ended(self, process: Process) -> Events:
-        """The events of the end of the main process, by its pidfd."""
-        yield from self.heard()  # it may have named its successor
-        if process is not self.process:
-            return
+    def is_main(self, pid: int) -> bool:
+        """Whether the machine has this for the main process."""
+        return self.process is not None and pid == self.process.pid == self._machine.pid
+
+    def ended(self, process: Process) -> None:
+        """The main process has ended, by its pidfd; it was `heard` before, for it may have named its successor."""
         process.look_again()
         how = process.ended()
         if not process.child and how.unknown:
             self._fade(process)
-        yield from self._main_ended(process, how)
+        self._main_ended(process, how)
 
-    def _main_ended(self, process: Process, how: ExitStatus) -> Events:
+    def _main_ended(self, process: Process, how: ExitStatus) -> None:
         self._session = process.session
         self.leftovers.after(process)
         if self.parts.successor and self._machine.state in (states.RUNNING, states.STOPPING, states.ABORTING):
@@ -225,21 +231,21 @@ class Service:
             if isinstance(follows, Process):
                 self._log.add(NOTICE, "main process %s (pid %d)", how, process.pid)
                 self._outlived = process
-                yield self._now_main(follows)
+                self._now_main(follows)
                 return
             if follows is not None:
                 # One of them is to follow; if none does, none is to stay.
                 self.leftovers.after(process, self._candidates)
                 self._outlived = process
-                yield states.MAIN_EXITED, how
+                self._reactor.post(states.MAIN_EXITED, how)
                 return
-        yield states.EXITED, how
+        self._reactor.post(states.EXITED, how)
 
-    def _now_main(self, process: Process) -> tuple[str, Any]:
+    def _now_main(self, process: Process) -> None:
         if self.parts.successor:
             self.parts.successor.succeed(self.process)
         self.attend(process)
-        return states.MAIN, process.pid
+        self._reactor.post(states.MAIN, process.pid)
 
     def _fade(self, process: Process) -> None:
         """Nobody waits for an exit status; but it is welcome when the kernel has it: the pidfd hangs up then."""
@@ -249,37 +255,33 @@ class Service:
         self._fading = process
         self._reactor.on_readable(process.fd, self._hung_up, 0)
 
-    def _amend(self, process: Process) -> Events:
+    def _amend(self, process: Process) -> None:
         how = exit_info(process.fd)
         self._fading = None
         self._dismiss(process)
         if how and process is self._outlived:
             if how.code != 0 and self._machine.state == states.SUCCESSION:
-                yield states.NO_SUCCESSOR, how
+                self._reactor.post(states.NO_SUCCESSOR, how)
             else:
                 self._log.add(NOTICE, "former main process %s (pid %d)", how, process.pid)
         elif how:
-            yield states.AMENDED, (how, process.pid)
             self._status_writer.amended(how)
+            self._reactor.post(states.AMENDED, (how, process.pid))
 
-    def reaped(self, pid: int, how: ExitStatus) -> Events:
-        """The events of a child that was reaped, and is no helper."""
-        if self.process and pid == self.process.pid and pid == self._machine.pid:
-            process = self.process
-            yield from self.heard()
-            if process is self.process:
-                yield from self._main_ended(process, how)
+    def reaped(self, pid: int, how: ExitStatus) -> None:
+        """A child has ended that is none of supervise's own; if it is the main process, it was `heard` before."""
+        if self.process and self.is_main(pid):
+            self._main_ended(self.process, how)
         elif self.parts.successor:
             self.parts.successor.reaped(pid, how)
 
-    def children_gone(self, events: int = 0) -> Events:
+    def children_gone(self, events: int = 0) -> None:
         """CLEARED or NO_SUCCESSOR, if nothing is left of what is waited for, after children have ended."""
         try:
             if self._machine.state == states.CLEANUP and self.leftovers.gone():
-                yield states.CLEARED, None
-                return
-            if self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
-                yield states.NO_SUCCESSOR, None
+                self._reactor.post(states.CLEARED)
+            elif self._machine.state == states.SUCCESSION and not self._candidates() and not self._strays():
+                self._reactor.post(states.NO_SUCCESSOR)
         except OSError as why:
             self.rechecks.add(_LEFT, why, self.children_gone)
 
@@ -298,33 +300,44 @@ class Service:
         try:
             gone = self._machine.state == states.CLEANUP and self.leftovers.clear(signal)
         except OSError as why:
-            self.rechecks.add(_LEFT, why, self.clear, signal)
+            self.rechecks.add(_LEFT, why, self._clear_later, signal)
             return []
         return [(states.CLEARED, None)] if gone else []
 
-    def report_left(self) -> list[tuple[str, Any]]:
+    def _clear_later(self, signal: str) -> None:
+        for event, value in self.clear(signal):
+            self._reactor.post(event, value)
+
+    def report_left(self) -> None:
         """Log the leftovers."""
         try:
             self.leftovers.report()
         except OSError as why:
             self.rechecks.add(_LEFT, why, self.report_left)
-        return []
 
     # What it says, and what there is to see.
 
-    def heard(self, all: bool = True) -> Events:
-        """The notifications that have come, in their order; a portion of them, if not `all`."""
+    def heard(self, all: bool = True) -> Steps:
+        """Post what has arrived from the service, in the order in which it came; a portion, if it is not to be `all`.
+
+        In steps: each message is received when what those before it lead to has been done.  Its sender waits for just
+        that (notify_socket.py, rule 5), and whether he is believed depends on who is the main process by then.
+        """
+        post = self._reactor.post
         if self._machine.watchdog and (not self.parts.readiness or self.parts.readiness.socket < 0):
-            yield states.KICK, None  # a sign of life could not be heard, so it is not ended for giving none
+            post(states.KICK)  # a sign of life could not be heard, so it is not ended for giving none
         if not self.parts.readiness:
             return
-        yield from self.parts.readiness.pipe_readable()
+        self.parts.readiness.pipe_readable()
+        yield
         heard = self.parts.readiness.heard(lambda: self._machine.pid, self._belongs, self._is_former, all)
-        for event, value, sender in heard:
-            if event == states.MAIN:
-                yield from self._named(value, f"MAINPID= of pid {sender}")
-            else:
-                yield event, value
+        for message in heard:
+            for event, value, sender in message:
+                if event == states.MAIN:
+                    self._named(value, f"MAINPID= of pid {sender}")
+                else:
+                    post(event, value)
+            yield
 
     def _belongs(self, pid: int) -> bool:
         try:
@@ -338,7 +351,7 @@ class Service:
     def _is_former(self, pid: int) -> bool:
         return bool(self.parts.successor and pid in self.parts.successor.previous_mains())
 
-    def _named(self, pid: int, by: str) -> Events:
+    def _named(self, pid: int, by: str) -> None:
         waiting = self._machine.state == states.SUCCESSION
         if self.parts.successor and (self._machine.pid or waiting):
             try:
@@ -347,27 +360,23 @@ class Service:
                 self.rechecks.add(f"pid {pid}, named by {by}", why, self._named, pid, by)
                 return
             if process:
-                yield self._now_main(process)
+                self._now_main(process)
 
     def _helpers(self) -> set[int]:
         return set(HELPERS)
 
-    def news(self) -> Events:
-        """The events that must be handled before a deadline is judged or a child is reaped."""
-        yield from self.heard()
+    def look_for_successor(self) -> None:
+        """If one is awaited: what the pidfile says just now."""
         if self.parts.successor and self._machine.state == states.SUCCESSION:
-            yield from self.parts.successor.look()
+            self.parts.successor.look()
 
-    def _told(self, events: int) -> Events:
+    def _told(self, events: int) -> Steps:
         """Somebody has sent something to the socket."""
         return self.heard(all=False)
 
-    def _main_readable(self, events: int) -> Events:
-        """The main process has ended, and the loop has not seen to that first."""
-        return self.ended(self.process) if self.process and self._machine.pid else ()
-
-    def _hung_up(self, events: int) -> Events:
-        return self._amend(self._fading) if self._fading and events & select.POLLHUP else ()
+    def _hung_up(self, events: int) -> None:
+        if self._fading and events & select.POLLHUP:
+            self._amend(self._fading)
 
     @property
     def check_pid(self) -> int:

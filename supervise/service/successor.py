@@ -24,8 +24,8 @@ import posix as os
 
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.runtime.inotify_lease import Watch
-from supervise.runtime.reactor import Part
 from supervise.service.leftover_group import of_start
+from supervise.service.part import Part
 from supervise.service.pidfile import PidFile, PidFollower
 from supervise.system.members import belongs, children, left_in_session
 from supervise.system.pidfd import Process
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from supervise.config.config import Config
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
-    from supervise.runtime.reactor import Events, Reactor
+    from supervise.runtime.reactor import Reactor
 
 UNDECIDED = -1
 # pidfd_open: no such process, or a thread of one; a kernel without pidfds.
@@ -57,7 +57,7 @@ class Successor(Part):
         ignored: Sequence[int],
         reactor: Reactor,
         log: Log,
-        named: Callable[[int, str], Events],
+        named: Callable[[int, str], None],
     ) -> None:
         self._env = env
         self._ignored = ignored
@@ -90,14 +90,15 @@ class Successor(Part):
         """When to look at the pidfile."""
         return self.follower.look_at if self.follower else None
 
-    def on_time(self, now: float) -> Events:
+    def on_time(self, now: float) -> None:
         """Look at it."""
-        return self.look()
+        self.look()
 
-    def look(self) -> Events:
+    def look(self) -> None:
         """See what the pidfile says."""
         pid = self.follower.look() if self.follower else None
-        return self._named(pid, "the pidfile") if pid is not None else ()
+        if pid is not None:
+            self._named(pid, "the pidfile")
 
     def named(self, pid: int, by: str, main: int, helpers: set[int], session: int) -> Process | None:
         """The process with the pid that a pidfile or a notification has named, if that makes it the main one (rule 1).

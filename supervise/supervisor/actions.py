@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.internal_errors import InternalErrors
-    from supervise.runtime.reactor import Events, Reactor, Timed
+    from supervise.runtime.reactor import Reactor, Steps, Timed
     from supervise.runtime.status_writer import StatusWriter
     from supervise.service.launcher import Launcher
     from supervise.service.service import Service
@@ -80,10 +80,14 @@ class Actions:
         """Hand an event to the machine, and carry out what it asks for."""
         self.carry_out(self._machine.handle(event, time.monotonic(), value))
 
-    def events(self, events: Events) -> None:
-        """Hand several events to the machine, each before the next is asked for."""
-        for event, value in events:
-            self.event(event, value)
+    def deal(self, steps: Steps | None = None) -> None:
+        """Deal with what was posted, each event and all that comes of it before the next; and so after each step."""
+        posted = self._reactor.posted
+        for _ in steps or ():
+            while posted:
+                self.event(*posted.pop(0))
+        while posted:
+            self.event(*posted.pop(0))
 
     def carry_out(self, actions: list[Action]) -> None:
         """Carry out actions in order; events that come of them are handled after the rest of the list."""
@@ -189,17 +193,17 @@ class Actions:
         elif not script:
             self._reactor.on_exit(pid, self._script_reaped)
 
-    def _script_readable(self, events: int) -> Events:
+    def _script_readable(self, events: int) -> None:
         script, self.script = self.script, None
         assert script
         how = script.ended()
         self._reactor.unregister(script.fd)
         script.close()
-        return self._script_reaped(how)
+        self._script_reaped(how)
 
-    def _script_reaped(self, how: ExitStatus) -> Events:
+    def _script_reaped(self, how: ExitStatus) -> None:
         self.script_pid = 0
-        return [(states.SCRIPT_DONE, f"restart script {how}" if how.code != 0 else None)]
+        self._reactor.post(states.SCRIPT_DONE, f"restart script {how}" if how.code != 0 else None)
 
     # Signals to the service.
 

@@ -16,8 +16,6 @@ from supervise.runtime.path_follower import PathFollower
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from supervise.config.config import Config
     from supervise.config.file import ConfFile, Watched
     from supervise.runtime.event_log import Log
@@ -58,18 +56,18 @@ class ConfFollower(PathFollower):
         due = watch.due
         return due if at is None or (due is not None and due < at) else at
 
-    def on_time(self, now: float) -> list[tuple[str, Any]]:
+    def on_time(self, now: float) -> None:
         """Look at the directory first, for the configuration may be on the same way, then at that if it is due."""
         follows = self.look_at is not None and now >= self.look_at
         self._happened = self._reactor.happened
-        events = self._statusdir_watch.look() if self._statusdir_watch else []
+        if self._statusdir_watch:
+            self._statusdir_watch.look()
         config = self.look() if follows else None
         if config is not None:
-            events.append((CONFIG, config))
+            self._reactor.post(CONFIG, config)
         if self._statusdir_watch and self._statusdir_watch.to_watch:
             self._statusdir_watch.to_watch = False
             self.rewatch()
-        return events
 
     def _plan(self) -> tuple[Watched, ...]:
         return joined(self._conf.plan(), self._statusdir_watch.plan()) if self._statusdir_watch else self._conf.plan()

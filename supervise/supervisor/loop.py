@@ -35,7 +35,7 @@ from supervise.service.service import Service
 from supervise.supervisor import preloaded
 from supervise.supervisor.actions import Actions
 from supervise.supervisor.control import Control
-from supervise.supervisor.reconcile import missed_events
+from supervise.supervisor.reconcile import post_missed_events
 from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
@@ -190,7 +190,8 @@ class Supervisor:
         watch, log = Watch(self._env, self._ignored), self._log
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log, self._reactor.on_exit)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
-        self._statusdir_watch = StatusDirWatch(self._directory, self._kept, place, *parts, self._control.keep)
+        says = self._reactor.post, self._control.keep
+        self._statusdir_watch = StatusDirWatch(self._directory, self._kept, place, *parts, *says)
         preloaded.preload()
         self._actions.new_upgrader = self._new_upgrader
         paths = self._statusdir_watch
@@ -282,7 +283,11 @@ class Supervisor:
             if self._actions.follower is None:
                 self._complete_if_possible()
                 self._follow()
-            self._actions.events(missed_events(self.machine, self._service))
+            self._actions.deal()
+            ended = post_missed_events(self.machine, self._service, self._reactor)
+            self._actions.deal()
+            if ended:
+                self._ended_main(ended)
             self._children()
             self._control.by_signal()
             self._actions.mend()
@@ -320,7 +325,7 @@ class Supervisor:
             if fd == ended:  # whose number may be another descriptor's by now
                 continue
             try:  # each for itself: one that fails does not keep the others waiting
-                self._actions.events(self._reactor.readable(fd, events))
+                self._actions.deal(self._reactor.readable(fd, events))
             except Exception as why:
                 self._internal_errors.note(why)
         if self._control.waiting or any(fd == self._kept.control for fd, _ in ready):
@@ -328,14 +333,14 @@ class Supervisor:
 
     def _judge(self, now: float) -> None:
         """Do what was due at `now`."""
-        actions = self._actions
-        actions.events(self._service.news())
+        self._news()
         if self.machine.deadline is not None and now >= self.machine.deadline:
             self._event(states.TIMER)
         for part in self._reactor.parts:
             try:
                 if part.due is not None and now >= part.due:
-                    actions.events(part.on_time(now) or ())
+                    part.on_time(now)
+                    self._actions.deal()
             except Exception as why:
                 self._internal_errors.note(why)
 
@@ -379,15 +384,26 @@ class Supervisor:
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
             self._service.spawn_ahead()
-        self._actions.events(self._service.ended(process))
+        self._ended_main(process)
+
+    def _ended_main(self, process: Process) -> None:
+        self._actions.deal(self._service.heard())  # it may have named its successor
+        if process is self._service.process:
+            self._service.ended(process)
+            self._actions.deal()
 
     # Events.
+
+    def _news(self) -> None:
+        """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
+        self._actions.deal(self._service.heard())
+        self._service.look_for_successor()
+        self._actions.deal()
 
     def _children(self) -> None:
         try:
             self._wakeup.drain()
-            # From those who have ended, as long as they can be told from others.
-            self._actions.events(self._service.news())
+            self._news()  # from those who have ended, as long as they can be told from others
         except Exception as why:
             self._internal_errors.note(why)
         try:
@@ -404,11 +420,18 @@ class Supervisor:
                 self._child_ended(pid, how)
             except Exception as why:
                 self._internal_errors.note(why)
-        self._actions.events(self._service.children_gone())
+        self._service.children_gone()
+        self._actions.deal()
 
     def _child_ended(self, pid: int, how: ExitStatus) -> None:
         call = self._reactor.exited(pid)
-        self._actions.events((call(how) if call else self._service.reaped(pid, how)) or ())
+        if call:
+            call(how)
+        else:
+            if self._service.is_main(pid):
+                self._actions.deal(self._service.heard())
+            self._service.reaped(pid, how)
+        self._actions.deal()
 
     # Replacing this supervise by the installed version; upgrade.py has the theory.
 

@@ -8,24 +8,23 @@ from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
-
     from supervise.machine.machine import Machine
+    from supervise.runtime.reactor import Reactor
     from supervise.service.service import Service
 
 
-def missed_events(machine: Machine, service: Service) -> Iterator[tuple[str, Any]]:
-    """The events of the main process that were lost on their way to the machine."""
+def post_missed_events(machine: Machine, service: Service, reactor: Reactor) -> Process | None:
+    """Post the events that were lost on their way to the machine.  The main process, if it has ended: the loop sees to that."""
     process = service.process
     if machine.state == states.SPAWNING:  # the result of START
         if process and not process.gone():
-            yield states.STARTED, process.pid
+            reactor.post(states.STARTED, process.pid)
         else:
-            yield states.FAILED, ExitStatus(failure="an internal error")
+            reactor.post(states.FAILED, ExitStatus(failure="an internal error"))
     elif machine.pid:
         if process is None or process.pid != machine.pid:
             process = Process(machine.pid)
             service.attend(process)
         if process.gone():
-            yield from service.ended(process)
+            return process
+    return None

@@ -36,6 +36,7 @@ class Replaceable(Supervisor):
         """
         # Who was reaped already, and the signals and letters that were read before: all that only this process knows.
         # Later signals wait for the new version's handlers, later letters in the FIFO.
+        self._actions.deal()
         while self._ended:
             self._child_ended(*self._ended.pop(0))
         self._control.by_signal()

@@ -33,8 +33,6 @@ from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from supervise.supervisor.statusdir_watch import StatusDirWatch
 
 state_reader = preloaded.module(preloaded.STATE_READER)
@@ -62,23 +60,24 @@ class Repair:
         self._pause = _FIRST
         self._said = ""
 
-    def look(self) -> list[tuple[str, Any]]:
-        """Do what is due: events for the machine."""
+    def look(self) -> None:
+        """Do what is to be done."""
         now = time.monotonic()
         try:
             found = self._watch.found()
             if found == HERE:
                 self._end()
-                return []
+                return
             confirmed = self._since + (LEAVING if self._watch.machine.leaving else CONFIRM)
             if now < confirmed:
                 self._watch.due = confirmed
-                return []
+                return
             if found == OTHER and not self._is_ours():
-                return self._wait_for_other(now, "somebody else has made")
-            self._repair(found)
+                self._wait_for_other(now, "somebody else has made")
+            else:
+                self._repair(found)
         except LockHeld as why:
-            return self._wait_for_other(now, f"another supervise has locked ({why})")
+            self._wait_for_other(now, f"another supervise has locked ({why})")
         except (OSError, StatusDirError) as why:
             reason = f"{self._watch.path}: {why.strerror}" if isinstance(why, OSError) else str(why)
             # A start that is refused removes what it made, perhaps below our feet: only what is so again is said.
@@ -87,7 +86,6 @@ class Repair:
                 self._log.add(WARNING, "the status directory is not in its place, trying again: %s", reason)
             self._watch.due = now + self._pause
             self._pause = min(self._pause * 2, _LAST)
-        return []
 
     def at_once(self) -> bool:
         """Make a directory that has been removed anew, without waiting; whether there is one."""
@@ -148,19 +146,20 @@ class Repair:
         found.keep()
         return found
 
-    def _wait_for_other(self, now: float, whose: str) -> list[tuple[str, Any]]:
+    def _wait_for_other(self, now: float, whose: str) -> None:
         if self._other_since is None:
             self._other_since = now
         if now < self._other_since + STAYS:
             self._watch.due = now + _FIRST
-            return []
+            return
         self._watch.lost = True
         text = "%s is another directory now, which %s: stopping the service, supervise ends"
         if self._directory.is_at(fsencode(self._watch.path)):
             text = "%s is a directory that %s: stopping the service, supervise ends"
         self._log.add(FATAL, text, self._watch.path, whose)
         self._tell_there()
-        return [("d", False), ("x", False)]
+        self._watch.post("d", False)
+        self._watch.post("x", False)
 
     def _tell_there(self) -> None:
         """Say so in the new directory as well, if it is nobody's yet and no stranger could have planted anything."""

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
         over: bool
 
-        def look(self) -> list[tuple[str, Any]]:
-            """Do what is to be done.  Events for the machine."""
+        def look(self) -> None:
+            """Do what is to be done."""
 
         def at_once(self) -> bool:
             """Nothing can be made in the directory, for it has been removed: whether there is one again."""
@@ -66,7 +66,7 @@ class StatusDirWatch:
     """
 
     __slots__ = (
-        *("directory", "kept", "place", "machine", "status_writer", "service", "log", "obey"),
+        *("directory", "kept", "place", "machine", "status_writer", "service", "log", "post", "obey"),
         *("lost", "busy", "to_watch", "_due", "_source", "_pid", "_plan", "_repair"),
     )
 
@@ -79,11 +79,12 @@ class StatusDirWatch:
         status_writer: StatusWriter,
         service: Service,
         log: Log,
+        post: Callable[[str, Any], None],
         obey: Callable[[bytes], None],
     ) -> None:
         """`place`: the absolute path that the service knows its directory by.
 
-        `obey` is for letters that were in a FIFO which has another in its place now.
+        `post` is the reactor's; `obey` is for letters that were in a FIFO which has another in its place now.
         """
         self.directory = directory
         self.kept = kept
@@ -92,6 +93,7 @@ class StatusDirWatch:
         self.status_writer = status_writer
         self.service = service
         self.log = log
+        self.post = post
         self.obey = obey
         self.lost = False
         self.busy = False
@@ -158,22 +160,21 @@ class StatusDirWatch:
         named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
         return HERE if named and self.service.is_named() else DAMAGED
 
-    def look(self) -> list[tuple[str, Any]]:
-        """See whether all is in its place, and what follows if it is not: events for the machine."""
+    def look(self) -> None:
+        """See whether all is in its place, and do what is to be done if it is not."""
         self._due = None
         if self.lost or self.machine.state == ENDED:
-            return []
+            return
         if self._repair is None:
             try:
                 if self.found() == HERE:
-                    return []
+                    return
             except OSError:
                 pass  # it is to be found out what that means
         repair = self._away()
-        events = repair.look()
+        repair.look()
         if repair.over:
             self._repair, self.to_watch = None, True
-        return events
 
     def _restore(self) -> bool:
         """Nothing can be made in the directory, for it has been removed: whether there is one again."""

@@ -12,6 +12,7 @@ from fakes import FakeLog
 
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.runtime.reactor import Reactor
+from supervise.service.part import Part
 
 
 @pytest.fixture
@@ -32,48 +33,68 @@ def test_who_waits_for_a_descriptor_is_called_with_its_events(reactor: Reactor, 
     reading, writing = pipe
     called: list[int] = []
 
-    def call(events: int) -> list[tuple[str, Any]]:
+    def call(events: int) -> None:
         called.append(events)
-        return [("heard", os.read(reading, 10))]
+        reactor.post("heard", os.read(reading, 10))
 
     reactor.on_readable(reading, call)
     assert reactor.poll(0) == []
     os.write(writing, b"x")
     (ready,) = reactor.poll(1000)
-    assert [*reactor.readable(*ready)] == [("heard", b"x")]
+    reactor.readable(*ready)
+    assert reactor.posted == [("heard", b"x")]
     assert called == [select.POLLIN]
 
 
 def test_a_descriptor_that_is_forgotten_is_nobodys(reactor: Reactor, pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    reactor.on_readable(reading, lambda _: [("never", None)])
+    reactor.on_readable(reading, lambda _: reactor.post("never"))
     os.write(writing, b"x")
     reactor.unregister(reading)
     reactor.unregister(reading)
     assert reactor.poll(0) == []
-    assert [*reactor.readable(reading, select.POLLIN)] == []
+    reactor.readable(reading, select.POLLIN)
+    assert reactor.posted == []
 
 
 def test_one_that_was_closed_behind_its_back_is_nobodys(reactor: Reactor, pipe: tuple[int, int]) -> None:
     reading, _ = pipe
     lost = os.dup(reading)
-    reactor.on_readable(lost, lambda _: [("never", None)])
+    reactor.on_readable(lost, lambda _: reactor.post("never"))
     os.close(lost)
     reactor.mend()
     assert reactor.poll(0) == []
-    assert [*reactor.readable(lost, select.POLLIN)] == []
+    reactor.readable(lost, select.POLLIN)
+    assert reactor.posted == []
 
 
 def test_the_last_who_waits_is_called(reactor: Reactor, pipe: tuple[int, int]) -> None:
     reading, _ = pipe
-    reactor.on_readable(reading, lambda _: [("first", None)])
-    reactor.on_readable(reading, lambda _: [("second", None)], 0)
-    assert [*reactor.readable(reading, select.POLLHUP)] == [("second", None)]
+    reactor.on_readable(reading, lambda _: reactor.post("first"))
+    reactor.on_readable(reading, lambda _: reactor.post("second"), 0)
+    reactor.readable(reading, select.POLLHUP)
+    assert reactor.posted == [("second", None)]
 
 
-def test_one_that_has_nothing_to_say_says_nothing(reactor: Reactor, pipe: tuple[int, int]) -> None:
+def test_how_often_something_was_ready_is_counted(reactor: Reactor, pipe: tuple[int, int]) -> None:
     reactor.on_readable(pipe[0], lambda _: None)
-    assert [*reactor.readable(pipe[0], select.POLLIN)] == []
+    reactor.poll(0)
+    assert reactor.happened == 0
+    os.write(pipe[1], b"x")
+    reactor.poll(1000)
+    reactor.poll(1000)
+    assert reactor.happened == 2
+
+
+def test_a_part_leaves_out_what_does_not_concern_it() -> None:
+    part, anything = Part(), Any
+    part.configure(anything)  # type: ignore[arg-type]
+    part.settle(anything)  # type: ignore[arg-type]
+    part.inherit({})
+    part.disown()
+    part.close(False)
+    part.on_time(0.0)
+    assert part.due is None and part.handover() == {}
 
 
 def test_the_end_of_a_child_is_told_once(reactor: Reactor) -> None:

@@ -72,10 +72,20 @@ class Watched:
     def at(self, now: float) -> str | None:
         """The time comes when something may be due."""
         self.now = now
-        for event, fault in self.checks.on_time(now):
-            assert event == UNHEALTHY
-            return str(fault)
-        return None
+        self.checks.on_time(now)
+        return self.posted()
+
+    def posted(self) -> str | None:
+        """The fault that the machine is to be told of, if there is one."""
+        posted, self.reactor.posted[:] = self.reactor.posted[:], []
+        assert [event for event, _ in posted] in ([], [UNHEALTHY])
+        return posted[0][1] if posted else None
+
+    def ended(self, how: ExitStatus, now: float) -> str | None:
+        """The check was reaped; the fault that comes of it."""
+        self.now = now
+        self.checks.ended(how)
+        return self.posted()
 
     def reaped(self) -> bool:
         """Read what there is; whether the check has been reaped now.  Its fault is in `fault`."""
@@ -83,7 +93,7 @@ class Watched:
             assert fd == self.checks.fd
             self.reactor.readable(fd, events)
         ended = reap(self.checks.pid)
-        self.fault = self.checks.ended(ended[1], self.now) if ended else None
+        self.fault = self.ended(ended[1], self.now) if ended else None
         return bool(ended)
 
     def finish(self) -> str | None:
@@ -210,7 +220,7 @@ def test_a_check_whose_end_nobody_knows_has_failed(watched: Watched) -> None:
     watched.at(START)
     wait_for("its end", lambda: not alive(watched.checks.pid))
     os.waitpid(watched.checks.pid, 0)
-    fault = watched.checks.ended(ExitStatus(), START)
+    fault = watched.ended(ExitStatus(), START)
     assert fault == "unhealthy: check_command exited, status unknown"
 
 
@@ -226,7 +236,7 @@ def test_a_check_whose_output_cannot_be_read_has_ended_all_the_same(
     os.waitpid(watched.checks.pid, 0)
     with monkeypatch.context() as patch:
         patch.setattr(posix, "read", read)
-        watched.checks.ended(BAD, watched.now)
+        watched.ended(BAD, watched.now)
     assert watched.checks.pid == 0
     assert watched.checks.fd == -1
 

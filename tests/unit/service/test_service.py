@@ -54,7 +54,14 @@ class Room:
         """Wait for its end; the events that come of it."""
         process = self.service.process
         assert process and self.wait_readable() == [process.fd]
-        return [*self.service.ended(process)]
+        return self.posted(self.service.heard()) + self.posted(self.service.ended(process))
+
+    def posted(self, call: Any) -> list[tuple[str, Any]]:
+        """What is posted by a call, in all its steps; it has returned."""
+        for _ in call or ():
+            pass
+        found, self.reactor.posted[:] = self.reactor.posted[:], []
+        return found
 
     def over(self) -> None:
         """The machine has done what there was to do, and so the loop settles things."""
@@ -108,14 +115,14 @@ def test_its_end_may_come_by_being_reaped(stage: Stage, open_before: None) -> No
     pid = room.start()
     room.wait_readable()
     how = ExitStatus(signal=9)
-    assert [*room.service.reaped(pid, how)] == [(states.EXITED, how)]
+    assert room.posted(room.service.reaped(pid, how)) == [(states.EXITED, how)]
     os.waitpid(pid, 0)
 
 
 def test_a_child_that_is_not_it_is_nothing(stage: Stage, open_before: None) -> None:
     room = Room(stage, "/bin/sleep", "1000")
     pid = room.start()
-    assert [*room.service.reaped(pid + 1, ExitStatus(code=0))] == []
+    assert room.posted(room.service.reaped(pid + 1, ExitStatus(code=0))) == []
     assert room.service.process and room.service.process.pid == pid
 
 
@@ -162,7 +169,7 @@ def test_what_is_left_in_its_group_is_told_and_waited_for(stage: Stage, open_bef
     room.machine.state = states.CLEANUP
 
     def gone() -> list[tuple[str, Any]]:
-        return [*room.service.children_gone()]
+        return room.posted(room.service.children_gone())
 
     events = room.service.clear("KILL") or wait_for("nobody to be left", gone)
     assert events == [(states.CLEARED, None)]
@@ -187,7 +194,7 @@ def test_what_cannot_be_looked_at_is_not_gone(
     assert room.log.warnings == ["cannot look at what is left of the service: Too many open files; looking again"]
     due = room.service.rechecks.due
     assert due is not None
-    assert [*room.service.rechecks.on_time(due)] == [(states.CLEARED, None)]
+    assert room.posted(room.service.rechecks.on_time(due)) == [(states.CLEARED, None)]
     assert room.service.rechecks.due is None
 
 
@@ -199,7 +206,7 @@ def test_no_parts_where_none_are_configured(stage: Stage, open_before: None) -> 
     room.start()
     parts = room.service.parts
     assert (parts.readiness, parts.successor, parts.checks) == (None, None, None)
-    assert [*room.service.heard()] == []
+    assert room.posted(room.service.heard()) == []
     assert "notify" not in room.service.descriptors()
 
 
@@ -218,7 +225,7 @@ def test_what_it_says_becomes_events(stage: Stage, open_before: None) -> None:
         sender.send(said)
     fd = room.service.descriptors()["notify"]
     assert fd in room.wait_readable()
-    assert [*room.reactor.readable(fd, select.POLLIN)] == parse(said)[0]
+    assert room.posted(room.reactor.readable(fd, select.POLLIN)) == parse(said)[0]
     room.service.close()
 
 
@@ -233,7 +240,7 @@ def test_a_stranger_is_not_believed(stage: Stage, open_before: None) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.connect("\0" + address[1:] if address[0] == "@" else address)
         sender.send(b"READY=1")
-    assert [*room.service.heard()] == []
+    assert room.posted(room.service.heard()) == []
     (line,) = room.log.warnings
     assert line.startswith(f"dropped a notification of pid {os.getpid()} ")
     room.service.close()
@@ -254,7 +261,7 @@ def test_a_line_on_the_descriptor_is_readiness(
     os.write(writing, text)
     if not text:
         os.close(writing)
-    assert [*room.reactor.readable(readiness.pipe, select.POLLIN)] == events
+    assert room.posted(room.reactor.readable(readiness.pipe, select.POLLIN)) == events
     assert (readiness.pipe < 0) == (text != b"x")
     if text:
         os.close(writing)
@@ -265,4 +272,4 @@ def test_where_it_could_not_be_heard_it_is_not_ended_for_saying_nothing(stage: S
     room = Room(stage, "/bin/sleep", "1000")
     room.start()
     room.machine.watchdog = 5.0
-    assert [*room.service.heard()] == [(states.KICK, None)]
+    assert room.posted(room.service.heard()) == [(states.KICK, None)]

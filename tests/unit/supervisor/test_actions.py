@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -68,16 +69,17 @@ def test_what_comes_of_an_action_is_handled_after_the_rest_of_its_list(room: Roo
 
 
 def test_events_are_dealt_with_one_by_one(room: Room) -> None:
-    """Each is asked for only when what the one before has led to is done."""
+    """A step is taken only when what the one before has led to is done."""
     seen: list[list[str]] = []
 
-    def events() -> Any:
+    def steps() -> Iterator[None]:
         for name in ("ready", "stopping"):
             seen.append(list(room.log.notices))
-            yield name, None
+            room.reactor.post(name)
+            yield
 
     room.machine.answers["ready"] = [(states.NOTICE, "ready")]
-    room.actions.events(events())
+    room.actions.deal(steps())
     assert seen == [[], ["ready"]]
     assert room.machine.events == [("ready", None), ("stopping", None)]
 
@@ -231,7 +233,9 @@ def test_a_script_that_runs_is_done_when_it_ends(room: Room) -> None:
     assert (room.actions.script_pid, room.machine.events) == (815, [])
     call = room.reactor.exited(815)
     assert call
-    room.actions.events(call(ExitStatus(code=1)) or ())
+    call(ExitStatus(code=1))
+    assert room.machine.events == [], "not before the call is over"
+    room.actions.deal()
     assert room.actions.script_pid == 0
     assert room.machine.events == [(states.SCRIPT_DONE, "restart script exited with status 1")]
 
@@ -245,6 +249,36 @@ def test_after_an_error_nobody_waits_for_a_script_that_does_not_run(room: Room) 
     room.machine.state = states.SCRIPT_RUN
     room.actions.mend()
     assert room.machine.events == [(states.SCRIPT_DONE, "cannot run the restart script: an internal error")]
+
+
+# What parts post.
+
+
+def test_what_is_posted_is_dealt_with_in_its_order_and_after_each_step(room: Room) -> None:
+    told: list[list[str]] = []
+
+    def steps() -> Iterator[None]:
+        for names in (("a", "b"), (), ("c",)):
+            for name in names:
+                room.reactor.post(name)
+            yield
+            told.append([event for event, _ in room.machine.events])
+        room.reactor.post("d", 4)
+
+    room.actions.deal(steps())
+    assert told == [["a", "b"], ["a", "b"], ["a", "b", "c"]]
+    assert room.machine.events[-1] == ("d", 4) and room.reactor.posted == []
+
+
+def test_what_was_posted_stays_until_the_machine_has_been_told(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second"):
+        room.reactor.post(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(room.machine, "handle", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            room.actions.deal()
+    room.actions.deal()
+    assert room.machine.events == [("second", None)]
 
 
 # The other parts.

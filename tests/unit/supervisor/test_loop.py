@@ -168,7 +168,7 @@ def test_a_poll_that_fails_is_done_again(loop: Loop) -> None:
     assert loop.errors == 2
 
 
-@pytest.mark.parametrize("part", ["_actions.events", "_service.ended"])
+@pytest.mark.parametrize("part", ["_actions.event", "_actions.deal", "_service.ended"])
 def test_an_exit_whose_handling_fails_is_not_forgotten(loop: Loop, part: str) -> None:
     """What is true is asked for afterwards: a service that has ended is started again."""
 
