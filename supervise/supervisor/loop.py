@@ -178,6 +178,7 @@ class Supervisor:
         All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
         only some configurations need is imported when one asks for it, and then only if they have not been.)
         """
+        preloaded.strip()
         from supervise.alarms.alarm import Alarms
         from supervise.runtime.inotify_lease import Watch
         from supervise.supervisor.conf_follower import ConfFollower

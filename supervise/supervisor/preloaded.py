@@ -1,7 +1,8 @@
-"""Preloaded modules: the code of those that an upgrade needs, as they were installed when supervise started.
+"""What modules cost that stay for months.
 
-By the day that they are needed, the files of this package may be another version's.  To have them imported from the
-start takes three times the memory.
+Those that a supervise may need one day are kept as they were installed when it started: their code, in few bytes.  By
+the day that they are needed, the files of this package may be another version's.  To have them imported from the start
+takes three times the memory.
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ UPGRADE = (  # in this order
 STATE_READER = "supervise.protocol.state_reader"
 NAMES = (*UPGRADE, STATE_READER)
 _codes: dict[str, bytes] = {}
+
+
+def strip() -> None:
+    """Drop what explains modules and classes to their readers, who have the files: 40 KB, for what comes next."""
+    for name, module in sys.modules.items():
+        if name.startswith("supervise."):
+            module.__doc__ = None
+            for value in vars(module).values():
+                if isinstance(value, type) and value.__module__ == name:
+                    value.__doc__ = None
 
 
 def preload() -> None:
