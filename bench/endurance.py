@@ -33,12 +33,12 @@ ALPHABET = b"uRupcsn+1=2uwud"  # what the service survives, and a stop
 HASTY = """
 import sys
 sys.path[:] = [*sys.path[1:], sys.argv[1]]
-from supervise.machine import machine, on_command, on_process, policy
+from supervise.machine import on_command, on_process, policy, situation
 gap = policy.MIN_DELAY * float(sys.argv[2])
-for module in (machine, policy, on_process, on_command):
+for module in (situation, policy, on_process, on_command):
     module.MIN_DELAY = gap
 delay = policy.delay
-machine.delay = lambda *args: delay(*args) * float(sys.argv[2])
+situation.delay = lambda *args: delay(*args) * float(sys.argv[2])
 from supervise.supervisor.startup import main
 sys.exit(main())
 """

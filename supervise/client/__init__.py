@@ -17,16 +17,14 @@ from supervise.client.errors import (
     CannotComeTrue,
     ClientError,
     DamagedRecord,
-    DamagedState,
     NoPermission,
     NotAStatusDir,
     NotRunning,
     SystemRefused,
-    TimeLimit,
     UnknownService,
 )
 from supervise.client.service import LETTERS, LOGS, Service, services
-from supervise.client.status import LastExit, Status
+from supervise.client.status import DamagedState, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",

@@ -1,5 +1,7 @@
 """The exceptions of supervise.client.
 
+Those that hold a status, DamagedState and TimeLimit, are beside that, in status.py.
+
 Each message is one whole sentence part, such as `cannot read status/app: Permission denied`, to stand after
 `svc: fatal: `.  Each class has the `exit_code` of a program that ends because of it: 100 for what the caller got
 wrong, 111 for what the system refuses, 99 for a time limit.
@@ -9,12 +11,7 @@ from __future__ import annotations
 
 import errno
 
-from supervise.protocol.exitcodes import SYSTEM, TIME_LIMIT, USAGE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from supervise.client.status import Status
-
+from supervise.protocol.exitcodes import SYSTEM, USAGE
 
 
 class ClientError(Exception):
@@ -47,14 +44,6 @@ class DamagedRecord(ClientError):
         self.missing = missing
 
 
-class DamagedState(ClientError):
-    """`state` is not what a supervise writes; `status` is what the record alone says."""
-
-    def __init__(self, message: str, status: Status) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class NoPermission(ClientError):
     """The directory, or a file in it, is somebody else's."""
 
@@ -65,16 +54,6 @@ class NotRunning(ClientError):
 
 class SystemRefused(ClientError):
     """Any other answer of the system, such as too many open files, or no inotify watch left."""
-
-
-class TimeLimit(ClientError):
-    """A condition did not become true in time; `status` is the last one, if it could be read."""
-
-    exit_code = TIME_LIMIT
-
-    def __init__(self, message: str, status: Status | None = None) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class CannotComeTrue(ClientError):

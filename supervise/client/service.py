@@ -9,14 +9,13 @@ import sys
 
 from supervise.client.errors import (
     DamagedRecord,
-    DamagedState,
     NotAStatusDir,
     NotRunning,
     SystemRefused,
     refused,
 )
 from supervise.client.resolve import first_folder, names, resolve
-from supervise.client.status import Status
+from supervise.client.status import DamagedState, Status
 from supervise.protocol.letters import COMMANDS, SIGNALS
 from supervise.protocol.names import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import SIZE, Record, RecordError

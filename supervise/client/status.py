@@ -1,10 +1,11 @@
-"""Status: record and state of a service at one moment."""
+"""Status: record and state of a service at one moment; and the exceptions that hold one."""
 
 from __future__ import annotations
 
 import time
 
-from supervise.client.errors import refused
+from supervise.client.errors import ClientError, refused
+from supervise.protocol.exitcodes import TIME_LIMIT
 from supervise.protocol.record import UP, Record
 
 TYPE_CHECKING = False
@@ -193,3 +194,21 @@ class Status:
     def quick_exits(self) -> int | None:
         """How many times in a row the service has ended before it had been up for `startsecs`."""
         return self.state["quick_exits"] if self.state else None
+
+
+class DamagedState(ClientError):
+    """`state` is not what a supervise writes; `status` is what the record alone says."""
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TimeLimit(ClientError):
+    """A condition did not become true in time; `status` is the last one, if it could be read."""
+
+    exit_code = TIME_LIMIT
+
+    def __init__(self, message: str, status: Status | None = None) -> None:
+        super().__init__(message)
+        self.status = status

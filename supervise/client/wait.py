@@ -19,13 +19,11 @@ from supervise.client.errors import (
     CannotComeTrue,
     ClientError,
     DamagedRecord,
-    DamagedState,
     NotAStatusDir,
     SystemRefused,
-    TimeLimit,
     refused,
 )
-from supervise.client.status import Status
+from supervise.client.status import DamagedState, Status, TimeLimit
 from supervise.protocol.names import OK
 from supervise.protocol.record import UP, Record
 

@@ -18,13 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.machine.machine import Machine
+    from supervise.machine.situation import Situation
 
 UNHEARD_WAIT = 30.0  # seconds, where a start may take for ever
 GRACE = 5.0  # seconds from a signal that ought to end a process to KILL
 
 
-def watch(machine: Machine, now: float) -> None:
+def watch(machine: Situation, now: float) -> None:
     """Set the deadline of the phase that a running service is in, from now on."""
     config = machine.config
     if machine.phase == STARTING:
@@ -35,7 +35,7 @@ def watch(machine: Machine, now: float) -> None:
         limit(machine, now, machine.watchdog)
 
 
-def limit(machine: Machine, now: float, seconds: float) -> None:
+def limit(machine: Situation, now: float, seconds: float) -> None:
     """Set the deadline of a running service; 0: no limit, and one that is paused has none."""
     machine.deadline = now + seconds if seconds and not machine.paused else None
 
@@ -43,55 +43,55 @@ def limit(machine: Machine, now: float, seconds: float) -> None:
 # What it says.
 
 
-def is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+def is_ready(machine: Situation, event: str, now: float, value: Any) -> None:
     after = now - machine.started_at if machine.started_at is not None else 0.0
     machine.do(NOTICE, "service is ready (pid %d, after %.1f seconds)", machine.pid, after)
     machine.phase = READY
     limit(machine, now, machine.watchdog)
 
 
-def reloaded(machine: Machine, event: str, now: float, value: Any) -> None:
+def reloaded(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.do(NOTICE, "service has reloaded (pid %d)", machine.pid)
     machine.phase = READY
     limit(machine, now, machine.watchdog)
 
 
-def next_is_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+def next_is_ready(machine: Situation, event: str, now: float, value: Any) -> None:
     """Note READY=1 of the process that is to be the next main process."""
     if machine.phase != READY:
         machine.phase = READY
         machine.do(NOTICE, "service is ready")
 
 
-def reloads(machine: Machine, event: str, now: float, value: Any) -> None:
+def reloads(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.phase = RELOADING
     machine.do(NOTICE, "service is reloading (pid %d)", machine.pid)
 
 
-def is_ending(machine: Machine, event: str, now: float, value: Any) -> None:
+def is_ending(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.phase = ENDING
     machine.do(NOTICE, "service says that it is stopping (pid %d)", machine.pid)
     limit(machine, now, machine.config.stopwaitsecs)
 
 
-def says(machine: Machine, event: str, now: float, value: Any) -> None:
+def says(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.status_text = value or None
 
 
-def kicked(machine: Machine, event: str, now: float, value: Any) -> None:
+def kicked(machine: Situation, event: str, now: float, value: Any) -> None:
     limit(machine, now, machine.watchdog)
 
 
-def interval(machine: Machine, event: str, now: float, value: Any) -> None:
+def interval(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.watchdog = value
     limit(machine, now, value)
 
 
-def note_interval(machine: Machine, event: str, now: float, value: Any) -> None:
+def note_interval(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.watchdog = value
 
 
-def extended(machine: Machine, event: str, now: float, value: Any) -> None:
+def extended(machine: Situation, event: str, now: float, value: Any) -> None:
     if machine.deadline is not None:
         machine.deadline = max(machine.deadline, now + value)
 
@@ -99,16 +99,16 @@ def extended(machine: Machine, event: str, now: float, value: Any) -> None:
 # What is wrong with it.
 
 
-def triggered(machine: Machine, event: str, now: float, value: Any) -> None:
+def triggered(machine: Situation, event: str, now: float, value: Any) -> None:
     _hangs(machine, now, Fault(HUNG, "hung: it sent WATCHDOG=trigger"))
 
 
-def is_sick(machine: Machine, event: str, now: float, value: Any) -> None:
+def is_sick(machine: Situation, event: str, now: float, value: Any) -> None:
     if not machine.paused:  # else the check began before it was
         _hangs(machine, now, Fault(SICK, value))
 
 
-def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
+def not_ready(machine: Situation, event: str, now: float, value: Any) -> None:
     config = machine.config
     if machine.ready_unknown:
         machine.phase, machine.ready_unknown = READY, False
@@ -120,36 +120,35 @@ def not_ready(machine: Machine, event: str, now: float, value: Any) -> None:
     _abort(machine, now, fault, config.stopsignal, config.stopasgroup, wait)
 
 
-def overdue(machine: Machine, event: str, now: float, value: Any) -> None:
+def overdue(machine: Situation, event: str, now: float, value: Any) -> None:
     _hangs(machine, now, Fault(HUNG, f"hung: no WATCHDOG=1 for {machine.watchdog:g} seconds"))
 
 
-def end_late(machine: Machine, event: str, now: float, value: Any) -> None:
-    machine.state = ABORTING  # whoever follows it is ended, too
+def end_late(machine: Situation, event: str, now: float, value: Any) -> None:
     _kill(machine, "did not end in time after it said that it was stopping")
 
 
-def stop_late(machine: Machine, event: str, now: float, value: Any) -> None:
+def stop_late(machine: Situation, event: str, now: float, value: Any) -> None:
     _kill(machine, "did not end in time after it was told to")
 
 
-def abort_late(machine: Machine, event: str, now: float, value: Any) -> None:
+def abort_late(machine: Situation, event: str, now: float, value: Any) -> None:
     _kill(machine, "does not end")
 
 
-def _hangs(machine: Machine, now: float, fault: Fault) -> None:
+def _hangs(machine: Situation, now: float, fault: Fault) -> None:
     machine.totals["hangs"] += 1
     _abort(machine, now, fault, machine.config.watchdog_signal, False, GRACE)
 
 
-def _abort(machine: Machine, now: float, fault: Fault, signal: str, group: bool, wait: float) -> None:
+def _abort(machine: Situation, now: float, fault: Fault, signal: str, group: bool, wait: float) -> None:
     machine.state, machine.fault, machine.deadline, machine.paused = ABORTING, fault, now + wait, False
     machine.signal(signal, group)
     machine.signal("CONT", group)
     machine.do(WARNING, "service (pid %d) %s: sending %s", machine.pid, fault, signal)
 
 
-def _kill(machine: Machine, why: str) -> None:
+def _kill(machine: Situation, why: str) -> None:
     machine.kill()
     machine.fault = machine.fault or Fault(LATE, why)
     machine.do(WARNING, "service (pid %d) %s: sending KILL", machine.pid, why)

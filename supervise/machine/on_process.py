@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.config.config import Config
-    from supervise.machine.machine import Machine
+    from supervise.machine.situation import Situation
     from supervise.protocol.exitstatus import ExitStatus
 
 SUCCESSION_WAIT = 5.0  # seconds in which the pidfile has to name another main process
 
 
-def take_down(machine: Machine, now: float, group: bool) -> None:
+def take_down(machine: Situation, now: float, group: bool) -> None:
     """Send the service its stopsignal."""
     machine.deadline = None  # whatever it was for, it has its time anew
     take_down_again(machine, now, group)
 
 
-def take_down_again(machine: Machine, now: float, group: bool) -> None:
+def take_down_again(machine: Situation, now: float, group: bool) -> None:
     """Send the stopsignal again; a service that hangs is not given more time by this."""
     config = machine.config
     group = group or config.stopasgroup
@@ -52,7 +52,7 @@ def take_down_again(machine: Machine, now: float, group: bool) -> None:
 # Beginnings.
 
 
-def begin(machine: Machine, event: str, now: float, value: Any) -> None:
+def begin(machine: Situation, event: str, now: float, value: Any) -> None:
     if machine.want == UP and not machine.will_restart:
         machine.rest()
     elif machine.want == UP and value and machine.config.killasgroup:
@@ -61,7 +61,7 @@ def begin(machine: Machine, event: str, now: float, value: Any) -> None:
         machine.start_when_due(now)
 
 
-def started(machine: Machine, event: str, now: float, value: Any) -> None:
+def started(machine: Situation, event: str, now: float, value: Any) -> None:
     config = machine.config
     machine.pid, machine.started_at, machine.state = value, now, RUNNING
     machine.totals["starts"] += 1
@@ -74,12 +74,12 @@ def started(machine: Machine, event: str, now: float, value: Any) -> None:
         take_down(machine, now, False)
 
 
-def failed(machine: Machine, event: str, now: float, value: Any) -> None:
+def failed(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.started_at, machine.fault, machine.phase = now, None, None
     gone(machine, value, now, planned=machine.leaving or machine.want == DOWN, uptime=0.0)
 
 
-def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
+def adopted(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.pid, fields = value
     machine.do(NOTICE, "service taken over (pid %d)", machine.pid)
     same = fields["service"] and fields["service"]["pid"] == machine.pid
@@ -111,20 +111,20 @@ def adopted(machine: Machine, event: str, now: float, value: Any) -> None:
 # Ends.
 
 
-def exited(machine: Machine, event: str, now: float, value: Any) -> None:
+def exited(machine: Situation, event: str, now: float, value: Any) -> None:
     gone(machine, value, now, machine.leaving, uptime(machine, now))
 
 
-def stopped(machine: Machine, event: str, now: float, value: Any) -> None:
+def stopped(machine: Situation, event: str, now: float, value: Any) -> None:
     gone(machine, value, now, True, uptime(machine, now))
 
 
-def uptime(machine: Machine, now: float) -> float:
+def uptime(machine: Situation, now: float) -> float:
     """Seconds since the last start."""
     return now - machine.started_at if machine.started_at is not None else 0.0
 
 
-def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: float, clear: bool = False) -> None:
+def gone(machine: Situation, how: ExitStatus, now: float, planned: bool, uptime: float, clear: bool = False) -> None:
     """Count and log an exit, or a failed start.  `clear`: end what is left, even without `killasgroup`."""
     config, pid = machine.config, machine.pid
     clear = bool(clear or config.killasgroup) and pid != 0
@@ -163,7 +163,7 @@ def gone(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: f
         machine.do(FATAL, "giving up after %d restarts within %d seconds", verdict.restarts, config.alarm_interval)
 
 
-def _count(machine: Machine, how: ExitStatus, now: float, planned: bool, uptime: float) -> None:
+def _count(machine: Situation, how: ExitStatus, now: float, planned: bool, uptime: float) -> None:
     """For the restart script, and for the delay before the next start."""
     again = machine.script_reset is not None and machine.exited_at is not None
     if again and now - machine.exited_at >= machine.script_reset:  # type: ignore[operator]
@@ -182,7 +182,7 @@ def _policy_restarts(config: Config, expected: bool) -> bool:
     return config.autorestart == "always" or (config.autorestart == "unexpected" and not expected)
 
 
-def amended(machine: Machine, event: str, now: float, value: Any) -> None:
+def amended(machine: Situation, event: str, now: float, value: Any) -> None:
     how, pid = value
     machine.do(NOTICE, "service (pid %d, taken over) %s", pid, how)
     if how.core:
@@ -193,66 +193,66 @@ def amended(machine: Machine, event: str, now: float, value: Any) -> None:
 # Main processes that change.
 
 
-def new_main(machine: Machine, event: str, now: float, value: Any) -> None:
+def new_main(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.do(NOTICE, "main process of the service is pid %d now, was pid %d", value, machine.pid)
     machine.pid = value
 
 
-def main_stops(machine: Machine, event: str, now: float, value: Any) -> None:
+def main_stops(machine: Situation, event: str, now: float, value: Any) -> None:
     new_main(machine, event, now, value)
     take_down_again(machine, now, False)  # it has not been told yet
 
 
-def main_ends(machine: Machine, event: str, now: float, value: Any) -> None:
+def main_ends(machine: Situation, event: str, now: float, value: Any) -> None:
     new_main(machine, event, now, value)
     machine.signal(machine.config.stopsignal, machine.config.stopasgroup)
     machine.deadline = now + GRACE
 
 
-def spared(machine: Machine, event: str, now: float, value: Any) -> None:
+def spared(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.state, machine.deadline, machine.fault = RUNNING, None, None
     watch(machine, now)
 
 
-def main_exited(machine: Machine, event: str, now: float, value: Any) -> None:
+def main_exited(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.exited_main = value, machine.pid, uptime(machine, now)
     machine.do(NOTICE, "main process (pid %d) %s; waiting for the pidfile to name another", machine.pid, value)
     machine.state, machine.pid, machine.paused = SUCCESSION, 0, False
     machine.deadline = now + SUCCESSION_WAIT
 
 
-def succeeded(machine: Machine, event: str, now: float, value: Any) -> None:
+def succeeded(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.do(NOTICE, "main process of the service is pid %d now", value)
     machine.pid, machine.state, machine.exited_main = value, RUNNING, None
     watch(machine, now)
 
 
-def no_successor(machine: Machine, event: str, now: float, value: Any) -> None:
+def no_successor(machine: Situation, event: str, now: float, value: Any) -> None:
     if machine.exited_main:
         how, machine.pid, uptime = machine.exited_main
         gone(machine, value or how, now, planned=machine.leaving, uptime=uptime)
 
 
-def give_up_waiting(machine: Machine, event: str, now: float, value: Any) -> None:
+def give_up_waiting(machine: Situation, event: str, now: float, value: Any) -> None:
     no_successor(machine, event, now, None)
 
 
 # What is left, and what is due.
 
 
-def clear_up(machine: Machine, now: float) -> None:
+def clear_up(machine: Situation, now: float) -> None:
     """End the leftovers, as `killasgroup` says, before anything else."""
     config = machine.config
     machine.state, machine.killed, machine.deadline = CLEANUP, False, now + (config.stopwaitsecs or GRACE)
     machine.do(KILL_LEFTOVERS, config.stopsignal)
 
 
-def cleared(machine: Machine, event: str, now: float, value: Any) -> None:
+def cleared(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.after_exit(now)
     machine.do(REPORT_LEFTOVERS)  # what has left the process group
 
 
-def left_over(machine: Machine, event: str, now: float, value: Any) -> None:
+def left_over(machine: Situation, event: str, now: float, value: Any) -> None:
     if machine.killed:  # in the kernel for good, and not to be waited for
         machine.do(REPORT_LEFTOVERS)
         machine.after_exit(now)
@@ -261,11 +261,11 @@ def left_over(machine: Machine, event: str, now: float, value: Any) -> None:
     machine.do(KILL_LEFTOVERS, "KILL")
 
 
-def start_due(machine: Machine, event: str, now: float, value: Any) -> None:
+def start_due(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.start()
 
 
-def script_done(machine: Machine, event: str, now: float, value: Any) -> None:
+def script_done(machine: Situation, event: str, now: float, value: Any) -> None:
     """Restart when the restart script has ended, or stay down."""
     if value is not None:
         machine.do(WARNING, "%s", value)
@@ -275,10 +275,10 @@ def script_done(machine: Machine, event: str, now: float, value: Any) -> None:
         machine.start_when_due(now)
 
 
-def configure(machine: Machine, event: str, now: float, value: Any) -> None:
+def configure(machine: Situation, event: str, now: float, value: Any) -> None:
     machine.config = value
 
 
-def unexpected(machine: Machine, event: str, now: float, value: Any) -> None:
+def unexpected(machine: Situation, event: str, now: float, value: Any) -> None:
     """Log a result of the loop that was not asked for; nothing follows."""
     machine.do(WARNING, "unexpected in state %s: %s", machine.state, event)

@@ -13,7 +13,7 @@ state in which that leaves the machine.
     .          it stays in this one
     spawning*  spawning, or delay, where the last start is not long enough ago
     idle*      idle, or ended, where supervise is to end with the service
-    *NEXT      the choice of one function, Machine.after_exit(): ended, idle*, script or spawning*
+    *NEXT      the choice of one function, Situation.after_exit(): ended, idle*, script or spawning*
     a|b        one of several, by what is configured, wanted or left of the service
     PHASE      it depends on how far the service is: see there
     -          nothing follows
@@ -124,7 +124,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from supervise.machine.machine import Action, Handler, Machine
+    from supervise.machine.situation import Action, Handler, Situation
 
     _Answers = dict[str, Handler]
 
@@ -214,11 +214,11 @@ GRID = """
 PHASES = {"none": None, "starting": STARTING, "ready": READY, "reloading": RELOADING, "ending": ENDING}
 
 
-def _nothing(machine: Machine, event: str, now: float, value: Any) -> None:
+def _nothing(machine: Situation, event: str, now: float, value: Any) -> None:
     """Defined: nothing follows from this event in this state."""
 
 
-def _in_phase(machine: Machine, event: str, now: float, value: Any) -> None:
+def _in_phase(machine: Situation, event: str, now: float, value: Any) -> None:
     """The same event in the other grid; a phase that nobody here knows, of another release, is none."""
     BY_PHASE.get(machine.phase, BY_PHASE[None])[event](machine, event, now, value)
 
@@ -279,7 +279,7 @@ def _read(grid: str, handlers: Iterable[Handler]) -> tuple[dict[str, _Answers], 
 BY_STATE, BY_PHASE = _read(GRID, _HANDLERS)
 
 
-def handle(machine: Machine, event: str, now: float, value: Any) -> list[Action]:
+def handle(machine: Situation, event: str, now: float, value: Any) -> list[Action]:
     """Answer one event; see Machine.handle."""
     machine._actions = []
     if event != TIMER or (machine.deadline is not None and now >= machine.deadline):
@@ -290,7 +290,7 @@ def handle(machine: Machine, event: str, now: float, value: Any) -> list[Action]
 # What the loop has to know without asking: cells in other words, and to agree with them.
 
 
-def eager_from(machine: Machine) -> float | None:
+def eager_from(machine: Situation) -> float | None:
     """The time from which on `exited` is answered with START first of all, however the service ends; see Machine."""
     if machine.state != RUNNING or machine.want != WANT_UP or machine.leaving or machine.script:
         return None
@@ -307,11 +307,11 @@ def eager_from(machine: Machine) -> float | None:
     return machine.started_at + max(config.restart_delay, config.startsecs if grows else 0)
 
 
-def passes_signals(machine: Machine) -> bool:
+def passes_signals(machine: Situation) -> bool:
     """Whether `signal_letter` has the cell `pass_on`, and the service is not being ended because of a fault."""
     return machine.state in (RUNNING, STOPPING)
 
 
-def healthy(machine: Machine) -> bool:
+def healthy(machine: Situation) -> bool:
     """Whether `unhealthy` leads to aborting."""
     return machine.state == RUNNING and machine.phase in (None, READY, RELOADING) and not machine.paused

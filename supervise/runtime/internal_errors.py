@@ -21,7 +21,7 @@ from supervise.runtime.polling import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.machine.machine import Action
+    from supervise.machine.situation import Action
     from supervise.runtime.event_log import Log
 
 TRIES = 12

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Protocol
 
     from supervise.alarms.alarm import Alarms
-    from supervise.machine.machine import Action, Machine
+    from supervise.machine.machine import Machine
+    from supervise.machine.situation import Action
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.internal_errors import InternalErrors

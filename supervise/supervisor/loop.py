@@ -42,7 +42,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.config.config import Config
     from supervise.config.file import ConfFile
-    from supervise.machine.machine import Action
+    from supervise.machine.situation import Action
     from supervise.protocol.options import Options
     from supervise.supervisor.actions import Upgrader
     from supervise.supervisor.predecessor import Predecessor

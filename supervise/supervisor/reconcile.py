@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def post_missed_events(machine: Machine, service: Service, reactor: Reactor) -> Process | None:
-    """Post the events that were lost on their way to the machine.  The main process, if it has ended: the loop sees to that."""
+    """Post events that were lost on their way to the machine; the main process, if it has ended: that is the loop's."""
     process = service.process
     if machine.state == states.SPAWNING:  # the result of START
         if process and not process.gone():

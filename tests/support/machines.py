@@ -12,6 +12,7 @@ from simulated import CLEAN, CORE, CRASH, KILLED, NOT_FOUND, UNKNOWN, Action, ag
 from supervise.machine.machine import Machine
 from supervise.machine.policy import MIN_DELAY
 from supervise.machine.restore import carry_on, inherit
+from supervise.machine.situation import Situation
 from supervise.machine.table import BY_STATE
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
@@ -110,12 +111,9 @@ def fingerprint(found: Machine) -> tuple[Any, ...]:
     """Everything about a machine that an event other than a new configuration can change."""
     window = (found.window.opened, found.window.exits, found.window.cores)
     departed = found.exited_main and (str(found.exited_main[0]), *found.exited_main[1:])
-    return (*_PLAIN(found), window, departed, tuple(found.totals.items()))
-
-
-def fresh(value: Any) -> Any:
-    """The value of an event, for this machine alone: to an exit status it adds the fault."""
-    return again(value) if isinstance(value, ExitStatus) else value
+    apart = ("window", "_actions", "totals", "exited_main", "config", "jitter")
+    names = [name for name in Situation.__slots__ if name not in apart]
+    return (*((name, getattr(found, name)) for name in names), window, departed, tuple(found.totals.items()))
 
 
 def twin(found: Machine) -> Machine:

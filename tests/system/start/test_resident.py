@@ -36,7 +36,7 @@ exec(code, {"__name__": "__main__", "__file__": sys.argv[1]})
 OURS = {
     "alarms": "alarm text",
     "config": "config file restrictions written",
-    "machine": "machine on_command on_liveness on_process policy table",
+    "machine": "machine on_command on_liveness on_process policy situation table",
     "protocol": "exitcodes exitstatus filenames letters lockfile names options paths record severities state states"
     " text",
     "runtime": "event_log inotify_lease internal_errors path_follower polling reactor status_writer wakeup",

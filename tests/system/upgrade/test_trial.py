@@ -166,7 +166,7 @@ RENAMED = {
     "supervisor.loop": ("def _children(self", "self._children"),
     "supervisor.guardian": ("def taken(", "taken"),
     "machine.on_liveness": ("def overdue(", "overdue"),
-    "machine.machine": ("def rest(self", "machine.rest"),
+    "machine.situation": ("def rest(self", "machine.rest"),
     "runtime.inotify_lease": ("def drain(self", "drain"),
     "runtime.status_writer": ("def move(self", "move"),
 }
