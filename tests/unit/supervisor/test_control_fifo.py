@@ -59,6 +59,17 @@ def test_letters_are_obeyed_in_the_order_in_which_they_were_written(desk: Desk) 
     assert not desk.control.waiting
 
 
+def test_letters_of_a_fifo_that_was_replaced_come_before_those_in_the_new_one(desk: Desk) -> None:
+    desk.control.keep(b"d")
+    desk.control.keep(b"s")
+    desk.write(b"n\nu\n")
+    assert desk.control.waiting and desk.control.direct is None
+    assert desk.control.read()
+    assert desk.letters == "ds" and not desk.control.waiting
+    assert desk.control.read()
+    assert desk.letters == "dsnu"
+
+
 def test_where_nothing_is_there_nothing_is_done(desk: Desk) -> None:
     """Somebody else has read it."""
     assert not desk.control.read()
