@@ -125,6 +125,7 @@ def overdue(machine: Situation, event: str, now: float, value: Any) -> None:
 
 
 def end_late(machine: Situation, event: str, now: float, value: Any) -> None:
+    machine.state = ABORTING  # whoever follows it is ended, too
     _kill(machine, "did not end in time after it said that it was stopping")
 
 

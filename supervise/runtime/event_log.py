@@ -107,7 +107,7 @@ class Log:
         self._waiting.clear()
 
     def on_time(self, now: float) -> None:
-        """Nothing: `flush` comes at the end of each turn, after everything else."""
+        """Do nothing: `flush` comes at the end of each turn, after everything else."""
 
     def flush(self, ending: bool = False) -> None:
         """Write the lines that were gathered; `ending`: and how many were only counted.  Never raises."""

@@ -54,7 +54,7 @@ class Reactor(Poll):
         self._exited: dict[int, Exited] = {}
 
     def post(self, event: str, value: Any = None) -> None:
-        """Have the machine told of this (rule 4)."""
+        """Post an event for the machine, and its value (rule 4)."""
         self.posted.append((event, value))
 
     def on_readable(self, fd: int, call: Readable, mask: int = select.POLLIN) -> None:

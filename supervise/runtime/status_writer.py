@@ -125,7 +125,7 @@ class StatusWriter:
         return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
     def on_time(self, now: float) -> None:
-        """Nothing: `settle` comes at the end of each turn, after everything more urgent."""
+        """Do nothing: `settle` comes at the end of each turn, after everything more urgent."""
 
     def settle(self, process: Process | None) -> None:
         """Write what has changed, and what could not be written and is due again.  Never raises."""

@@ -1,4 +1,4 @@
-"""What a part of a service is told, and what it is asked; parts.py has the list of them."""
+"""The interface of an optional part of a service; parts.py has the list of them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ if TYPE_CHECKING:
 
 
 class Part:
-    """A part of a service, which waits by the reactor; what of this does not concern it, it leaves out."""
+    """An optional part of a service, which waits by the reactor; it overrides the methods that concern it."""
 
     @property
     def due(self) -> float | None:
-        """When `on_time` has something to do, monotonic."""
+        """The time to call `on_time`, monotonic; None: nothing is due."""
         return None
 
     def on_time(self, now: float) -> None:
-        """`due` is past."""
+        """Do what is due, for `due` is past."""
 
     def configure(self, config: Config) -> None:
-        """This governs the service from now on; the first time when the part has just been made."""
+        """Use this configuration from now on; called first when the part has just been made."""
 
     def settle(self, machine: Machine) -> None:
-        """In each turn of the loop, when everything urgent is done."""
+        """Do what follows from the state of the machine, in each turn of the loop, after everything urgent."""
 
     def handover(self) -> dict[str, int]:
-        """The descriptors that a supervise which replaces this one in the same process needs, by name."""
+        """The descriptors for the supervise that replaces this one in the same process, by name; -1: not there."""
         return {}
 
     def inherit(self, fields: dict[str, Any]) -> None:
-        """This supervise has replaced another; `fields` are its state, and `descriptors` in there what it had."""
+        """Restore after an upgrade in the same process; `fields`: state and `descriptors` of the supervise before."""
 
     def disown(self) -> None:
-        """This is a copy of the process now, and nobody its child."""
+        """Forget all children, in a copy of the process that is their parent."""
 
     def close(self, leaving: bool) -> None:
-        """Supervise ends, or is about to be replaced, which may fail; `leaving`: the service goes on."""
+        """Close it, for supervise ends or is about to be replaced, which may fail; `leaving`: the service goes on."""

@@ -155,7 +155,7 @@ class Parts:
         missing = self._missing(config)
         if missing and replaced():
             text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
-            self.log.add(WARNING, "%s takes effect when the letter e has replaced this supervise by it", text)
+            self.log.add(WARNING, "%s takes effect after an upgrade (letter e)", text)
             return False
         self.make(missing)
         return True
@@ -164,7 +164,7 @@ class Parts:
         return [kind for kind in KINDS if kind[0] not in self._have and kind[1](config, self)]
 
     def make(self, kinds: Iterable[Kind]) -> None:
-        """Have these.  Raises whatever an import may raise."""
+        """Import and make those that are not there yet.  Raises whatever an import may raise."""
         for name, _, make, _ in kinds:
             part = make(self) if name not in self._have else None
             if part:
@@ -178,7 +178,7 @@ class Parts:
         return config.notify or config.watchdog_secs or self.status_writer.notify_address
 
     def inherit(self, fields: dict[str, Any]) -> None:
-        """Carry on where another supervise was; `fields` as that has handed them over."""
+        """Restore after an upgrade in the same process; `fields` as the supervise before has handed them over."""
         self.handed = {name for name, fd in fields["descriptors"].items() if fd >= 0}
         self.make(self._missing(self.machine.config))
         for part in self.made:

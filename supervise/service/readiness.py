@@ -163,7 +163,7 @@ class Readiness(Part):
     def heard(
         self, main: Callable[[], int], is_member: Callable[[int], bool], is_former: Callable[[int], bool], all: bool
     ) -> Iterator[Iterator[tuple[str, Any, int]]]:
-        """What processes of the service have said, message by message: events, their values, and the sender's pid.
+        """Receive notifications of the service's processes, message by message: events, values, and the sender's pid.
 
         From former main processes only who is to succeed them.  Each message is to be dealt with before the next is
         asked for: who belongs to the service may depend on it (and see rule 5 of notify_socket.py).  `main` is the main
@@ -273,7 +273,7 @@ class Readiness(Part):
             self.pipe = -1
 
     def close(self, leaving: bool) -> None:
-        """Where the service is not left to another, nobody will listen."""
+        """Close all of it, unless the service is left to another supervise."""
         if not leaving:
             self.close_pipe()
             self._close_listener()

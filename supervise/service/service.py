@@ -149,7 +149,7 @@ class Service:
         self._status_writer.foretell()
 
     def close(self, leaving: bool = False) -> None:
-        """Supervise ends, `leaving` the service to another or not; or it is about to be replaced, and may go on."""
+        """Close all of it, `leaving` the service to another or not: supervise ends, or is replaced if that works."""
         for part in self.parts.made:
             part.close(leaving)
 
@@ -215,7 +215,7 @@ class Service:
         return self.process is not None and pid == self.process.pid == self._machine.pid
 
     def ended(self, process: Process) -> None:
-        """The main process has ended, by its pidfd; it was `heard` before, for it may have named its successor."""
+        """Reap the main process, which has ended, by its pidfd; after `heard`: it may have named its successor."""
         process.look_again()
         how = process.ended()
         if not process.child and how.unknown:
@@ -269,14 +269,14 @@ class Service:
             self._reactor.post(states.AMENDED, (how, process.pid))
 
     def reaped(self, pid: int, how: ExitStatus) -> None:
-        """A child has ended that is none of supervise's own; if it is the main process, it was `heard` before."""
+        """Handle the end of a child that was reaped and is no helper; of the main process: after `heard`."""
         if self.process and self.is_main(pid):
             self._main_ended(self.process, how)
         elif self.parts.successor:
             self.parts.successor.reaped(pid, how)
 
     def children_gone(self, events: int = 0) -> None:
-        """CLEARED or NO_SUCCESSOR, if nothing is left of what is waited for, after children have ended."""
+        """Post CLEARED or NO_SUCCESSOR, if nothing is left of what is waited for, after children have ended."""
         try:
             if self._machine.state == states.CLEANUP and self.leftovers.gone():
                 self._reactor.post(states.CLEARED)
@@ -318,7 +318,7 @@ class Service:
     # What it says, and what there is to see.
 
     def heard(self, all: bool = True) -> Steps:
-        """Post what has arrived from the service, in the order in which it came; a portion, if it is not to be `all`.
+        """Post the notifications that have come, in their order; a portion of them, if not `all`.
 
         In steps: each message is received when what those before it lead to has been done.  Its sender waits for just
         that (notify_socket.py, rule 5), and whether he is believed depends on who is the main process by then.
@@ -366,7 +366,7 @@ class Service:
         return set(HELPERS)
 
     def look_for_successor(self) -> None:
-        """If one is awaited: what the pidfile says just now."""
+        """Read the pidfile now, if a successor is awaited."""
         if self.parts.successor and self._machine.state == states.SUCCESSION:
             self.parts.successor.look()
 

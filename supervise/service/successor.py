@@ -87,15 +87,15 @@ class Successor(Part):
 
     @property
     def due(self) -> float | None:
-        """When to look at the pidfile."""
+        """The time to read the pidfile, monotonic."""
         return self.follower.look_at if self.follower else None
 
     def on_time(self, now: float) -> None:
-        """Look at it."""
+        """Read the pidfile."""
         self.look()
 
     def look(self) -> None:
-        """See what the pidfile says."""
+        """Read the pidfile now, and call `named` if it has come to name a process."""
         pid = self.follower.look() if self.follower else None
         if pid is not None:
             self._named(pid, "the pidfile")

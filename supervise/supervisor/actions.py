@@ -82,7 +82,7 @@ class Actions:
         self.carry_out(self._machine.handle(event, time.monotonic(), value))
 
     def deal(self, steps: Steps | None = None) -> None:
-        """Deal with what was posted, each event and all that comes of it before the next; and so after each step."""
+        """Hand posted events to the machine, each with all that comes of it before the next; so after each step."""
         posted = self._reactor.posted
         for _ in steps or ():
             while posted:

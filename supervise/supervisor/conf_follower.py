@@ -47,7 +47,7 @@ class ConfFollower(PathFollower):
 
     @property
     def due(self) -> float | None:
-        """Monotonic: when `on_time` has something to do; where nothing can be watched, whenever something happens."""
+        """The time to call `on_time`, monotonic; where nothing can be watched, whenever something happens."""
         watch, at = self._statusdir_watch, self.look_at
         if watch is None:
             return at

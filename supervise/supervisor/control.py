@@ -95,7 +95,7 @@ class Control:
         self.obey(self._commands)
 
     def keep(self, letters: bytes) -> None:
-        """Letters that are to be obeyed before those that are in the FIFO."""
+        """Keep letters that are to be obeyed before those that are in the FIFO."""
         self._later += letters
 
     def finish(self) -> None:

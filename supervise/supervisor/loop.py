@@ -396,7 +396,7 @@ class Supervisor:
     # Events.
 
     def _news(self) -> None:
-        """What has come and is to be known before a deadline is judged, or a child reaped and so forgotten."""
+        """Handle the events that must be handled before a deadline is judged or a child is reaped."""
         self._actions.deal(self._service.heard())
         self._service.look_for_successor()
         self._actions.deal()

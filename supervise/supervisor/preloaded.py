@@ -1,8 +1,7 @@
-"""What modules cost that stay for months.
+"""Preloaded modules: the code of those that an upgrade needs, as they were installed when supervise started.
 
-Those that a supervise may need one day are kept as they were installed when it started: their code, in few bytes.  By
-the day that they are needed, the files of this package may be another version's.  To have them imported from the start
-takes three times the memory.
+By the day that they are needed, the files of this package may be another version's.  To have them imported from the
+start takes three times the memory.  For what else modules take that stay for months, see `strip`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _codes: dict[str, bytes] = {}
 
 
 def strip() -> None:
-    """Drop what explains modules and classes to their readers, who have the files: 40 KB, for what comes next."""
+    """Drop the docstrings of modules and classes, for their readers have the files: 40 KB, for what comes next."""
     for name, module in sys.modules.items():
         if name.startswith("supervise."):
             module.__doc__ = None

@@ -61,7 +61,7 @@ class Repair:
         self._said = ""
 
     def look(self) -> None:
-        """Do what is to be done."""
+        """Do what is due."""
         now = time.monotonic()
         try:
             found = self._watch.found()

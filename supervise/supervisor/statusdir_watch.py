@@ -47,10 +47,10 @@ if TYPE_CHECKING:
         over: bool
 
         def look(self) -> None:
-            """Do what is to be done."""
+            """Do what is due."""
 
         def at_once(self) -> bool:
-            """Nothing can be made in the directory, for it has been removed: whether there is one again."""
+            """Make a directory that has been removed anew, without waiting; whether there is one."""
 
 
 HERE, DAMAGED, GONE, OTHER = range(4)
@@ -136,7 +136,7 @@ class StatusDirWatch:
 
     @property
     def due(self) -> float | None:
-        """When to look, monotonic; None if there is no reason to."""
+        """The time to look, monotonic; None if nothing is due."""
         if self.machine.pid != self._pid:
             self._pid = self.machine.pid
             if self._due is None:
@@ -161,7 +161,7 @@ class StatusDirWatch:
         return HERE if named and self.service.is_named() else DAMAGED
 
     def look(self) -> None:
-        """See whether all is in its place, and do what is to be done if it is not."""
+        """Look whether all is in its place, and repair it or end if it is not."""
         self._due = None
         if self.lost or self.machine.state == ENDED:
             return

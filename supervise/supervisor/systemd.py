@@ -102,7 +102,7 @@ class Forwarder:
         self.due: float | None = None  # monotonic
 
     def on_time(self, now: float) -> None:
-        """Nothing: `follow` comes at the end of each turn."""
+        """Do nothing: `follow` comes at the end of each turn."""
 
     def follow(self, machine: Machine) -> str | None:
         """Forward what is new, after each event; the problem, if that is new, or None."""

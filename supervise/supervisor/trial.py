@@ -103,7 +103,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
 
 
 def complete(supervisor: Supervisor) -> None:
-    """Have what another configuration would need."""
+    """Make the parts that another configuration would need."""
     from supervise.service.parts import KINDS
     from supervise.service.pidfile import PidFile
     from supervise.supervisor.replaceable import Replaceable

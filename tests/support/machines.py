@@ -104,16 +104,19 @@ VALUES: dict[str, list[Any]] = {
 
 
 _APART = ("window", "_actions", "totals", "exited_main", "config", "jitter")  # what fingerprint has in its own way
-_PLAIN = attrgetter(*(name for name in Machine.__slots__ if name not in _APART))
+_PLAIN = attrgetter(*(name for name in Situation.__slots__ if name not in _APART))
 
 
 def fingerprint(found: Machine) -> tuple[Any, ...]:
     """Everything about a machine that an event other than a new configuration can change."""
     window = (found.window.opened, found.window.exits, found.window.cores)
     departed = found.exited_main and (str(found.exited_main[0]), *found.exited_main[1:])
-    apart = ("window", "_actions", "totals", "exited_main", "config", "jitter")
-    names = [name for name in Situation.__slots__ if name not in apart]
-    return (*((name, getattr(found, name)) for name in names), window, departed, tuple(found.totals.items()))
+    return (*_PLAIN(found), window, departed, tuple(found.totals.items()))
+
+
+def fresh(value: Any) -> Any:
+    """The value of an event, for this machine alone: to an exit status it adds the fault."""
+    return again(value) if isinstance(value, ExitStatus) else value
 
 
 def twin(found: Machine) -> Machine:
@@ -122,7 +125,7 @@ def twin(found: Machine) -> Machine:
     They share what no machine changes: the configuration, which is most of it, and what gives them chance.
     """
     other = Machine.__new__(Machine)
-    for name in Machine.__slots__:
+    for name in Situation.__slots__:
         setattr(other, name, getattr(found, name))
     other.window = copy.copy(found.window)
     other.totals = found.totals.copy()

@@ -14,7 +14,6 @@ from shortage import NO_DESCRIPTORS, few_descriptors
 
 from supervise.client.errors import (
     DamagedRecord,
-    DamagedState,
     NoPermission,
     NotAStatusDir,
     NotRunning,
@@ -23,6 +22,7 @@ from supervise.client.errors import (
     refused,
 )
 from supervise.client.service import Service, services
+from supervise.client.status import DamagedState
 
 
 @pytest.fixture

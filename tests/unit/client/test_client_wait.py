@@ -19,13 +19,11 @@ from supervise.client.errors import (
     CannotComeTrue,
     ClientError,
     DamagedRecord,
-    DamagedState,
     NotAStatusDir,
     SystemRefused,
-    TimeLimit,
 )
 from supervise.client.service import Service
-from supervise.client.status import Status
+from supervise.client.status import DamagedState, Status, TimeLimit
 
 
 @pytest.fixture

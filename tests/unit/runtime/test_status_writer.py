@@ -153,8 +153,8 @@ def test_what_cannot_be_written_is_said_once_and_written_later(desk: Desk, short
     with shortage():
         for _ in range(5):
             desk.writer.settle(None)
-            assert desk.writer.retry_at is not None
-            desk.clock.now = desk.writer.retry_at
+            assert desk.writer.due is not None
+            desk.clock.now = desk.writer.due
     assert (desk.record, desk.state) == good  # the last good ones are still whole
     assert desk.files == ["state", "status"]
     assert desk.log.warnings == [f"cannot write {desk.status}/status: {why}; trying again"]
@@ -162,7 +162,7 @@ def test_what_cannot_be_written_is_said_once_and_written_later(desk: Desk, short
     desk.writer.settle(None)
     assert desk.record.paused and desk.state["status_text"] == "changed"
     assert len(desk.log.notices) == 1 and desk.log.notices[0].endswith(" is written again")
-    assert (desk.writer.retry_at, desk.writer.failed_by) == (None, 0)
+    assert (desk.writer.due, desk.writer.failed_by) == (None, 0)
 
 
 def test_it_is_tried_less_and_less_often_but_not_for_longer_than_retry(desk: Desk) -> None:
@@ -171,9 +171,9 @@ def test_it_is_tried_less_and_less_often_but_not_for_longer_than_retry(desk: Des
         desk.machine.paused = True
         for _ in range(15):
             desk.writer.settle(None)
-            assert desk.writer.retry_at is not None
-            pauses.append(desk.writer.retry_at - desk.clock.now)
-            desk.clock.now = desk.writer.retry_at
+            assert desk.writer.due is not None
+            pauses.append(desk.writer.due - desk.clock.now)
+            desk.clock.now = desk.writer.due
     assert pauses == sorted(pauses)
     assert pauses[0] < 0.1 and pauses[-1] == pytest.approx(status_writer.RETRY)
 

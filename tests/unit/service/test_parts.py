@@ -125,4 +125,4 @@ def test_where_it_cannot_be_had_its_keys_stay_as_they_were(room: Room, monkeypat
     ((event, config),) = room.machine.events
     assert (event, config.check_command) == (states.CONFIG, ())
     (line,) = room.log.warnings
-    assert "takes effect when the letter e has replaced this supervise by it" in line
+    assert "takes effect after an upgrade (letter e)" in line

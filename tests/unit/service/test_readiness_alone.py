@@ -36,14 +36,28 @@ class Room:
         self.formers: set[int] = set()
 
     def another(self) -> readiness.Readiness:
-        return readiness.Readiness(self.directory, self.reactor, self.log, lambda _: None)
+        env = {b"SUPERVISE_STATUS_DIR": os.fsencode(self.status)}
+        nobody: Any = None  # whoever is told of another configuration
+        return readiness.Readiness(self.directory, env, nobody, nobody, self.reactor, self.log, lambda _: None)
 
     def listen(self, address: str | None = None) -> str:
         return self.readiness.listen(Config(), os.fsencode(self.status), address)
 
     def heard(self, all: bool = False) -> list[tuple[str, Any, int]]:
         """What the loop would be told now."""
-        return [*self.readiness.heard(lambda: 1, lambda pid: pid in self.members, lambda pid: pid in self.formers, all)]
+        messages = self.readiness.heard(lambda: 1, self.members.__contains__, self.formers.__contains__, all)
+        return [event for message in messages for event in message]
+
+    def piped(self, which: readiness.Readiness | None = None) -> list[tuple[str, Any]]:
+        """What is posted when the pipe is read now."""
+        (which or self.readiness).pipe_readable()
+        posted = self.reactor.posted[:]
+        self.reactor.posted.clear()
+        return posted
+
+    def old_sockets(self) -> int:
+        """How many earlier sockets the version that replaces it would be handed over."""
+        return len([name for name in self.readiness.handover() if name.startswith("notify_former")])
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -53,7 +67,7 @@ def room(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     made = Room(tmp_path)
     monkeypatch.setattr(readiness.os, "geteuid", lambda: 4711 if request.param == "path" else 0)
     yield made
-    made.readiness.close()
+    made.readiness.close(leaving=False)
     os.close(made.directory.fd)
     assert made.reactor.poll(0) == []
     assert len(os.listdir("/proc/self/fd")) == before
@@ -186,13 +200,13 @@ def test_one_that_has_lost_its_name_is_made_anew_and_the_old_is_heard_as_well(ro
     with connected(address) as old:
         (room.status / "notify").unlink()
         assert not room.readiness.is_named()
-        room.readiness.moved(os.fsencode(room.status), None)
-        assert room.readiness.is_named() and len(room.readiness.old_sockets()) == 1
+        room.readiness.moved(None)
+        assert room.readiness.is_named() and room.old_sockets() == 1
         say(address, b"READY=1")
         old.send(b"STOPPING=1")
         assert room.heard() == [(SAYS_STOPPING, None, ME()), (SAYS_READY, None, ME())]
     room.readiness.close_old_sockets()
-    assert room.readiness.old_sockets() == []
+    assert room.old_sockets() == 0
 
 
 @pytest.mark.parametrize("room", ["path"], indirect=True)
@@ -203,11 +217,11 @@ def test_in_another_directory_it_stays_the_one_that_senders_are_connected_to(roo
     new = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
     os.dup2(new, room.directory.fd, inheritable=False)
     with connected(address) as sender:
-        room.readiness.moved(os.fsencode(there), old)
+        room.readiness.moved(old)
         sender.send(b"READY=1")
         assert room.heard() == [(SAYS_READY, None, ME())]
     assert (there / "notify").is_socket() and not (room.status / "notify").exists()
-    assert room.readiness.old_sockets() == []
+    assert room.old_sockets() == 0
     os.close(old)
     os.close(new)
 
@@ -224,13 +238,14 @@ def test_the_version_that_replaces_it_listens_on_the_same_descriptors(room: Room
     writing = room.readiness.open_pipe()
     replaced, following = room.readiness, room.another()
     kept = {"notify": replaced.socket, "notification": replaced.pipe}
-    following.attach({**{name: os.dup(fd) for name, fd in kept.items()}, "other": -1}, address)
+    descriptors = {**{name: os.dup(fd) for name, fd in kept.items()}, "other": -1}
+    following.inherit({"descriptors": descriptors, "notify_address": address})
     for fd in kept.values():  # the exec keeps them open, and nothing of what was in memory
         room.reactor.unregister(fd)
     room.readiness = following
     assert room.heard() == [(SAYS_READY, None, ME())]
     os.write(writing, b"\n")
-    assert following.pipe_readable() == [(SAYS_READY, None)]
+    assert room.piped(following) == [(SAYS_READY, None)]
     os.close(writing)
     os.close(replaced.pipe)
 
@@ -241,18 +256,19 @@ def test_the_version_that_replaces_it_listens_on_the_same_descriptors(room: Room
 def test_a_line_is_ready_and_what_follows_is_not_read(room: Room) -> None:
     writing = room.readiness.open_pipe()
     fd = room.readiness.pipe
-    assert room.readiness.pipe_readable() == []  # nothing yet
+    assert room.piped() == []  # nothing yet
     os.write(writing, b"loading")
-    assert [*room.reactor.readable(fd, select.POLLIN)] == [] and room.readiness.pipe == fd
+    room.reactor.readable(fd, select.POLLIN)
+    assert room.reactor.posted == [] and room.readiness.pipe == fd
     os.write(writing, b" ready\nmore")
-    assert [*room.reactor.readable(fd, select.POLLIN)] == [(SAYS_READY, None)]
-    assert room.readiness.pipe == -1 and room.readiness.pipe_readable() == []
+    room.reactor.readable(fd, select.POLLIN)
+    assert room.readiness.pipe == -1 and room.piped() == [(SAYS_READY, None)]
     os.close(writing)
 
 
 def test_one_that_closes_it_is_not_ready(room: Room) -> None:
     os.close(room.readiness.open_pipe())
-    assert room.readiness.pipe_readable() == []
+    assert room.piped() == []
     assert room.readiness.pipe == -1 and room.reactor.poll(0) == []
 
 
@@ -262,6 +278,6 @@ def test_each_start_has_a_pipe_of_its_own(room: Room) -> None:
     with pytest.raises(BrokenPipeError):
         os.write(first, b"\n")  # what the process before it says is about that
     os.write(second, b"\n")
-    assert room.readiness.pipe_readable() == [(SAYS_READY, None)]
+    assert room.piped() == [(SAYS_READY, None)]
     os.close(first)
     os.close(second)

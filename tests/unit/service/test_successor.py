@@ -30,7 +30,7 @@ class Room:
         self.folder = folder
         self.log: Any = FakeLog()
         self.reactor = Reactor(self.log)
-        self.successor = Successor(os.environb, [], self.reactor, self.log)
+        self.successor = Successor(os.environb, [], self.reactor, self.log, lambda pid, by: None)
         self.configure("pid" if pidfile else "")
 
     def configure(self, pidfile: str) -> None:
