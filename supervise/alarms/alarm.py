@@ -71,7 +71,7 @@ class Alarms:
         self._pause = _RETRY
         self.due: float | None = None  # monotonic; None while nothing is queued
 
-    def inherit(self, pids: list[int], nobody_can_send: bool) -> None:
+    def restore(self, pids: list[int], nobody_can_send: bool) -> None:
         """Wait for the helpers of the supervise that this one replaces in the same process."""
         self.nobody_can_send = nobody_can_send
         for pid in pids:

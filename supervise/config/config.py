@@ -21,7 +21,7 @@ class _Standing:
 class Config(_Standing):
     """The configuration of one service.  Times are whole seconds; 0 stands for "no limit" or "off".
 
-    It is put together by who reads it, and from then on a value: `settled`.
+    It is put together by who reads it, and from then on a value: `frozen`.
     Text is what was bytes in the file, decoded as UTF-8 with surrogateescape; to the system it goes the same way.
     """
 
@@ -70,9 +70,9 @@ class Config(_Standing):
         self.pidfile = ""
         self.blocked = ""
 
-    def settled(self) -> Config:
+    def frozen(self) -> Config:
         """The same, which cannot be changed any more."""
-        self.__class__ = _Settled
+        self.__class__ = _Frozen
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -97,7 +97,7 @@ class Config(_Standing):
         return said
 
 
-class _Settled(Config):
+class _Frozen(Config):
     """One that was read.  Whoever wants another makes one."""
 
     __slots__ = ()
@@ -109,4 +109,4 @@ class _Settled(Config):
 
 
 KEYS = frozenset(Config.__slots__)
-_DEFAULTS = Config().settled()
+_DEFAULTS = Config().frozen()

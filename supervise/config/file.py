@@ -65,7 +65,7 @@ class ConfFile:
         blocks.
         """
         config, problems = self._read(previous)
-        return config.settled(), problems
+        return config.frozen(), problems
 
     def _read(self, previous: Config | None) -> tuple[Config, list[str]]:
         self.held = self.failing = self.silent = False

@@ -37,7 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_DEFAULTS = Config().settled()
+_DEFAULTS = Config().frozen()
 
 
 def parse(

@@ -17,7 +17,7 @@ from __future__ import annotations
 from supervise.config.config import KEYS, RESTRICTING, Config
 from supervise.config.written import written
 
-_DEFAULTS = Config().settled()
+_DEFAULTS = Config().frozen()
 BLOCKED = "blocked"  # in the state: why nothing can be started
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from supervise.machine.machine import Machine
 
 
-def inherit(machine: Machine, fields: dict[str, Any], resume: bool) -> None:
+def after_takeover(machine: Machine, fields: dict[str, Any], resume: bool) -> None:
     """Restore what outlives a supervise, for a takeover.
 
     `resume`: with what was wanted, too; without it a new supervise means up.
@@ -34,9 +34,9 @@ def inherit(machine: Machine, fields: dict[str, Any], resume: bool) -> None:
     window.opened, window.exits, window.cores = found["opened_at"], found["exits"], found["cores"]
 
 
-def carry_on(machine: Machine, fields: dict[str, Any], now: float) -> None:
+def after_upgrade(machine: Machine, fields: dict[str, Any], now: float) -> None:
     """Restore the whole machine, for an upgrade in the same process."""
-    inherit(machine, fields, True)
+    after_takeover(machine, fields, True)
     machine.state, machine.paused, machine.leaving = fields["machine"], fields["paused"], fields["leaving"]
     machine.started_at, machine.deadline = fields["started_at"], fields["deadline_at"]
     machine.phase, machine.status_text = fields["phase"], fields["status_text"]

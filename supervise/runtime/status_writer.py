@@ -69,7 +69,7 @@ class StatusWriter:
         self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
 
-    def inherit(self, fields: dict[str, Any], pid: int) -> None:
+    def restore(self, fields: dict[str, Any], pid: int) -> None:
         """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
 
         The record tells when the pid last changed, and that is not now if it is the same.
@@ -125,9 +125,9 @@ class StatusWriter:
         return ExitStatus(last["code"], last["signal"], failure=last["failure"]).exit_code if last else None
 
     def on_time(self, now: float) -> None:
-        """Do nothing: `settle` comes at the end of each turn, after everything more urgent."""
+        """Do nothing: `write` comes at the end of each turn, after everything more urgent."""
 
-    def settle(self, process: Process | None) -> None:
+    def write(self, process: Process | None) -> None:
         """Write what has changed, and what could not be written and is due again.  Never raises."""
         due = self.due is not None and time.monotonic() >= self.due
         if due:
@@ -179,7 +179,7 @@ class StatusWriter:
         try:
             self._next_tag = start_tag.give_again(self._foretold)
         except OSError:
-            pass  # tried again when the record is settled
+            pass  # tried again when the record is written
 
     def write_state(self, again: bool = False) -> None:
         """Write the state if it has changed; `again`: also if it could not be written before.  Never raises."""

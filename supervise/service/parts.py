@@ -140,7 +140,7 @@ class Parts:
             for *_, keys in KINDS:
                 for key in keys:
                     setattr(config, key, getattr(self._config or Config(), key))
-            self.machine.handle(CONFIG, time.monotonic(), config.settled())
+            self.machine.handle(CONFIG, time.monotonic(), config.frozen())
         self.launcher.govern(config)
         self._config = config
         self._leftovers.configure(config.killasgroup)

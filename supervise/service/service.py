@@ -72,14 +72,14 @@ class Service:
 
     # Going on.
 
-    def inherit(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         """Restore after an upgrade in the same process; `fields` as the supervise before has handed them over."""
         descriptors = fields["descriptors"]
         if self._machine.pid:
             self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
         self.parts.inherit(fields)
 
-    def recall(self, fields: dict[str, Any]) -> None:
+    def restore_previous_mains(self, fields: dict[str, Any]) -> None:
         """Restore the previous main processes from the state of the supervise before."""
         if self.parts.successor and self.process:
             for identity in fields.get("formers") or []:
@@ -94,7 +94,7 @@ class Service:
             self.rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
             return
         if process and self.parts.successor:
-            self.parts.successor.recall([process])
+            self.parts.successor.restore([process])
 
     def hold(self) -> None:
         """Open the pidfd, if there was no descriptor left for it when the process was started.  Raises OSError."""
@@ -123,7 +123,7 @@ class Service:
         if self.parts.readiness:
             self.parts.readiness.moved(old)
 
-    def settle(self) -> None:
+    def housekeeping(self) -> None:
         """Close what has ended, and prepare the next start, when nothing is urgent."""
         machine = self._machine
         if machine.pid == 0 and self.process:
@@ -217,7 +217,7 @@ class Service:
     def ended(self, process: Process) -> None:
         """Reap the main process, which has ended, by its pidfd; after `heard`: it may have named its successor."""
         process.look_again()
-        how = process.ended()
+        how = process.exit_status()
         if not process.child and how.unknown:
             self._fade(process)
         self._main_ended(process, how)

@@ -197,7 +197,7 @@ class Actions:
     def _script_readable(self, events: int) -> None:
         script, self.script = self.script, None
         assert script
-        how = script.ended()
+        how = script.exit_status()
         self._reactor.unregister(script.fd)
         script.close()
         self._script_reaped(how)

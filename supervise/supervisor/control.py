@@ -31,7 +31,7 @@ _LETTERS_OF_SIGNALS = {"TERM": "dx", "INT": "dx", "HUP": "r"}
 
 
 class Control:
-    """Reader of the FIFO at the descriptor `control`.  `left`: QUIT came, the service is left to the next supervise."""
+    """Reader of the FIFO at the descriptor `control`.  `quit`: QUIT came, the service is left to the next supervise."""
 
     def __init__(
         self, control: int, wakeup: Wakeup, machine: Machine, service: Service, actions: Actions, log: Log
@@ -46,7 +46,7 @@ class Control:
         self._commands: Iterator[Command] | None = None
         self._length = 0  # bytes that those were read from
         self._later = b""  # letters that come before what is in the FIFO
-        self.left = False
+        self.quit = False
 
     @property
     def waiting(self) -> bool:
@@ -131,7 +131,7 @@ class Control:
                 self._actions.event(letter, False)
 
     def _leave(self) -> None:
-        self.left = True
+        self.quit = True
         if self._machine.paused and self._service.process:
             # The kernel ends a stopped process group that is left behind with HUP; the next supervise stops one that
             # runs again.

@@ -115,17 +115,17 @@ class Supervisor:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
         self._wakeup.begin()
         if predecessor.fields:
-            from supervise.machine.restore import inherit
+            from supervise.machine.restore import after_takeover
 
-            inherit(self.machine, predecessor.fields, self._options.resume)
-            self._status_writer.inherit(predecessor.fields, predecessor.process.pid if predecessor.process else 0)
+            after_takeover(self.machine, predecessor.fields, self._options.resume)
+            self._status_writer.restore(predecessor.fields, predecessor.process.pid if predecessor.process else 0)
         process, event = predecessor.process, states.ADOPTED
         self._service.prepare()
         actions: list[Action] = []
         if not process:
-            if predecessor.left:
-                self._service.leftovers.of(*predecessor.left)
-            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(predecessor.left))
+            if predecessor.leftover_group:
+                self._service.leftovers.of(*predecessor.leftover_group)
+            actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(predecessor.leftover_group))
         if actions == [(states.START,)]:
             actions = []
             self._launcher.check()
@@ -141,7 +141,7 @@ class Supervisor:
             if process:
                 self._service.attend(process)
                 if predecessor.process and predecessor.fields:
-                    self._service.recall(predecessor.fields)
+                    self._service.restore_previous_mains(predecessor.fields)
                     self._actions.signal_retry.restore(process.pid, predecessor.fields["unsent"], time.monotonic())
                 self._event(event, process.pid if event == states.STARTED else (process.pid, predecessor.fields))
             self._actions.carry_out(actions)
@@ -212,7 +212,7 @@ class Supervisor:
         self._follow()
         self._settle()
         self._arrived()
-        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._control.left:
+        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._control.quit:
             try:
                 ready = self._reactor.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():
@@ -244,11 +244,11 @@ class Supervisor:
 
     def _end(self) -> int:
         try:
-            self._service.close(self._control.left)
+            self._service.close(self._control.quit)
             if self._options.foreground:
                 from supervise.supervisor import shutdown
 
-                if not self._control.left:
+                if not self._control.quit:
                     shutdown.await_alarms(self._actions.alarms, self._wakeup, self._children, self._log)
                 if os.getpid() == 1:
                     seconds = self.machine.config.stopwaitsecs
@@ -270,7 +270,7 @@ class Supervisor:
             pause(0.05)
             self._log.flush(ending=True)
         code = self._status_writer.exit_code
-        if self._options.exit_with_service and code is not None and not self._control.left:
+        if self._options.exit_with_service and code is not None and not self._control.quit:
             return code
         return SYSTEM if self.machine.gave_up or (self._statusdir_watch and self._statusdir_watch.lost) else 0
 
@@ -360,12 +360,12 @@ class Supervisor:
     def _settle(self, said: bool = True) -> None:
         """After everything urgent: the record and the state, then the log.  Never raises."""
         try:
-            self._service.settle()
+            self._service.housekeeping()
         except Exception as why:
             self._internal_errors.note(why)
         try:
             self._status_writer.unsent = self._actions.signal_retry.signals
-            self._status_writer.settle(self._service.process)
+            self._status_writer.write(self._service.process)
             if not self._internal_errors.fresh:
                 self._eager_from, self._direct = self.machine.eager_from, self._control.direct
             problem = self._forwarder.follow(self.machine) if self._forwarder else None

@@ -41,7 +41,7 @@ class Replaceable(Supervisor):
             self._child_ended(*self._ended.pop(0))
         self._control.by_signal()
         self._control.finish()
-        if self.machine.state == states.ENDED or self._control.left:
+        if self.machine.state == states.ENDED or self._control.quit:
             return []
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
@@ -106,5 +106,5 @@ class Replaceable(Supervisor):
             self._actions.await_script(script.pid, script)
         if not self._service.go_on() or (script and script.fd < 0):
             self._log.add(FATAL, "cannot supervise a service that is not a child: the kernel has no pidfds")
-            self._control.left = True
+            self._control.quit = True
         _signal.raise_signal(_signal.SIGCHLD)  # the loop is to look

@@ -91,9 +91,9 @@ def main() -> int:
 
         return run_trial(options, env, ignored)
     if options.handover:
-        from supervise.supervisor.upgraded import carry_on
+        from supervise.supervisor.upgraded import build_upgraded
 
-        return carry_on(options, env, ignored).run()
+        return build_upgraded(options, env, ignored).run()
     try:
         report = settle_descriptors(not options.foreground)
         if not options.foreground:
@@ -160,8 +160,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         if conf.silent and predecessor.restrictions and not predecessor.process:
             raise StartError(f"cannot start the service: {gone(conf, predecessor.restrictions)}")
         supervisor, log = build_supervisor(options, directory, kept, env, ignored, boot, conf, config, problems)
-        if predecessor.left and not supervisor.machine.config.killasgroup:
-            predecessor.warnings.append(predecessor.left_said)
+        if predecessor.leftover_group and not supervisor.machine.config.killasgroup:
+            predecessor.warnings.append(predecessor.leftover_line)
         for problem in log.probe():
             if not options.foreground:
                 say("supervise", "warning", problem)

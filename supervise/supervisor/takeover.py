@@ -154,8 +154,8 @@ def find_left(predecessor: Predecessor, fields: dict[str, Any]) -> None:
     # One that has the number of the group has been given it since, and the group is its own.  Session 0 is one of
     # another PID namespace, and any number of them.
     if left and session and group not in left:
-        predecessor.left = group, session
-        predecessor.left_said = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
+        predecessor.leftover_group = group, session
+        predecessor.leftover_line = f"left of the service's process group {group}: pids {' '.join(map(str, left))}"
 
 
 def look_without_state(directory: StatusDir) -> None:

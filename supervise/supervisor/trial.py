@@ -15,7 +15,7 @@ from supervise.protocol.state_reader import decode
 from supervise.protocol.text import one_line
 from supervise.runtime.internal_errors import InternalErrors
 from supervise.supervisor import handoff, preloaded, symbol_check
-from supervise.supervisor.upgraded import carry_on
+from supervise.supervisor.upgraded import build_upgraded
 from supervise.system import helper
 from supervise.system.installed import PACKAGE
 from supervise.system.statusdir import StatusDir
@@ -96,7 +96,7 @@ def build(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supe
         else:
             # As many as there will be.
             descriptors[name] = os.open("/" if name == "directory" else DEVNULL, os.O_RDONLY | os.O_CLOEXEC)
-    supervisor = carry_on(options.with_handover(fields, False), env, ignored, Untouched)
+    supervisor = build_upgraded(options.with_handover(fields, False), env, ignored, Untouched)
     supervisor._settle()
     supervisor._timeout()
     return supervisor

@@ -39,7 +39,7 @@ else:
 _LAST_WORDS = 65536  # bytes
 
 
-def carry_on(
+def build_upgraded(
     options: Options, env: dict[bytes, bytes], ignored: list[int], kind: type[StatusDir] = StatusDir
 ) -> Supervisor:
     """Build the supervisor from what another in the same process has handed over.
@@ -67,7 +67,7 @@ def carry_on(
     for problem in problems:
         log.add(WARNING, "%s", problem)
     assert isinstance(supervisor, Upgraded)
-    supervisor.carry_on(fields)
+    supervisor.restore(fields)
     return supervisor
 
 
@@ -86,18 +86,18 @@ class Upgraded(Supervisor):
 
     _token: dict[str, int]  # what the copy of the other has left, by name: see Guardian.kept
 
-    def carry_on(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         """Restore what the other was; `fields` as its `handover` has them.
 
         Nothing is obeyed yet, and nobody reaped: if this fails, the copy of the old one goes on.
         """
         self._wakeup.begin()
         self._complete()
-        restore.carry_on(self.machine, fields, time.monotonic())
-        self._status_writer.inherit(fields, self.machine.pid)
-        self._service.inherit(fields)
+        restore.after_upgrade(self.machine, fields, time.monotonic())
+        self._status_writer.restore(fields, self.machine.pid)
+        self._service.restore(fields)
         self._service.parts.equip()
-        self._service.recall(fields)
+        self._service.restore_previous_mains(fields)
         self._status_writer.upgrades = fields["upgrades"]
         self._status_writer.upgrades_refused = fields["upgrades_refused"]
         actions = self._actions
@@ -107,7 +107,7 @@ class Upgraded(Supervisor):
         if pid:
             actions.await_script(pid, script)
         if actions.alarms:
-            actions.alarms.inherit(fields["alarm_pids"], fields["mailer_missing"])
+            actions.alarms.restore(fields["alarm_pids"], fields["mailer_missing"])
         actions.signal_retry.restore(self.machine.pid, fields["unsent"], time.monotonic())
         HELPERS.update((int(pid), variable.encode()) for pid, variable in fields.get("helpers", {}).items())
         self._guardian = fields.get("guardian", 0)

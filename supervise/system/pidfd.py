@@ -135,7 +135,7 @@ class Process:
             return why.errno == errno.ESRCH
         return False
 
-    def ended(self) -> ExitStatus:
+    def exit_status(self) -> ExitStatus:
         """Its exit status, as far as that is known; call it only when the pidfd is readable."""
         if self._how is None:
             done = reap(self.pid)
@@ -157,7 +157,7 @@ class Process:
                 poll.poll(_PATIENCE * 1000)
             except OSError:
                 pass
-        self.ended()
+        self.exit_status()
         self.close()
 
     def identity(self) -> dict[str, Any]:

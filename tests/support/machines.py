@@ -11,7 +11,7 @@ from simulated import CLEAN, CORE, CRASH, KILLED, NOT_FOUND, UNKNOWN, Action, ag
 
 from supervise.machine.machine import Machine
 from supervise.machine.policy import MIN_DELAY
-from supervise.machine.restore import carry_on, inherit
+from supervise.machine.restore import after_takeover, after_upgrade
 from supervise.machine.situation import Situation
 from supervise.machine.table import BY_STATE
 from supervise.protocol import states
@@ -201,7 +201,7 @@ def check_carried_on(found: Machine, now: float) -> None:
     if found.state in (SPAWNING, CLEANUP, SUCCESSION, ENDED):
         return  # supervise is not replaced then
     other = follower(found)
-    carry_on(other, written(found), now)
+    after_upgrade(other, written(found), now)
     check_shape(other)
     if found.state == RUNNING:
         assert other.deadline is None or other.deadline > now
@@ -224,7 +224,7 @@ def check_adopted(found: Machine, now: float) -> None:
     fields = written(found)
     for resume in (False, True):
         other = follower(found)
-        inherit(other, fields, resume)
+        after_takeover(other, fields, resume)
         check_shape(other)
         starts = other.handle(states.BEGIN, now, found.state == CLEANUP)
         check_shape(other)
@@ -234,7 +234,7 @@ def check_adopted(found: Machine, now: float) -> None:
             continue
         for pid in (found.pid, found.pid + 1):  # the one that the state names, or one that was started after it
             other = follower(found)
-            inherit(other, fields, resume)
+            after_takeover(other, fields, resume)
             actions = other.handle(states.ADOPTED, now, (pid, fields))
             check_shape(other)
             assert other.pid == pid

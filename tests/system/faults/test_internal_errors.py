@@ -397,8 +397,8 @@ def test_gone_is_said_only_of_what_has_ended() -> None:
         assert not mine.gone()
         child.kill()
         wait_for("its end", lambda: mine.gone())
-        assert mine.ended().signal == signal.SIGKILL
-        assert mine.ended().signal == signal.SIGKILL  # who asks again is told again
+        assert mine.exit_status().signal == signal.SIGKILL
+        assert mine.exit_status().signal == signal.SIGKILL  # who asks again is told again
         assert mine.gone()
     finally:
         mine.close()

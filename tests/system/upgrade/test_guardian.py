@@ -16,7 +16,7 @@ from system import needs
 
 REPLACED = "supervise replaced by the installed version"
 NOT_REPLACED = "not replaced by the installed version"
-CARRY_ON = "    read_nothing()\n    rename_process()\n"
+FIRST_LINES = "    read_nothing()\n    rename_process()\n"
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def private(box: Box) -> Private:
 def break_after_the_trial(private: Private, text: str) -> None:
     """Have the new version execute these lines where it carries on, but not in its trial."""
     lines = "".join(f"        {line}\n" for line in text.splitlines())
-    private.change("supervisor.upgraded", CARRY_ON, f"    if kind is StatusDir:\n{lines}{CARRY_ON}")
+    private.change("supervisor.upgraded", FIRST_LINES, f"    if kind is StatusDir:\n{lines}{FIRST_LINES}")
 
 
 def goes_on(box: Box, said: str, count: int = 1) -> int:

@@ -9,7 +9,7 @@ from machines import follower, written
 from simulated import Loop, policy, running
 
 from supervise.machine.policy import delay
-from supervise.machine.restore import inherit
+from supervise.machine.restore import after_takeover
 from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.record import ONCE, UP
@@ -174,7 +174,7 @@ def test_the_next_supervise_goes_on_where_this_one_was() -> None:
     loop = crashing(4, restart_delay_max=60)
     fields = written(loop.machine)
     next_one = follower(loop.machine)
-    inherit(next_one, fields, False)
+    after_takeover(next_one, fields, False)
     next_one.handle(states.ADOPTED, loop.now, (loop.pid, fields))
     next_one.handle(states.EXITED, loop.now, ExitStatus(code=1))
     assert next_one.deadline == loop.now + 16

@@ -7,7 +7,7 @@ from machines import follower, found_state, written
 from simulated import CRASH, KILLED, Loop, in_phase, in_state, policy, running
 
 from supervise.config.config import Config
-from supervise.machine.restore import carry_on, inherit
+from supervise.machine.restore import after_takeover, after_upgrade
 from supervise.protocol import states
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.states import ABORTING, DELAY, ENDING, IDLE, READY, RUNNING, SCRIPT_RUN, STARTING, STOPPING
@@ -18,7 +18,7 @@ def taken_over(loop: Loop, config: Config | None = None, resume: bool = False) -
     fields = written(loop.machine)
     loop.machine = follower(loop.machine)
     loop.machine.config = config or loop.machine.config
-    inherit(loop.machine, fields, resume)
+    after_takeover(loop.machine, fields, resume)
     loop.now += 1
     loop.event(states.ADOPTED, (loop.pid, fields))
     return loop
@@ -28,7 +28,7 @@ def replaced(loop: Loop) -> Loop:
     """The letter `e`: the installed version carries on."""
     old = loop.machine
     loop.machine = follower(old)
-    carry_on(loop.machine, written(old), loop.now)
+    after_upgrade(loop.machine, written(old), loop.now)
     return loop
 
 
@@ -128,7 +128,7 @@ def test_with_resume_one_that_was_wanted_down_is_told_so() -> None:
     loop = Loop(policy(stopwaitsecs=10))
     loop.pid = 77
     fields = {**written(loop.machine), **found_state(RUNNING, 77), "wanted": "down"}
-    inherit(loop.machine, fields, True)
+    after_takeover(loop.machine, fields, True)
     loop.event(states.ADOPTED, (77, fields))
     assert loop.signals == [("TERM", False), ("CONT", False)]
     loop.wait(10)
@@ -141,7 +141,7 @@ def test_one_that_the_state_does_not_name_was_started_just_before() -> None:
     loop.wait(100)
     fields = written(loop.machine)
     loop.machine = follower(loop.machine)
-    inherit(loop.machine, fields, False)
+    after_takeover(loop.machine, fields, False)
     loop.pid = 555
     loop.event(states.ADOPTED, (555, fields))
     assert (loop.machine.phase, loop.machine.status_text) == (STARTING, None)

@@ -200,7 +200,7 @@ def variants(loops: Iterator[Loop], here: Callable[[Machine], bool]) -> Iterator
             found.script = found.state == SCRIPT_RUN or script
             found.exit_with_service = ends
             if found.state == IDLE:
-                found.will_restart = again  # as restore.inherit leaves it
+                found.will_restart = again  # as restore.after_takeover leaves it
             elif again:
                 continue
             for letter in letters:

@@ -93,7 +93,7 @@ def process() -> Iterator[Process]:
 def test_both_say_what_the_machine_is(desk: Desk, process: Process) -> None:
     desk.runs(process)
     desk.machine.paused, desk.machine.alarms = True, False
-    desk.writer.settle(process)
+    desk.writer.write(process)
     assert desk.files == ["state", "status"]
     assert (desk.record.pid, desk.record.paused, desk.record.alarms) == (process.pid, True, False)
     found = desk.state
@@ -106,24 +106,24 @@ def test_both_say_what_the_machine_is(desk: Desk, process: Process) -> None:
 
 def test_what_has_not_changed_is_not_written(desk: Desk, process: Process) -> None:
     desk.runs(process)
-    desk.writer.settle(process)
+    desk.writer.write(process)
     before = desk.inodes()
-    desk.writer.settle(process)
+    desk.writer.write(process)
     assert desk.inodes() == before
     desk.machine.status_text = "of the state alone"
-    desk.writer.settle(process)
+    desk.writer.write(process)
     assert [now == then for now, then in zip(desk.inodes(), before)] == [True, False]
 
 
 def test_the_time_in_the_record_is_that_of_the_pid(desk: Desk, process: Process) -> None:
     desk.runs(process)
-    desk.writer.settle(process)
+    desk.writer.write(process)
     before = desk.record.changed_ns
     desk.machine.paused = True
-    desk.writer.settle(process)
+    desk.writer.write(process)
     assert desk.record.changed_ns == before
     desk.machine.pid, desk.machine.paused = 0, False
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert desk.record.changed_ns > before and desk.record.pid == 0
     assert desk.writer.last() == desk.record
 
@@ -132,12 +132,12 @@ def test_how_it_ended_is_written_for_people(desk: Desk) -> None:
     how = ExitStatus(signal=6, fault=Fault(HUNG, "hung: so it is"))
     assert desk.writer.exit_code is None
     desk.writer.exited(how, 1.23456, planned=False)
-    desk.writer.settle(None)
+    desk.writer.write(None)
     last = desk.state["last_exit"]
     assert (last["signal"], last["fault"], last["fault_kind"]) == (6, "hung: so it is", HUNG)
     assert (last["uptime"], last["planned"]) == (1.235, False)
     desk.writer.amended(ExitStatus(signal=6, core=True))
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert desk.state["last_exit"] == {**last, "core": True}
     assert desk.writer.exit_code == 134
 
@@ -147,19 +147,19 @@ def test_how_it_ended_is_written_for_people(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("shortage", "why"), [(no_room, NO_ROOM), (few_descriptors, NO_DESCRIPTORS)])
 def test_what_cannot_be_written_is_said_once_and_written_later(desk: Desk, shortage: Any, why: str) -> None:
-    desk.writer.settle(None)
+    desk.writer.write(None)
     good = desk.record, desk.state
     desk.machine.paused, desk.machine.status_text = True, "changed"
     with shortage():
         for _ in range(5):
-            desk.writer.settle(None)
+            desk.writer.write(None)
             assert desk.writer.due is not None
             desk.clock.now = desk.writer.due
     assert (desk.record, desk.state) == good  # the last good ones are still whole
     assert desk.files == ["state", "status"]
     assert desk.log.warnings == [f"cannot write {desk.status}/status: {why}; trying again"]
     assert desk.writer.failed_by
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert desk.record.paused and desk.state["status_text"] == "changed"
     assert len(desk.log.notices) == 1 and desk.log.notices[0].endswith(" is written again")
     assert (desk.writer.due, desk.writer.failed_by) == (None, 0)
@@ -170,7 +170,7 @@ def test_it_is_tried_less_and_less_often_but_not_for_longer_than_retry(desk: Des
     with no_room():
         desk.machine.paused = True
         for _ in range(15):
-            desk.writer.settle(None)
+            desk.writer.write(None)
             assert desk.writer.due is not None
             pauses.append(desk.writer.due - desk.clock.now)
             desk.clock.now = desk.writer.due
@@ -185,7 +185,7 @@ def test_something_that_stands_in_the_way_does_no_harm(desk: Desk, tmp_path: Pat
     for name in ("status", "state.new"):
         (desk.status / name).symlink_to(target)
     (desk.status / "state").mkdir()
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert (desk.record.pid, desk.state["machine"]) == (0, "idle")
     assert target.read_text() == "mine"
     assert desk.files == ["state", "status"]
@@ -193,18 +193,18 @@ def test_something_that_stands_in_the_way_does_no_harm(desk: Desk, tmp_path: Pat
 
 def test_a_directory_that_has_gone_is_a_disk_that_fails(desk: Desk) -> None:
     shutil.rmtree(desk.status)
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert desk.writer.problem == f"cannot write {desk.status}/state: No such file or directory"
 
 
 def test_after_an_error_both_are_written_anew(desk: Desk) -> None:
-    desk.writer.settle(None)
+    desk.writer.write(None)
     for name in ("status", "state"):
         (desk.status / name).write_text("nonsense")
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert (desk.status / "status").read_text() == "nonsense"
     desk.writer.write_anew()
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert (desk.record.pid, desk.state["machine"]) == (0, "idle")
 
 
@@ -214,7 +214,7 @@ def test_after_an_error_both_are_written_anew(desk: Desk) -> None:
 def test_the_state_waits_for_an_identity_and_is_written_without_if_it_must(
     desk: Desk, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.writer.settle(None)
+    desk.writer.write(None)
     before = desk.state
 
     def refuse(_: object) -> None:
@@ -224,7 +224,7 @@ def test_the_state_waits_for_an_identity_and_is_written_without_if_it_must(
     desk.runs(process)
     tries = 0
     while desk.state == before:
-        desk.writer.settle(process)
+        desk.writer.write(process)
         assert desk.record.pid == process.pid
         desk.clock.now += status_writer.RETRY
         tries += 1
@@ -235,14 +235,14 @@ def test_the_state_waits_for_an_identity_and_is_written_without_if_it_must(
 
 def test_the_state_foretells_the_mark_of_the_next_start(desk: Desk, process: Process) -> None:
     desk.writer.foretell()
-    desk.writer.settle(None)
+    desk.writer.write(None)
     foretold = desk.state["next_mark"]
     if foretold is None:
         pytest.skip("this kernel has no coredump_filter to mark processes by, or both of its bits are in use")
     assert start_tag.of(os.getpid()) == foretold
     desk.runs(process)
     desk.writer.foretell()
-    desk.writer.settle(process)
+    desk.writer.write(process)
     assert desk.state["next_mark"] == start_tag.of(os.getpid()) != foretold
 
 
@@ -250,14 +250,14 @@ def test_while_the_state_cannot_be_written_all_starts_bear_the_mark_that_it_fore
     desk: Desk, process: Process
 ) -> None:
     desk.writer.foretell()
-    desk.writer.settle(None)
+    desk.writer.write(None)
     foretold = desk.state["next_mark"]
     if foretold is None:
         pytest.skip("this kernel has no coredump_filter to mark processes by, or both of its bits are in use")
     desk.runs(process)
     desk.writer.foretell()
     with no_room():
-        desk.writer.settle(process)
+        desk.writer.write(process)
         assert start_tag.of(os.getpid()) == foretold
 
 
@@ -268,11 +268,11 @@ def test_the_next_goes_on_with_what_was_written(desk: Desk, process: Process) ->
     desk.runs(process)
     desk.writer.exited(ExitStatus(code=3), 1.0, planned=True)
     desk.writer.control_obeyed, desk.writer.notify_address = 17, "@app"
-    desk.writer.settle(process)
+    desk.writer.write(process)
     then, fields = desk.record, desk.state
     following = desk.another()
-    following.inherit(fields, process.pid)
-    following.settle(process)
+    following.restore(fields, process.pid)
+    following.write(process)
     assert desk.record == then
     kept = ("service", "last_exit", "control_obeyed", "notify_address")
     assert [desk.state[name] for name in kept] == [fields[name] for name in kept]
@@ -281,7 +281,7 @@ def test_the_next_goes_on_with_what_was_written(desk: Desk, process: Process) ->
 @pytest.mark.parametrize("damage", ["removed", "damaged", "symlink"])
 def test_where_the_record_is_damaged_the_pid_is_a_new_one(desk: Desk, process: Process, damage: str) -> None:
     desk.runs(process)
-    desk.writer.settle(process)
+    desk.writer.write(process)
     fields, path = desk.state, desk.status / "status"
     path.unlink()
     if damage == "damaged":
@@ -289,19 +289,19 @@ def test_where_the_record_is_damaged_the_pid_is_a_new_one(desk: Desk, process: P
     elif damage == "symlink":
         path.symlink_to("state")
     following = desk.another()
-    following.inherit(fields, process.pid)
-    following.settle(process)
+    following.restore(fields, process.pid)
+    following.write(process)
     assert desk.record.pid == process.pid and not path.is_symlink()
 
 
 def test_a_copy_writes_as_itself(desk: Desk) -> None:
     """After a fork (guardian.py): the test looks at what the child has written."""
-    desk.writer.settle(None)
+    desk.writer.write(None)
     pid = os.fork()
     if not pid:
         try:
             desk.writer.move()
-            desk.writer.settle(None)
+            desk.writer.write(None)
         finally:
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -309,24 +309,24 @@ def test_a_copy_writes_as_itself(desk: Desk) -> None:
 
 
 def test_what_the_next_version_has_written_in_the_same_process_is_known(desk: Desk) -> None:
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert not desk.writer.superseded()
     following = desk.another()
     following.upgrades = desk.writer.upgrades + 1
-    following.settle(None)
+    following.write(None)
     assert desk.writer.superseded()
     (desk.status / "state").unlink()
     assert not desk.writer.superseded()
 
 
 def test_in_another_directory_all_is_written_again(desk: Desk, tmp_path: Path) -> None:
-    desk.writer.settle(None)
+    desk.writer.write(None)
     there = tmp_path / "there"
     there.mkdir()
     fd = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
     os.dup2(fd, desk.directory.fd, inheritable=False)
     os.close(fd)
     desk.writer.moved()
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert sorted(os.listdir(there)) == ["state", "status"]
     assert decode((there / "state").read_bytes())["directory"]["inode"] == there.stat().st_ino

@@ -66,7 +66,7 @@ class Room:
     def over(self) -> None:
         """The machine has done what there was to do, and so the loop settles things."""
         self.machine.pid, self.machine.state = 0, states.IDLE
-        self.service.settle()
+        self.service.housekeeping()
 
 
 @pytest.fixture

@@ -176,13 +176,13 @@ def test_a_signal_to_supervise_is_the_letters_that_it_stands_for(desk: Desk, nam
     assert desk.letters == letters
     assert desk.log.notices == [f"received {name}"]
     assert desk.wakeup.names == []
-    assert not desk.control.left
+    assert not desk.control.quit
 
 
 def test_quit_leaves_the_service_to_the_next_supervise(desk: Desk) -> None:
     desk.wakeup.names.append("QUIT")
     desk.control.by_signal()
-    assert desk.control.left
+    assert desk.control.quit
     assert desk.machine.events == [] and desk.service.process.sent == []
     assert desk.log.notices[1:] == ["leaving the service (pid 4711) to the next supervise"]
 

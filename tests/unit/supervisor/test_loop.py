@@ -147,7 +147,7 @@ def test_from_the_first_poll_to_the_end(loop: Loop) -> None:
 
 def test_a_part_that_fails_costs_neither_the_service_nor_a_letter(loop: Loop) -> None:
     def change(supervisor: Any) -> None:
-        supervisor._service.settle = once(MemoryError(), supervisor._service.settle, 3)
+        supervisor._service.housekeeping = once(MemoryError(), supervisor._service.housekeeping, 3)
 
     first = loop.begin(*SLEEP, change=change)
     wait_for("three errors", lambda: loop.errors == 3)
