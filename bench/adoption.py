@@ -2,7 +2,7 @@
 
     python bench/adoption.py [--rounds N]
 
-Two figures: from executing the successor to the first letter that reaches the service which it has taken over, as a
+Two figures: from executing the next supervise to the first letter that reaches the service that it has taken over, as a
 ratio to `python3 -c pass`; and from the end of a process that was taken over to its successor's first instruction, as
 a ratio to the same with a child.  What is compared is measured in turn, with the probe of bench.py.
 """
@@ -45,7 +45,7 @@ def kill_supervise(folder: Path, peer: Peer) -> None:
 
 
 def succeed(folder: Path, peer: Peer, probe: Path) -> float:
-    """Start the successor; microseconds from executing it to the service's handler of the first letter.
+    """Start the next supervise; microseconds from executing it to the service's handler of the first letter.
 
     The letter is written by one who waits for the FIFO to be opened, as `echo h > control` does.
     """
@@ -95,7 +95,7 @@ def main() -> int:
                 lock = folder / "status" / peer.name / "lock"
                 wait_for("the end", lambda lock=lock: str(lock.stat().st_ino) not in Path("/proc/locks").read_text())
     against = f"python3 -c pass: {microseconds(pythons)}"
-    row("successor's first letter", microseconds(letters), against, ratio_of(letters, pythons), "at most 1 s")
+    row("next supervise's first letter", microseconds(letters), against, ratio_of(letters, pythons), "at most 1 s")
     ours, theirs = ends["adopted"], ends["child"]
     row("restart of one taken over", microseconds(ours), f"child: {microseconds(theirs)}", ratio_of(ours, theirs), "")
     return 0

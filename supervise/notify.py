@@ -54,37 +54,37 @@ _GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 def ready() -> bool:
-    """The service works: it listens, it has read what it needs."""
+    """Notify that the service is ready: it listens, it has read what it needs."""
     return send(READY=1)
 
 
 def status(text: str) -> bool:
-    """What the service does, in a line, for people."""
+    """Notify what the service does, in a line for people."""
     return send(STATUS=text)
 
 
 def stopping() -> bool:
-    """The service is about to end, by its own decision or as asked."""
+    """Notify that the service is about to end, by its own decision or as asked."""
     return send(STOPPING=1)
 
 
 def reloading() -> bool:
-    """The service reads its configuration again; `ready()` ends that."""
+    """Notify that the service reads its configuration again; `ready()` ends that."""
     return send(RELOADING=1, MONOTONIC_USEC=int(monotonic() * 1e6))
 
 
 def main_pid(pid: int) -> bool:
-    """Another process is the service's main process from now on."""
+    """Notify that another process is the service's main process from now on."""
     return send(MAINPID=int(pid))
 
 
 def extend(seconds: float) -> bool:
-    """Starting (or stopping) takes longer: so many seconds more, from now."""
+    """Notify that starting (or stopping) takes longer: so many seconds more, from now."""
     return send(EXTEND_TIMEOUT_USEC=int(_seconds("extend", seconds) * 1e6))
 
 
 def alive() -> bool:
-    """The service does not hang, for `watchdog_secs`; what `kick()` does on its own."""
+    """Notify that the service does not hang, for `watchdog_secs`; `kick()` does it on its own."""
     return send(WATCHDOG=1)
 
 

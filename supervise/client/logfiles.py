@@ -227,8 +227,8 @@ def open_files(directory: str, fd: int, name: str) -> Iterator[LogFile]:
 
 
 def last_parts(files: Iterator[LogFile], lines: int) -> list[tuple[LogFile, int]]:
-    """Where the last `lines` lines of the log begin: its files from there on, the oldest first, and the offset to read
-    each from.  Files (the newest first) are taken only as far as they are needed.
+    """Find where the last `lines` lines of the log begin: its files from there on, the oldest first, and the offset to
+    read each from.  Files (the newest first) are taken only as far as they are needed.
 
     A last line that is not complete counts as a line.  Always holds the newest file, if there is one.
     Raises LogError, with the files closed.

@@ -123,7 +123,7 @@ class Service:
             raise refused(f"read {path}", why) from None
 
     def command(self, letters: str) -> None:
-        """Have supervise obey letters (supervise/protocol/letters.py), in their order, in one write; never waits.
+        """Send letters to supervise (supervise/protocol/letters.py), in one write; never waits.
 
         Raises ValueError for a letter that means nothing, NotRunning, NotAStatusDir, NoPermission, SystemRefused.
         """

@@ -100,12 +100,12 @@ class Status:
 
     @property
     def restarts(self) -> int | None:
-        """How many starts came after the first, since the service was first supervised here."""
+        """The number of starts after the first, since the service was first supervised here."""
         return max(self.state["totals"]["starts"] - 1, 0) if self.state else None
 
     @property
     def last_exit(self) -> LastExit | None:
-        """How the service last ended; None as well if it never has."""
+        """The last exit; None as well if there was none."""
         found = self.state["last_exit"] if self.state else None
         return LastExit(found) if found else None
 
@@ -125,12 +125,12 @@ class Status:
 
     @property
     def machine(self) -> str | None:
-        """What the running supervise is about: a state of its machine (supervise/protocol/states.py)."""
+        """The state of the running supervise's state machine (supervise/protocol/states.py)."""
         return self.state["machine"] if self.state and self.supervised and self.current else None
 
     @property
     def phase(self) -> str | None:
-        """How far the service says that it is: "starting", "ready", "reloading" or "stopping"; None: it does not say.
+        """The phase that the service notifies: "starting", "ready", "reloading" or "stopping", or None.
 
         A service says so by the protocol that its supervise.conf names (notify, notification_fd).
         """
@@ -138,7 +138,7 @@ class Status:
 
     @property
     def phase_seconds(self) -> float | None:
-        """How long ago that phase began."""
+        """The seconds since that phase began."""
         began = self.state["phase_time"] if self.state and self.phase else None
         return None if began is None else max(time.time() - began, 0.0)
 
@@ -155,7 +155,7 @@ class Status:
 
     @property
     def status_text(self) -> str | None:
-        """What the service last said of itself (STATUS=), as it came: not to be printed as it is."""
+        """The text of the last STATUS= notification, as it came: not safe to be printed."""
         return self.state["status_text"] if self.state and self.pid and self.machine else None
 
     @property
@@ -187,12 +187,12 @@ class Status:
 
     @property
     def hangs(self) -> int | None:
-        """How often supervise has ended the service because it hung, since it was first supervised here."""
+        """The number of times that the service hung and was ended, since it was first supervised here."""
         return self.state["totals"]["hangs"] if self.state else None
 
     @property
     def quick_exits(self) -> int | None:
-        """How many times in a row the service has ended before it had been up for `startsecs`."""
+        """The number of exits in a row before the service had been up for `startsecs`."""
         return self.state["quick_exits"] if self.state else None
 
 

@@ -51,7 +51,7 @@ def last_lines(directory: str, name: str, lines: int) -> list[bytes]:
 
 
 def last_blocks(directory: str, name: str, lines: int) -> Iterator[bytes]:
-    """The same in pieces as they are read, for logs that may be larger than memory.  Raises LogError."""
+    """Read the last lines in pieces, for logs that may be larger than memory.  Raises LogError."""
     fd = open_directory(directory)
     parts: list[tuple[LogFile, int]] = []
     try:

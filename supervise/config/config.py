@@ -13,7 +13,7 @@ RESTRICTING = ("user", "group", "umask", "directory")  # what these say is never
 
 
 class _Standing:
-    """What is no key: `blocked` says why nothing can be started under a configuration; empty if it can."""
+    """The part of a configuration that is no key: `blocked`, why no start is allowed under it; empty if one is."""
 
     __slots__ = ("blocked",)
 
@@ -21,7 +21,7 @@ class _Standing:
 class Config(_Standing):
     """The configuration of one service.  Times are whole seconds; 0 stands for "no limit" or "off".
 
-    It is put together by who reads it, and from then on a value: `frozen`.
+    It is changed only by the code that reads it, and from then on a value: `frozen`.
     Text is what was bytes in the file, decoded as UTF-8 with surrogateescape; to the system it goes the same way.
     """
 
@@ -71,7 +71,7 @@ class Config(_Standing):
         self.blocked = ""
 
     def frozen(self) -> Config:
-        """The same, which cannot be changed any more."""
+        """Make this configuration immutable, and return it."""
         self.__class__ = _Frozen
         return self
 
@@ -98,7 +98,7 @@ class Config(_Standing):
 
 
 class _Frozen(Config):
-    """One that was read.  Whoever wants another makes one."""
+    """An immutable configuration."""
 
     __slots__ = ()
 

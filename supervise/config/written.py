@@ -1,4 +1,4 @@
-"""The values of supervise.conf as a person would write them: for the log, for the state, for `--check`.
+"""Formatting values as supervise.conf has them: for the log, for the state, for `--check`.
 
 What lives here: from what a value means to its text.  What does not: the way there (values.py, expand.py), which is in
 memory only where there is a configuration to read.
@@ -15,7 +15,7 @@ EXPANDED = ("directory", "check_command", "pidfile")
 
 
 def written(key: str, value: Any) -> str:
-    """The value as a person would write it: read again, it means the same."""
+    """Format a value as a person would write it; parsed again, it is the same."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key == "umask":
@@ -32,7 +32,7 @@ def written(key: str, value: Any) -> str:
 
 
 def logged(key: str, value: Any) -> str:
-    """The value for the log, which more people may read than the file: no values of variables, no arguments."""
+    """Format a value for the log, which more people may read than the file: no values of variables, no arguments."""
     if key == "environment":
         return " ".join(name for name, _ in value)
     if key == "check_command":
@@ -48,12 +48,12 @@ def _quoted(word: str) -> str:
 
 
 def unexpanded(text: str) -> str:
-    """What is expanded to this text."""
+    """Escape a text, so that `expand` gives it back."""
     return text.replace("%", "%%")
 
 
 def written_environment(pairs: tuple[tuple[str, str], ...]) -> str:
-    """What is split and expanded to these pairs."""
+    """Serialise variables, so that splitting and expanding give them back."""
     return ",".join(f'{name}="{unexpanded(_escaped(value))}"' for name, value in pairs)
 
 

@@ -59,7 +59,7 @@ class UsageError(Exception):
 
 
 def run(argv: list[str], env: dict[bytes, bytes], apart: dict[bytes, bytes], daemon: Daemon | None) -> int:
-    """Do what the command line says; `env` and what is set `apart` are the caller's.  The exit code.
+    """Carry out the command line; `env` and what is set `apart` are the caller's.  The exit code.
 
     Raises OSError.
     """
@@ -112,7 +112,7 @@ def parse(argv: list[str]) -> dict[str, Any]:
 
 
 def plain_command_line(argv: list[str]) -> dict[str, Any] | None:
-    """The same without docopt, a third of the time of a start, where nothing can be mistaken; None: docopt is to say.
+    """Parse a plain command line without docopt, which takes a third of the time of a start; None: it needs docopt.
 
     That is: options by their full names, none twice, values apart, all that one of the first two forms asks for.
     """
@@ -139,7 +139,7 @@ def plain_command_line(argv: list[str]) -> dict[str, Any] | None:
 
 
 def read_options(args: dict[str, Any]) -> Options:
-    """Check what was typed.  Raises UsageError."""
+    """Validate the arguments.  Raises UsageError."""
     typed = args["-u"] if args["-p"] is None else args["-p"]
     path = plain(typed)
     try:

@@ -1,4 +1,4 @@
-"""The process that is to stay, from the side of the one that was typed: started early, then told what to do.
+"""Starting the process that stays (daemon.py): early, and then handing it the options.
 
 What lives here is imported before anything else (supervise.py), so that its interpreter starts while the command line
 is read.  What that process does is in supervisor/startup.py.
@@ -26,7 +26,7 @@ _READS, _PAUSE = 60, 0.05  # tries to hear what has come of the daemon, and seco
 
 
 def execute(options: Options, argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
-    """Become the supervise of the service.  Raises OSError."""
+    """Become the supervise of the service, for --foreground.  Raises OSError."""
     os.dup2(options_fd(options), 0)
     become(argv, env)
 
@@ -41,7 +41,7 @@ def become(argv: list[str], env: dict[bytes, bytes]) -> NoReturn:
 
 
 class Daemon:
-    """The process that is to stay, from its start on; it waits to be told for which service."""
+    """The process that stays, which waits for its options."""
 
     def __init__(self, argv: list[str], env: dict[bytes, bytes]) -> None:
         """Raises OSError."""
@@ -70,7 +70,7 @@ class Daemon:
         _close(its_output)
 
     def supervise(self, options: Options) -> int:
-        """Have it supervise; the exit code, when the service has been started.  Raises OSError."""
+        """Hand it the options; the exit code, when the service has been started.  Raises OSError."""
         data = options.encode()
         try:
             while data:
@@ -108,7 +108,7 @@ class Daemon:
         return os.pread(self._said, _SAID, 0) if self._said >= 0 else b""
 
     def dismiss(self) -> None:
-        """Wait for the end of one that was told nothing, or could not do it."""
+        """Reap a daemon that was handed nothing, or could not start."""
         tell, self._tell = self._tell, -1
         if tell >= 0:
             _close(tell)

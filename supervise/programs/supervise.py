@@ -1,4 +1,4 @@
-"""The program `supervise`: it has the process that stays started, reads the command line, tells that, and ends."""
+"""The program `supervise`: it starts the process that stays, hands it the options, and ends."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class Source:
         return lines[max(len(lines) - self._lines, 0) :]
 
     def watch(self, changes: Changes) -> None:
-        """Be ready for `new`.  Raises LogError, and NoWatches of inotify.py."""
+        """Set the watches that `new` needs.  Raises LogError, and NoWatches of inotify.py."""
         self._followers = [Follower(self.directory, name, self._lines, changes) for name in self._names]
 
     @property
@@ -170,7 +170,7 @@ class Lines:
         return [part + b"\n" for part in parts]
 
     def end(self) -> list[bytes]:
-        """What is left of a line that never ended, as a line."""
+        """The incomplete last line, as a line."""
         rest, self._rest = self._rest, b""
         return [rest + b"\n"] if rest else []
 

@@ -1,4 +1,4 @@
-"""Names of files as bytes and as text, and paths put together and taken apart, without the module os.
+"""File names as bytes and text, and joining and splitting paths, without the module os.
 
 The process that stays does with `posix`, which is what os.py makes its functions of: os.py and what it imports would
 take 0.2 MB of its memory, and an eighth of the time that it starts in.  So `import posix as os` is written in all that
@@ -18,17 +18,17 @@ DEFPATH = "/bin:/usr/bin"
 
 
 def fsencode(name: str) -> bytes:
-    """A file's name as the kernel has it.  Raises UnicodeEncodeError."""
+    """Encode a file name to the kernel's bytes.  Raises UnicodeEncodeError."""
     return name.encode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def fsdecode(name: bytes) -> str:
-    """A file's name as text, from which `fsencode` makes the same bytes."""
+    """Decode a file name to text, from which `fsencode` makes the same bytes."""
     return name.decode(sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
 
 def join(above: AnyStr, name: AnyStr) -> AnyStr:
-    """A path below another; `name` alone where that begins at the root."""
+    """Join paths; `name` alone where that begins at the root."""
     slash = "/" if isinstance(name, str) else b"/"
     if name.startswith(slash):
         return name
@@ -36,7 +36,7 @@ def join(above: AnyStr, name: AnyStr) -> AnyStr:
 
 
 def split(path: AnyStr) -> tuple[AnyStr, AnyStr]:
-    """What is before the last component, without slashes at its end, and that component."""
+    """Split off the last component of a path: what is before it, without slashes at its end, and it."""
     slash = "/" if isinstance(path, str) else b"/"
     at = path.rfind(slash) + 1
     above = path[:at]
@@ -44,7 +44,7 @@ def split(path: AnyStr) -> tuple[AnyStr, AnyStr]:
 
 
 def dirname(path: AnyStr) -> AnyStr:
-    """What is before the last component."""
+    """The path before the last component."""
     return split(path)[0]
 
 

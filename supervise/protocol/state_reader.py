@@ -1,4 +1,4 @@
-"""Reading the `state` file (state.py has the format): what its fields may be, and what an older release left out.
+"""Parsing the `state` file (state.py has the format): the types of its fields, and defaults for older releases.
 
 What lives here is in memory only where there is a state to read.
 """
@@ -115,7 +115,7 @@ def _no_constant(name: str) -> None:
 
 
 class _Scanning:
-    """What the scanner in C wants to know."""
+    """The settings that the JSON scanner in C asks for."""
 
     strict = True
     object_hook = object_pairs_hook = None
@@ -126,7 +126,7 @@ class _Scanning:
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """Read a state.  Raises StateError: damaged, or of a newer version.
+    """Parse a state.  Raises StateError: damaged, or of a newer version.
 
     Fields that are not known are kept, so that a version that only adds some need not count up.
     """

@@ -76,7 +76,7 @@ class Control:
             data = os.read(self.control, _READ)
         except BlockingIOError:
             return False  # somebody else has read it
-        # As with the successor of a service: what the machine's answer will be is certain, so it need not be awaited.
+        # As with the next process of a service: the machine's answer is certain, so it need not be awaited.
         name = ONE_SIGNAL.get(data) if direct else None
         if direct and name:
             self._actions.sent = name

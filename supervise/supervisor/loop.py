@@ -160,7 +160,7 @@ class Supervisor:
     def _insist(self) -> None:
         """A caller that is told that the service runs must find its record.  Raises StartError.
 
-        Nor has a successor anything to find the service by, where nothing was written.
+        Nor has the next supervise anything to find the service by, where nothing was written.
         """
         if self._status_writer.failed_by:
             raise StartError(self._status_writer.problem)
@@ -377,11 +377,11 @@ class Supervisor:
             self._log.flush()
 
     def _service_ended(self, process: Process) -> None:
-        """The shortest way from the end of the service to its successor.
+        """The shortest way from the end of the service to the next process.
 
         SIGCHLD would tell as well, and does where there are no pidfds, but takes a sixth longer: a signal
-        handler, a pipe and another poll.  Where the state machine's answer is certain beforehand, the successor
-        is started before it is asked; it claims it with its START.
+        handler, a pipe and another poll.  Where the state machine's answer is certain beforehand, the next
+        process is started before it is asked; it claims it with its START.
         """
         if self._eager_from is not None and time.monotonic() >= self._eager_from:
             self._service.spawn_ahead()

@@ -196,7 +196,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
 
 
 def claim(directory: StatusDir, lock: int) -> list[str]:
-    """Have the lock say which path it is held for; the warnings.
+    """Write into the lock which path it is held for; the warnings.
 
     Raises StatusDirError if another supervise has this path, whose directory was moved away or removed.  Where the lock
     says so already, this is the directory that the path led to before, and nobody else can have it.
@@ -236,7 +236,7 @@ def known_boot() -> str:
 
 
 def left_behind(directory: StatusDir, boot: str, user: str) -> Predecessor:
-    """What another supervise has left in the directory; without a state, nothing that could be taken over.
+    """Find what another supervise has left in the directory; without a state, nothing that could be taken over.
 
     `user`: whom the service runs as, if that is configured.  Raises StatusDirError: it could not be told.
     """

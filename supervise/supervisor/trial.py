@@ -36,24 +36,24 @@ class Untouched(StatusDir):
     """A status directory to which nothing is written."""
 
     def bind_notify(self, bind: Callable[[str], None]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def remove_notify(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def replace(self, name: str, data: bytes) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def read(self, name: str) -> bytes | None:
-        """Nothing."""
+        """Do nothing."""
         return None
 
     def open_output(self, name: str) -> int:
-        """Nothing."""
+        """Do nothing."""
         return os.open(DEVNULL, os.O_WRONLY | os.O_CLOEXEC)
 
     def append(self, name: str, text: bytes) -> int:
-        """Nothing."""
+        """Do nothing."""
         return len(text)
 
 

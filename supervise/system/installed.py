@@ -1,4 +1,4 @@
-"""Whether the files of this package are still those that this process was started from."""
+"""The installed files of this package: whether they are still those that this process was started from."""
 
 from __future__ import annotations
 

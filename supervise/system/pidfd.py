@@ -161,7 +161,7 @@ class Process:
         self.close()
 
     def identity(self) -> dict[str, Any]:
-        """What identifies it among all processes that have had its pid, for the state.
+        """Its identity for the state, unique among all processes that have had its pid.
 
         `start_ticks`: clock ticks from boot to its start, 0 where /proc does not tell; `pidfd_inode`: unique since
         Linux 6.9, else None.  Raises OSError where nobody could look: what is written down must be true.
@@ -171,7 +171,7 @@ class Process:
         return {**self.unknown_identity(), "start_ticks": ticks, "pidfd_inode": inode}
 
     def unknown_identity(self) -> dict[str, Any]:
-        """The same with nothing but the pid known."""
+        """An identity of which nothing but the pid is known."""
         where = {"group": self.group, "session": self.session}
         return {"pid": self.pid, "start_ticks": 0, "pidfd_inode": None, **where}
 

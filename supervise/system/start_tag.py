@@ -6,8 +6,8 @@ the values that these two can have, supervise gives itself the next after each s
 has started, shows which start it belongs to, without a system call on the way to a restart.  Where both bits were set
 by somebody who has DAX files, or the file is not there, there is no tag.  takeover.py, rule 3, says what it is for.
 
-A successor knows the tag from the state.  So as long as that cannot be written (a full disk), all starts bear the tag
-that the state on the disk foretells; which of them a process comes from cannot be told by it then.
+The next supervise knows the tag from the state.  So as long as that cannot be written (a full disk), all starts bear
+the tag that the state on the disk foretells; which of them a process comes from cannot be told by it then.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class StatusDir(Rollback):
             raise self._refused("look at", name, why) from None
 
     def identity(self) -> dict[str, int]:
-        """What identifies the directory, also among copies of it: device and inode."""
+        """The identity of the directory, also among copies of it: device and inode."""
         found = os.fstat(self.fd)
         return {"device": found.st_dev, "inode": found.st_ino}
 
@@ -255,7 +255,7 @@ class StatusDir(Rollback):
     # The socket that the service tells its state through.
 
     def bind_notify(self, bind: Callable[[str], None]) -> None:
-        """Have a socket bound to `notify`, mode 0600; only under the lock.  Raises StatusDirError.
+        """Bind a socket to `notify`, mode 0600; only under the lock.  Raises StatusDirError.
 
         `bind` gets a path that is short enough for a socket's address whatever the directory is called.
         """

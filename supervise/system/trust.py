@@ -290,5 +290,5 @@ def _where(fd: int) -> str:
 
 
 def signature(found: os.stat_result) -> tuple[object, ...]:
-    """What changes when a file is replaced or written: device, inode, size and times."""
+    """A file's signature, which changes when it is replaced or written: device, inode, size and times."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Verb:
-    """One verb: `letters` to send, what is to come of them where that shows (`condition`), and the `words` that say so.
+    """A verb: the `letters` to send, the `condition` to wait for, if any, and the `words` that say that it is so.
 
     `counts`: the letters are counted, and so `condition` is not asked before they were obeyed.
     """

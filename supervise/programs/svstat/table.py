@@ -29,7 +29,7 @@ _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 class Row:
-    """One service: its `name`, and how it was at `read_at` (monotonic), or the `problem` with reading that."""
+    """A row of the table: a service's `name`, and its status at `read_at` (monotonic), or a `problem` with that."""
 
     __slots__ = ("name", "status", "usage", "problem", "read_at")
 
@@ -73,7 +73,7 @@ class Row:
 
 
 def state_of(status: Status) -> str:
-    """How a service is, in words."""
+    """The state of a service, in words."""
     if not status.supervised:
         text = "gave up" if status.gave_up else "no supervise"
         text += ", runs on" if status.outlived else ""
@@ -110,7 +110,7 @@ def _down(status: Status) -> str:
 
 
 def says(text: str) -> str:
-    """What a service says of itself, in no more columns than there are for it."""
+    """The service's STATUS= text, cut to its column."""
     text = one_line(text[: _SAYS_AT_MOST * 2])
     return text if columns(text) <= _SAYS_AT_MOST else f"{cut(text, _SAYS_AT_MOST - 3)}..."
 
@@ -171,7 +171,7 @@ def _pad(text: str, width: int, right: bool) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """The width of a text in columns of a terminal."""
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
