@@ -101,7 +101,7 @@ def test_a_part_more_is_made_when_it_is_asked_for(room: Room) -> None:
 
 def test_it_is_told_what_concerns_all(room: Room) -> None:
     room.ask("true")
-    room.service.settle()
+    room.service.housekeeping()
     assert room.service.descriptors() == {"service": -1, "heard": 99}
     assert room.service.go_on()
     room.service.close(leaving=True)
@@ -113,7 +113,7 @@ def test_it_is_told_what_concerns_all(room: Room) -> None:
 
 def test_it_inherits_before_it_is_configured(room: Room) -> None:
     room.machine.config.check_command = ("true",)
-    room.service.inherit({"descriptors": {"service": -1, "heard": 7}, "child": True})
+    room.service.restore({"descriptors": {"service": -1, "heard": 7}, "child": True})
     room.service.prepare()
     assert room.part.calls == [("inherit", 7), ("configure", ("true",))]
 

@@ -40,9 +40,11 @@ class Place:
         self.log: Any = FakeLog()
         self.log.flush = lambda: None
         self.writer = StatusWriter(self.directory, self.machine, ["app"], boot_id(), self.log)
-        self.writer.settle(None)
+        self.writer.write(None)
         self.directory.keep()
         self.service: Any = FakeNotifying()
+        self.events: list[tuple[str, Any]] = []  # that were posted
+        self.obeyed = bytearray()
         self.home = StatusDirWatch(
             self.directory,
             self.kept,
@@ -51,6 +53,8 @@ class Place:
             self.writer,
             self.service,
             self.log,
+            lambda event, value: self.events.append((event, value)),
+            self.obeyed.extend,
         )
         self.clock = FakeTime()
 
@@ -61,7 +65,9 @@ class Place:
         type(away).look.__globals__["time"] = self.clock
         if begins:
             away._since = self.clock.now
-        return self.home._look()
+        self.events.clear()
+        self.home.look()
+        return [*self.events]
 
     def look_on(self, seconds: float = 60.0) -> list[tuple[str, Any]]:
         """Look, and again whenever that is due, for so long or until there are events."""
@@ -182,7 +188,7 @@ def test_one_that_was_removed_is_made_anew_when_that_is_sure(place: Place) -> No
     assert place.home.due is not None  # `rm -r` takes its time
     assert place.look_on() == []
     assert place.kept.numbers() == numbers
-    assert place.home.take_unread() == b"d" and place.home.take_unread() == b""
+    assert place.obeyed == b"d"
     place.check()
     assert place.log.warnings == [f"{place.path} made anew: the directory before it was removed"]
     assert len(place.service.moves) == 1
@@ -212,7 +218,7 @@ def test_one_that_comes_back_in_time_is_here(place: Place) -> None:
 def test_where_something_is_to_be_written_it_is_made_at_once(place: Place) -> None:
     shutil.rmtree(place.path)
     place.machine.paused = True
-    place.writer.settle(None)
+    place.writer.write(None)
     assert record.decode((place.path / "status").read_bytes()).paused
     place.check()
 

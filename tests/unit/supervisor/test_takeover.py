@@ -90,7 +90,7 @@ def test_the_service_that_still_runs_is_taken_over(place: Place, service: Proces
     assert found.process and found.process.pid == service.pid and not found.process.child
     assert found.fields and found.fields["command"] == SAMPLE["command"]
     assert found.restrictions == {"user": "nobody"}
-    assert (found.left, found.notices, found.warnings) == (None, [], [])
+    assert (found.leftover_group, found.notices, found.warnings) == (None, [], [])
 
 
 def test_the_record_has_the_last_word_of_the_same_process(place: Place, service: Process) -> None:
@@ -313,5 +313,5 @@ def test_what_the_service_has_left_of_its_group_is_told(tmp_path: Path) -> None:
     place.leave(gone)
     os.waitpid(leader, 0)
     found = place.look()
-    assert found.process is None and found.left == (leader, os.getsid(0))
-    assert found.left_said.startswith(f"left of the service's process group {leader}: pids ")
+    assert found.process is None and found.leftover_group == (leader, os.getsid(0))
+    assert found.leftover_line.startswith(f"left of the service's process group {leader}: pids ")
