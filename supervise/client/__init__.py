@@ -24,7 +24,7 @@ from supervise.client.errors import (
     UnknownService,
 )
 from supervise.client.service import LETTERS, LOGS, Service, services
-from supervise.client.status import DamagedState, LastExit, Status, TimeLimit
+from supervise.client.status import DamagedState, Health, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",
@@ -33,6 +33,7 @@ __all__ = [
     "ClientError",
     "DamagedRecord",
     "DamagedState",
+    "Health",
     "LastExit",
     "NoPermission",
     "NotAStatusDir",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from supervise.client.clocks import monotonic, same_boot, since_boot, started
 from supervise.client.errors import ClientError, refused
 from supervise.protocol.exitcodes import TIME_LIMIT
 from supervise.protocol.record import UP, Record
@@ -18,14 +19,16 @@ class LastExit:
 
     `code` (0-255) or `signal` (a number) or `failure` (why it could not be started) is set, or none of them when
     nobody knows; `core`: it dumped core; `planned`: it was asked for; `fault`: why supervise ended it, if it did, such
-    as `hung: no WATCHDOG=1 for 10 seconds`; `uptime` in seconds; `time` in Unix seconds.
+    as `hung: no WATCHDOG=1 for 10 seconds`; `expected`: its exit code is one of its `exitcodes`, None where that is not
+    known; `uptime` in seconds; `time` in Unix seconds; `seconds`: how long ago that was when it was looked at.
     """
 
-    __slots__ = ("code", "signal", "core", "failure", "planned", "fault", "uptime", "time")
+    __slots__ = ("code", "signal", "core", "failure", "planned", "fault", "expected", "uptime", "time", "seconds")
 
-    def __init__(self, fields: dict[str, Any]) -> None:
-        for name in self.__slots__:
+    def __init__(self, fields: dict[str, Any], seconds: float) -> None:
+        for name in self.__slots__[:-1]:
             setattr(self, name, fields[name])
+        self.seconds = seconds
 
     if TYPE_CHECKING:
         code: int | None
@@ -34,8 +37,10 @@ class LastExit:
         failure: str | None
         planned: bool
         fault: str | None
+        expected: bool | None
         uptime: float
         time: float
+        seconds: float
 
     def __str__(self) -> str:
         """In words: `exited with status 1`, `was killed by signal 15 (TERM), as asked`."""
@@ -45,26 +50,78 @@ class LastExit:
         return f"{how}, as asked" if self.planned else str(how)
 
 
+class Health:
+    """What the checks of a service that runs have found (`check_command`).
+
+    `failures` in a row, 0 if the last one succeeded; of `limit` supervise ends the service, but not while it is
+    `starting`.  Where there are some: `failure`, what the last check did, such as `exited with status 1`; `output`, how
+    what it printed begins, not to be printed as it is; `since` when they fail, Unix seconds; `seconds`, how long that
+    was ago.  `problem`: why the service is not checked, such as `./check: No such file or directory`.
+    """
+
+    __slots__ = ("failures", "limit", "starting", "failure", "output", "since", "seconds", "problem")
+
+    def __init__(self, fields: dict[str, Any], seconds: float | None) -> None:
+        for name in ("failures", "limit", "starting", "failure", "output", "problem"):
+            setattr(self, name, fields[name])
+        self.since, self.seconds = fields["failing_time"], seconds
+
+    if TYPE_CHECKING:
+        failures: int
+        limit: int
+        starting: bool
+        failure: str | None
+        output: str
+        since: float | None
+        seconds: float | None
+        problem: str | None
+
+    @property
+    def healthy(self) -> bool | None:
+        """Whether the last check succeeded; None: there is none that tells."""
+        return None if self.problem and not self.failures else not self.failures
+
+
 class Status:
     """The status of a service at one moment.
 
     From the FIFO `ok`: `supervised`, whether a supervise runs.  From the record: `pid` of the service as last
     written (0: none), `changed` (when that changed, Unix seconds), `paused`, `want` ("up", "down" or "once"),
     `alarms`.  From the state, None where there is none: `state`, all of its fields, as protocol/state.py has them, and
-    what the properties below make of them.  `seconds`: how long ago `changed` was, by the wall clock, never negative.
+    what the properties below make of them.  `seconds`: for how long the process of the record has run, or none has,
+    whatever was done to the wall clock meanwhile; by the wall clock where no state tells; never negative.
     """
 
-    __slots__ = ("supervised", "pid", "changed", "seconds", "paused", "want", "alarms", "state")
+    __slots__ = ("supervised", "pid", "changed", "seconds", "paused", "want", "alarms", "state", "_stopped", "_looked")
 
     def __init__(self, supervised: bool, record: Record, state: dict[str, Any] | None) -> None:
         self.supervised = supervised
         self.pid = record.pid
         self.changed = record.changed_ns / 1e9
-        self.seconds = max(time.time() - self.changed, 0.0)
         self.paused = record.paused
         self.want = record.want
         self.alarms = record.alarms
         self.state = state
+        self.seconds = self._seconds()
+        self._stopped: bool | None = None
+        self._looked = False
+
+    def _seconds(self) -> float:
+        state = self.state
+        service = state["service"] if state else None
+        if state and self.current and same_boot(state["boot_id"]):
+            now = since_boot()
+            if service and service["start_ticks"]:
+                return max(now - started(service["start_ticks"]), 0.0)
+            if state["changed_boottime"] is not None:
+                return float(max(now - state["changed_boottime"], 0.0))
+        return max(time.time() - self.changed, 0.0)
+
+    def _ago(self, unix_seconds: float, boottime: float | None) -> float:
+        """How long ago a moment of the state was; by the wall clock where nothing else tells."""
+        if boottime is not None and self.state and same_boot(self.state["boot_id"]):
+            return max(since_boot() - boottime, 0.0)
+        return max(time.time() - unix_seconds, 0.0)
 
     def __repr__(self) -> str:
         """The fields but for the state, which is long."""
@@ -84,14 +141,44 @@ class Status:
         service = self.state["service"] if self.state else None
         if self.supervised or not self.state or not service or service["pid"] != self.pid:
             return False
+        return self._process_state() not in "-ZX"
+
+    @property
+    def stopped(self) -> bool | None:
+        """Whether the service is stopped by a signal (STOP, TTIN, ...) that supervise did not send it to pause it.
+
+        None: nobody knows, for there is no state, or the process may not be looked at.  Looked at once, see
+        `look_again`.
+        """
+        if not self._looked:
+            self._looked, self._stopped = True, None
+            try:
+                if self.state:
+                    runs = self.supervised and self.pid and self.current and not self.paused
+                    self._stopped = bool(runs) and self._process_state() == "T"
+            except ClientError:
+                pass
+        return self._stopped
+
+    def look_again(self) -> None:
+        """Have `stopped` look at the process as it is now: no file tells of a change."""
+        self._looked = False
+
+    def _process_state(self) -> str:
+        """The state of the process that the state names, as /proc/PID/stat has it; `-` if it is gone."""
         from supervise.system.procfs import boot_id, stat_of
 
+        service = self.state["service"] if self.state else None
+        if not self.state or not service:
+            return "-"
         try:
             found = stat_of(self.pid)
             same = bool(service["start_ticks"] == found.start_ticks and self.state["boot_id"] == boot_id())
         except OSError as why:
             raise refused(f"look at process {self.pid}", why) from None
-        return found.running and same
+        if not same:
+            return "-"
+        return "S" if found.running and found.state == "Z" else found.state  # its first thread has ended alone
 
     @property
     def supervise_pid(self) -> int | None:
@@ -107,7 +194,7 @@ class Status:
     def last_exit(self) -> LastExit | None:
         """The last exit; None as well if there was none."""
         found = self.state["last_exit"] if self.state else None
-        return LastExit(found) if found else None
+        return LastExit(found, self._ago(found["time"], found["boottime"])) if found else None
 
     @property
     def gave_up(self) -> bool | None:
@@ -140,7 +227,7 @@ class Status:
     def phase_seconds(self) -> float | None:
         """The seconds since that phase began."""
         began = self.state["phase_time"] if self.state and self.phase else None
-        return None if began is None else max(time.time() - began, 0.0)
+        return None if began is None or not self.state else self._ago(began, self.state["phase_boottime"])
 
     @property
     def ready(self) -> bool:
@@ -164,18 +251,21 @@ class Status:
         return self.state["fault"] if self.state and self.machine == "aborting" else None
 
     @property
+    def health(self) -> Health | None:
+        """What the checks of the service that runs have found; None: none has told yet, or it is not checked."""
+        found = self.state["health"] if self.state and self.pid and self.machine else None
+        if not found:
+            return None
+        since = found["failing_time"]
+        return Health(found, None if since is None else self._ago(since, found["failing_boottime"]))
+
+    @property
     def next_start_seconds(self) -> float | None:
         """In how many seconds from now the next start is due; None: none is being waited for."""
         if not self.state or self.machine != "delay" or self.state["deadline_at"] is None:
             return None
-        from supervise.system.procfs import boot_id
-
-        left: float = self.state["deadline_at"] - time.monotonic()
-        try:
-            same = self.state["boot_id"] == boot_id()
-        except OSError as why:
-            raise refused("read this system's boot id", why) from None
-        return max(left, 0.0) if same else None
+        left: float = self.state["deadline_at"] - monotonic()
+        return max(left, 0.0) if same_boot(self.state["boot_id"]) else None
 
     @property
     def finished(self) -> bool:

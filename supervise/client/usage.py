@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from supervise.client.clocks import since_boot
+
 _HERTZ = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -50,7 +52,7 @@ def usage(pids: set[int]) -> dict[int, Usage]:
         if group == pid or group not in everybody:
             groups[group] = pid
     found: dict[int, Usage] = {}
-    uptime = _uptime()
+    uptime = since_boot()
     for pid, fields in everybody.items():
         whose = groups.get(int(fields[2])) or (pid if pid in pids else 0)
         if whose:
@@ -92,12 +94,3 @@ def _read(path: str) -> bytes:
             os.close(fd)
     except OSError:
         return b""
-
-
-def _uptime() -> float:
-    """Seconds since boot, as the start times of processes count them."""
-    try:
-        with open("/proc/uptime", encoding="ascii") as file:
-            return float(file.read().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0.0

@@ -4,7 +4,9 @@ What lives here: the format, and writing it.  What does not: reading it (state_r
 
 JSON, one object, readable by people; `version` is 1, and counts up when an older reader would go wrong.  Times named
 `..._at` are seconds of CLOCK_MONOTONIC, which all processes of one boot share, so they mean something only with the
-same `boot_id`; those named `..._time` are Unix seconds, for people.
+same `boot_id`; those named `..._time` are Unix seconds, for people.  How long ago that was, `..._boottime` tells: the
+same moment in seconds of CLOCK_BOOTTIME, which no step of the wall clock changes, and which counts the time in which
+the system slept.  It is null, or not there, where an older release or another boot does not tell.
 
 `control_obeyed` counts the bytes that were read from `control`, newlines included, since the service was first
 supervised here.  They are counted when all that was read with them has been obeyed, and what that leads to was handed
@@ -13,6 +15,10 @@ before them.  It is null, or not there, where an older release does not count.
 
 `fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
 "not_ready", "late"; null as well where an older release did not write it.
+
+`health` is what the checks of the process that runs have found, null before the first has ended: `failures` in a row,
+of `limit` that are a fault, `failing_time` when the first of them was, `failure` what the last one did and `output` how
+what it printed begins; `starting` while they are no fault yet.  `problem` says why the service is not checked.
 """
 
 from __future__ import annotations

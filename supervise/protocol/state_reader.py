@@ -34,6 +34,18 @@ _EXIT = {
     "time": _NUMBER,
     "fault": (str, type(None)),
     "fault_kind": (str, type(None)),
+    "boottime": _OPTIONAL_NUMBER,
+    "expected": (bool, type(None)),
+}
+_HEALTH = {
+    "failures": (int,),
+    "limit": (int,),
+    "starting": (bool,),
+    "failure": (str, type(None)),
+    "output": (str,),
+    "failing_time": _OPTIONAL_NUMBER,
+    "failing_boottime": _OPTIONAL_NUMBER,
+    "problem": (str, type(None)),
 }
 _TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned", "expected", "hangs")
 _FIELDS: dict[str, Any] = {
@@ -66,6 +78,9 @@ _FIELDS: dict[str, Any] = {
     "control_obeyed": _OPTIONAL_INT,
     "phase": (str, type(None)),
     "phase_time": _OPTIONAL_NUMBER,
+    "phase_boottime": _OPTIONAL_NUMBER,
+    "changed_boottime": _OPTIONAL_NUMBER,
+    "health": (_HEALTH, None),
     "status_text": (str, type(None)),
     "quick_exits": (int,),
     "watchdog": _OPTIONAL_NUMBER,
@@ -89,6 +104,9 @@ _DEFAULTS: dict[str, Any] = {
     "control_obeyed": None,
     "phase": None,
     "phase_time": None,
+    "phase_boottime": None,
+    "changed_boottime": None,
+    "health": None,
     "status_text": None,
     "quick_exits": 0,
     "watchdog": None,
@@ -102,7 +120,7 @@ _DEFAULTS: dict[str, Any] = {
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
-    "last_exit": {"fault": None, "fault_kind": None},
+    "last_exit": {"fault": None, "fault_kind": None, "boottime": None, "expected": None},
 }
 
 

@@ -33,6 +33,11 @@ _GIVE_UP = 20  # tries to find out what tells a process from others: it seems to
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def boottime() -> float:
+    """Seconds since boot, as state.py has them."""
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
+
+
 class StatusWriter:
     """Writes the record and the state of one service, each when it has changed."""
 
@@ -47,6 +52,7 @@ class StatusWriter:
         self._pid_namespace = pid_namespace()
         self._pid = 0
         self._changed_ns = time.time_ns()
+        self._changed_boottime: float | None = boottime()
         self._service: dict[str, Any] | None = None
         self._last_exit: dict[str, Any] | None = None
         self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
@@ -61,8 +67,10 @@ class StatusWriter:
         self.remains: dict[str, int] | None = None  # the process group of which something is left
         self.notify_address: str | None = None  # where the service's notifications come to
         self.formers: list[dict[str, Any]] = []  # processes that were the main one before, and live
-        self._phase: tuple[str | None, float | None] = None, None  # and since when, in Unix seconds
-        self.due: float | None = None  # monotonic: when to `settle`, for what could not be written
+        # And since when, in Unix seconds and since boot.
+        self._phase: tuple[str | None, float | None, float | None] = None, None, None
+        self.health: dict[str, Any] | None = None  # what the checks have found
+        self.due: float | None = None  # monotonic: when to `write`, for what could not be written
         self._unidentified = 0  # tries in a row
         self._pause = 0.0  # from the last try to that
         self.problem = ""  # what could not be written last, and why
@@ -75,7 +83,10 @@ class StatusWriter:
         The record tells when the pid last changed, and that is not now if it is the same.
         """
         self._last_exit, self._foretold = fields["last_exit"], fields["next_mark"]
-        self._phase = fields["phase"], fields["phase_time"]
+        same_boot = fields["boot_id"] == self._boot_id
+        if self._last_exit and not same_boot:
+            self._last_exit["boottime"] = None
+        self._phase = fields["phase"], fields["phase_time"], fields["phase_boottime"]
         self.notify_address = fields["notify_address"]
         self.control_obeyed = fields["control_obeyed"] or 0
         try:
@@ -84,6 +95,7 @@ class StatusWriter:
             return
         if record.pid == pid:
             self._pid, self._changed_ns = pid, record.changed_ns
+            self._changed_boottime = fields["changed_boottime"] if same_boot else None
             service = fields["service"]
             self._service = service if service and service["pid"] == pid else None
 
@@ -100,7 +112,9 @@ class StatusWriter:
 
     def exited(self, how: ExitStatus, uptime: float, planned: bool) -> None:
         """Note an exit as the last exit; `uptime` in seconds."""
-        self._phase = None, None  # the next one has its own
+        self._phase = None, None, None  # the next one has its own
+        config = self._machine.config
+        expected = how.code in config.exitcodes and config.autorestart != "always" and not how.fault and not planned
         self._last_exit = {
             "code": how.code,
             "signal": how.signal,
@@ -111,6 +125,8 @@ class StatusWriter:
             "time": round(time.time(), 3),
             "fault": how.fault,
             "fault_kind": kind_of(how.fault),
+            "boottime": boottime(),
+            "expected": expected,
         }
 
     def amended(self, how: ExitStatus) -> None:
@@ -135,7 +151,7 @@ class StatusWriter:
         visible = self._machine.visible
         if visible != self._record or (due and STATUS in self._failing):
             if visible[3] != self._pid:
-                self._pid, self._changed_ns = visible[3], time.time_ns()
+                self._pid, self._changed_ns, self._changed_boottime = visible[3], time.time_ns(), boottime()
                 self._service = None
             self._record = visible
             paused, want, alarms, pid = visible
@@ -238,7 +254,7 @@ class StatusWriter:
         machine = self._machine
         window = machine.window
         if machine.phase != self._phase[0]:
-            self._phase = machine.phase, round(time.time(), 3) if machine.phase else None
+            self._phase = (machine.phase, round(time.time(), 3), boottime()) if machine.phase else (None, None, None)
         return {
             "version": VERSION,
             "supervise_version": __version__,
@@ -270,6 +286,9 @@ class StatusWriter:
             "control_obeyed": self.control_obeyed,
             "phase": machine.phase,
             "phase_time": self._phase[1],
+            "phase_boottime": self._phase[2],
+            "changed_boottime": self._changed_boottime,
+            "health": self.health,
             "status_text": machine.status_text,
             "quick_exits": machine.quick_exits,
             "watchdog": machine.watchdog or None,

@@ -41,6 +41,9 @@ SAMPLE: dict[str, Any] = {
     "control_obeyed": None,
     "phase": None,
     "phase_time": None,
+    "phase_boottime": None,
+    "changed_boottime": None,
+    "health": None,
     "status_text": None,
     "quick_exits": 0,
     "watchdog": None,
@@ -59,6 +62,8 @@ LAST_EXIT: dict[str, Any] = {
     "time": 1795229306.676,
     "fault": None,
     "fault_kind": None,
+    "boottime": None,
+    "expected": None,
 }
 # The specification, 4.
 SIGNAL_LETTERS = {

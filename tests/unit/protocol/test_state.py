@@ -68,6 +68,8 @@ states = st.fixed_dictionaries(
                     "time": TIME,
                     "fault": st.one_of(st.none(), TEXT),
                     "fault_kind": st.one_of(st.none(), TEXT),
+                    "boottime": MAYBE_TIME,
+                    "expected": st.sampled_from([None, True, False]),
                 }
             ),
         ),
@@ -81,6 +83,23 @@ states = st.fixed_dictionaries(
         "control_obeyed": st.one_of(st.none(), COUNT),
         "phase": st.sampled_from([None, "starting", "ready", "reloading", "stopping"]),
         "phase_time": MAYBE_TIME,
+        "phase_boottime": MAYBE_TIME,
+        "changed_boottime": MAYBE_TIME,
+        "health": st.one_of(
+            st.none(),
+            st.fixed_dictionaries(
+                {
+                    "failures": COUNT,
+                    "limit": COUNT,
+                    "starting": st.booleans(),
+                    "failure": st.one_of(st.none(), TEXT),
+                    "output": TEXT,
+                    "failing_time": MAYBE_TIME,
+                    "failing_boottime": MAYBE_TIME,
+                    "problem": st.one_of(st.none(), TEXT),
+                }
+            ),
+        ),
         "status_text": st.one_of(st.none(), TEXT),
         "quick_exits": COUNT,
         "watchdog": MAYBE_TIME,
@@ -92,14 +111,19 @@ states = st.fixed_dictionaries(
 )
 
 # Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions,
-# with kinds and counts beside words.
+# with kinds and counts beside words, with clocks that nobody sets and what checks have found.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
 TRUST = {"restrictions", "pid_namespace"}
 PROTOCOL = {"control_obeyed", "fault_kind"}
-NEWER = ADOPTION | READINESS | TRUST | PROTOCOL
+CLOCKS = {"changed_boottime", "phase_boottime", "health"}
+NEWER = ADOPTION | READINESS | TRUST | PROTOCOL | CLOCKS
 # The same within objects.
-NEWER_INSIDE = {"totals": {"expected", "hangs"}, "last_exit": {"fault", "fault_kind"}, "service": {"group", "session"}}
+NEWER_INSIDE = {
+    "totals": {"expected", "hangs"},
+    "last_exit": {"fault", "fault_kind", "boottime", "expected"},
+    "service": {"group", "session"},
+}
 # Other values than a field may have: a type that it never is, out of range, not finite.
 WRONG = [True, None, "x", -1, 2**63, 1.5, [], {}, [1], {"pid": 1}]
 
@@ -243,7 +267,11 @@ def test_a_command_is_words(command: Any) -> None:
         decode(raw(command=command))
 
 
-@pytest.mark.parametrize("missing", [TRUST, READINESS | TRUST, NEWER], ids=["newest", "newer", "new"])
+@pytest.mark.parametrize(
+    "missing",
+    [CLOCKS, CLOCKS | TRUST, CLOCKS | READINESS | TRUST, NEWER],
+    ids=["newest", "newer", "new", "oldest"],
+)
 def test_an_older_release_lacks_the_newer_fields(missing: set[str]) -> None:
     old = {name: value for name, value in SAMPLE.items() if name not in missing}
     old["totals"] = {name: SAMPLE["totals"][name] for name in TOTALS}
@@ -251,7 +279,7 @@ def test_an_older_release_lacks_the_newer_fields(missing: set[str]) -> None:
 
 
 def test_it_lacks_them_inside_its_objects_too() -> None:
-    old = {name: value for name, value in LAST_EXIT.items() if not name.startswith("fault")}
+    old = {name: value for name, value in LAST_EXIT.items() if name not in NEWER_INSIDE["last_exit"]}
     assert decode(raw(last_exit=old))["last_exit"] == LAST_EXIT
 
 
@@ -270,7 +298,7 @@ def test_what_is_not_a_text_is_refused(name: str, value: Any) -> None:
         decode(raw(**{name: value}))
 
 
-@pytest.mark.parametrize("name", ["phase_time", "watchdog", "deadline_at"])
+@pytest.mark.parametrize("name", ["phase_time", "phase_boottime", "changed_boottime", "watchdog", "deadline_at"])
 @pytest.mark.parametrize("value", [True, "x", -1, 2**63, [], {}], ids=repr)
 def test_what_is_not_a_time_is_refused(name: str, value: Any) -> None:
     with pytest.raises(StateError, match=f"^{name} "):
