@@ -66,7 +66,7 @@ class Config(_Standing):
         self.check_interval = 30
         self.check_timeout = 10
         self.check_failures = 3
-        self.check_delay = 0
+        self.check_delay: int | None = None  # None: at once, and failures count when it has had time to start
         self.pidfile = ""
         self.blocked = ""
 

@@ -16,10 +16,12 @@ EXPANDED = ("directory", "check_command", "pidfile")
 
 def written(key: str, value: Any) -> str:
     """Format a value as a person would write it; parsed again, it is the same."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key == "umask":
-        return "" if value is None else f"{value:03o}"
+        return f"{value:03o}"
     if key == "environment":
         return written_environment(value)
     if key == "exitcodes":

@@ -81,7 +81,7 @@ def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
             continue
         elif key in _CHECKS and not config.check_command:
             found.append(Problem(line, f"{key}: of no effect without check_command"))
-        elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd):
+        elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd or config.check_command):
             found.append(Problem(line, f"{key}: of no effect without notify or notification_fd"))
     return found
 

@@ -13,7 +13,10 @@ Rule 2.  A check that runs for `check_timeout` has failed there and then; it is 
          started, and each interval is one more failure.
 Rule 3.  `check_failures` in a row are a fault.  A success ends the row, and so does `begin`.  A check that cannot be
          started is no failure: that is said, once.
-Rule 4.  What a check prints is read as it comes, so that it never waits for us, and little of it is kept.  Its end
+Rule 4.  Where `check_delay` says nothing, a service that does not say when it is ready may take its time to start:
+         until its first success, or for `starttimeoutsecs` (START_WAIT where that is 0) from its start, failures are
+         no fault.  If the row goes on then, it is one.
+Rule 5.  What a check prints is read as it comes, so that it never waits for us, and little of it is kept.  Its end
          is the end of its process, not of its output: what it left in the background may hold that open.
 """
 
@@ -30,7 +33,7 @@ from supervise.system.spawn import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 
     from supervise.config.config import Config
     from supervise.machine.machine import Machine
@@ -45,14 +48,19 @@ if TYPE_CHECKING:
             """Start one, in a session of its own: its pid, or what went wrong."""
 
 
+START_WAIT = 90  # seconds that a service may take to get healthy, where nothing is configured
 _READ = 65536  # bytes at once
 _READS = 16  # at most, when a check has ended: somebody else may still be printing
 _HEAD, _TAIL = 3500, 500  # bytes that are kept of what a check prints: its first and its last
 _SHOWN = 200  # characters of it in the log
+_TOLD = 500  # characters of it in the state
 
 
 class Checks(Part):
-    """The health checks of the main process `service`.  `output`: what the last check that failed had printed."""
+    """The health checks of the main process `service`.
+
+    `output`: what the last check that failed had printed.  `health`: what they have found, as state.py has it.
+    """
 
     def __init__(self, launcher: CheckStarter, reactor: Reactor, log: Log) -> None:
         self._launcher = launcher
@@ -62,6 +70,7 @@ class Checks(Part):
         self._config: Config | None = None  # None: nothing is to be checked now
         self.service = 0
         self._begun_at = 0.0
+        self._starting_since: float | None = None  # None: it has started
         self._started_at: float | None = None  # the last check since `begin`
         self.killed = False  # the one that runs is to end, and its result is of no interest
         self._again_at = 0.0  # when one that was killed should have ended
@@ -72,10 +81,16 @@ class Checks(Part):
         self.pid = 0  # of the check that runs; 0: none
         self.fd = -1  # what it prints is read from here; registered with the poll
         self.output = ""
+        self.health: dict[str, Any] | None = None
 
-    def begin(self, config: Config, pid: int, now: float) -> None:
-        """Begin the checks of the main process `pid`, which is ready.  `now` is monotonic, here and below."""
+    def begin(self, config: Config, pid: int, now: float, starting_since: float | None = None) -> None:
+        """Begin the checks of the main process `pid`, which is ready.  `now` is monotonic, here and below.
+
+        `starting_since` if it does not say when it is ready: when it was started.
+        """
         self.end()
+        self._starting_since = starting_since
+        self.health = None
         self._config, self.service = config, pid
         self._begun_at, self._started_at, self._failed = now, None, 0
         # One of the time before is about to end; it is no failure of this one.
@@ -93,7 +108,8 @@ class Checks(Part):
             return
         self._checked = pid
         if pid:
-            self.begin(machine.config, pid, time.monotonic())
+            # One that says when it is ready has said so; another may still be starting.
+            self.begin(machine.config, pid, time.monotonic(), None if machine.phase else machine.started_at)
         else:
             self.end()
 
@@ -114,6 +130,7 @@ class Checks(Part):
             # Another question: what the last one's answers were says nothing.
             self._kill()
             self._started_at, self._failed = None, 0
+            self.health = None
             self._again_at = (time.monotonic() if now is None else now) + max(config.check_timeout, 1)
         self._config = config
 
@@ -126,7 +143,7 @@ class Checks(Part):
         if self.pid and self.killed:
             return self._again_at
         if self._started_at is None:
-            return self._begun_at + config.check_delay
+            return self._begun_at + (config.check_delay or 0)
         return self._started_at + (self._timeout if self.pid else max(config.check_interval, 1))
 
     def on_time(self, now: float) -> None:
@@ -140,7 +157,7 @@ class Checks(Part):
         self._read_rest()
         self._kill()
         self._again_at = now + max(config.check_interval, 1)
-        self._failure(config, f"did not end within {self._timeout} seconds")
+        self._failure(config, f"did not end within {self._timeout} seconds", now)
 
     def readable(self, events: int = 0) -> None:
         """Read the check's output once, when `fd` is readable."""
@@ -165,10 +182,13 @@ class Checks(Part):
         if config is None or killed:
             return
         if how.code != 0:
-            self._failure(config, str(how))
-        elif self._failed:
+            self._failure(config, str(how), time.monotonic())
+            return
+        if self._failed:
             self._log.add(NOTICE, "check_command succeeded, after %d that did not", self._failed)
             self._failed = 0
+        self._starting_since = None
+        self.health = self._found(config)
 
     @property
     def _timeout(self) -> int:
@@ -204,19 +224,47 @@ class Checks(Part):
         self._reactor.on_exit(result, self.ended)
 
     def _refuse(self, why: str) -> None:
+        if self._config:
+            self.health = {**(self.health or self._found(self._config)), "problem": why}
         if why != self._refused:
             self._refused = why
             self._log.add(WARNING, "cannot start check_command, so the service is not checked: %s", why)
 
-    def _failure(self, config: Config, what: str) -> None:
+    def _failure(self, config: Config, what: str, now: float) -> None:
         self._failed += 1
         self.output = self._printed()
-        needed = max(config.check_failures, 1)
+        starting, needed = self._starting(config, now), max(config.check_failures, 1)
         line = self.output.strip().partition("\n")[0][:_SHOWN].rstrip()
         more = f": {line}" if line else ""
-        self._log.add(NOTICE, "check_command %s (%d of %d)%s", what, self._failed, needed, more)
-        if self._failed >= needed:
+        count = f"{self._failed}, while it starts" if starting else f"{self._failed} of {needed}"
+        self._log.add(NOTICE, "check_command %s (%s)%s", what, count, more)
+        self.health = self._found(config, what, starting)
+        if self._failed >= needed and not starting:
             self._reactor.post(UNHEALTHY, f"unhealthy: check_command {what}")
+
+    def _starting(self, config: Config, now: float) -> bool:
+        """Rule 4."""
+        since = self._starting_since
+        if since is None or config.check_delay is not None:
+            return False
+        return now < since + (config.starttimeoutsecs or START_WAIT)
+
+    def _found(self, config: Config, failure: str | None = None, starting: bool = False) -> dict[str, Any]:
+        """What is known now, for the state."""
+        before = self.health if self._failed > 1 and self.health and self.health["failures"] else None
+        times = round(time.time(), 3), round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
+        if before:
+            times = before["failing_time"], before["failing_boottime"]
+        return {
+            "failures": self._failed,
+            "limit": max(config.check_failures, 1),
+            "starting": starting,
+            "failure": failure,
+            "output": self.output.strip()[:_TOLD] if failure else "",
+            "failing_time": times[0] if failure else None,
+            "failing_boottime": times[1] if failure else None,
+            "problem": None,
+        }
 
     def _kill(self) -> None:
         """Have the one that runs end, if one does."""

@@ -142,6 +142,8 @@ class Service:
         self.prepare()
         for part in self.parts.made:
             part.settle(machine)
+        checks = self.parts.checks
+        self._status_writer.health = checks.health if checks and machine.pid else None
 
     def prepare(self) -> None:
         """Make the configured parts, and tag the next start."""

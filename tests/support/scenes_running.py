@@ -274,7 +274,7 @@ class Check(Attached):
     """Health checks go on, and a fault is not taken for the service's."""
 
     name = "health checks"
-    conf = "[app]\ncheck_command : sh -c 'echo >>checked'\ncheck_interval : 1\n"
+    conf = "[app]\ncheck_command : sh -c 'echo >>checked'\ncheck_delay : 0\ncheck_interval : 1\n"
 
     def count(self, box: Box) -> int:
         path = box.folder / "checked"

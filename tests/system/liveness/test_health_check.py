@@ -35,7 +35,7 @@ def check(box: Box) -> str:
     path = box.folder / "check"
     path.write_text(CHECK)
     path.chmod(0o755)
-    return "check_command : %(here)s/check\ncheck_interval : 1"
+    return "check_command : %(here)s/check\ncheck_delay : 0\ncheck_interval : 1"
 
 
 def checks(box: Box, what: str = "begin") -> list[list[str]]:
@@ -129,7 +129,8 @@ def test_one_that_cannot_be_started_says_nothing_of_the_service(box: Box, comman
     programs = box.folder / "bin"
     programs.mkdir()
     box.env["PATH"] = f"{programs}:{box.env['PATH']}"
-    conf = f"[global]\ncheck_command : {command}\ncheck_interval : 1\ncheck_failures : 2\nautorestart : no\n"
+    conf = f"[global]\ncheck_command : {command}\ncheck_delay : 0\ncheck_interval : 1\ncheck_failures : 2\n"
+    conf += "autorestart : no\n"
     box.conf(conf)
     pid = box.start("sleep", "1000")
     box.wait_warning(f"cannot start check_command, so the service is not checked: {why}\n")
@@ -145,7 +146,7 @@ def test_one_that_cannot_be_started_says_nothing_of_the_service(box: Box, comman
 
 
 def test_one_that_is_killed_has_failed(box: Box) -> None:
-    box.conf("[global]\ncheck_command : sh -c 'kill -9 $$'\ncheck_interval : 1\ncheck_failures : 2\n")
+    box.conf("[global]\ncheck_command : sh -c 'kill -9 $$'\ncheck_delay : 0\ncheck_interval : 1\ncheck_failures : 2\n")
     pid = box.start("sleep", "1000")
     how = "check_command was killed by signal 9 (KILL)"
     box.wait_log(f"{how} (1 of 2)")
@@ -160,7 +161,7 @@ def test_as_the_service_is_run(box: Box) -> None:
     command = "sh -c 'echo $(id -u) $PWD $(umask) $HOME; exit 1'"
     box.conf(
         f"[global]\nuser : nobody\ndirectory : /usr\numask : 27\ncheck_command : {command}\n"
-        "check_failures : 1\nautorestart : no\nalarm_interval : 60\nalarm_mail : a\n"
+        "check_delay : 0\ncheck_failures : 1\nautorestart : no\nalarm_interval : 60\nalarm_mail : a\n"
     )
     record(box, "mail")
     box.start("sleep", "1000")
@@ -177,7 +178,7 @@ def test_one_that_takes_too_long(box: Box) -> None:
     record(box, "mail")
     box.conf(
         f"{POLICY}check_command : sh -c 'echo half of it; sleep 86391 & sleep 86391; echo more'\n"
-        "check_interval : 1\ncheck_timeout : 1\ncheck_failures : 2\nautorestart : no\n"
+        "check_delay : 0\ncheck_interval : 1\ncheck_timeout : 1\ncheck_failures : 2\nautorestart : no\n"
     )
     pid = box.start("sleep", "1000")
     box.wait_log("check_command did not end within 1 seconds (1 of 2): half of it")
@@ -234,7 +235,8 @@ def test_what_it_leaves_in_the_background_is_not_waited_for(speaker: Speaker) ->
     """Even with the pipe open on which its output is read: it is ended."""
     box = speaker.box
     before_that = "[ -e once ] || { : >once; sleep 86393 & }; echo >>done"
-    speaker.start(f'check_command : sh -c "{before_that}"\ncheck_interval : 1\ncheck_failures : 1\ncheck_timeout : 3')
+    quick = "check_delay : 0\ncheck_interval : 1"
+    speaker.start(f'check_command : sh -c "{before_that}"\n{quick}\ncheck_failures : 1\ncheck_timeout : 3')
     done = box.folder / "done"
     wait_for("three checks", lambda: done.exists() and len(done.read_text()) >= 3)
     before = at_rest(box)
@@ -250,7 +252,7 @@ def test_one_that_never_stops_printing(speaker: Speaker) -> None:
     record(box, "mail")
     pid = speaker.start(
         f"{POLICY[9:]}check_command : sh -c 'echo first; exec yes more of it'\n"
-        "check_interval : 1\ncheck_timeout : 4\ncheck_failures : 1\nautorestart : never\n"
+        "check_delay : 0\ncheck_interval : 1\ncheck_timeout : 4\ncheck_failures : 1\nautorestart : never\n"
     )
     wait_for("it to print", lambda: running(box, b"yes\0more"))
     before = memory(box.supervisor)
@@ -271,7 +273,7 @@ def test_its_output_is_made_harmless(speaker: Speaker) -> None:
     (box.folder / "nasty").write_bytes(b"\33[2J\33]0;gotcha\7\n~! touch owned\n.\n\0\xff\xfe\r\nlast")
     speaker.start(
         f"{POLICY[9:]}check_command : sh -c 'cat nasty; exit 1'\n"
-        "check_interval : 1\ncheck_failures : 2\nautorestart : never\n"
+        "check_delay : 0\ncheck_interval : 1\ncheck_failures : 2\nautorestart : never\n"
     )
     box.wait_log("through mail: handed over")
     text = recorded(box, "mail")[0][-1]
@@ -336,7 +338,7 @@ def test_not_while_it_is_down(speaker: Speaker, check: str) -> None:
 
 def test_a_delay_before_the_first(speaker: Speaker, check: str) -> None:
     box = speaker.box
-    speaker.start(f"{check}\ncheck_delay : 3\nnotify : yes")
+    speaker.start(f"{check.replace('check_delay : 0', 'check_delay : 3')}\nnotify : yes")
     ready = speaker.ask("[time.monotonic(), send('READY=1')][0]")
     wait_for("a check", lambda: checks(box))
     assert time.monotonic() >= ready + 3
@@ -355,11 +357,12 @@ def test_changes(speaker: Speaker, check: str) -> None:
     sick(box)
     box.wait_log("(1 of 3): it is sick")
     # Another command has failed never yet.
-    speaker.configure("check_command : sh -c 'echo otherwise; exit 5'\ncheck_interval : 1\ncheck_failures : 4")
+    other = "check_command : sh -c 'echo otherwise; exit 5'\ncheck_delay : 0\ncheck_interval : 1"
+    speaker.configure(f"{other}\ncheck_failures : 4")
     box.wait_log("check_command exited with status 5 (1 of 4): otherwise")
     box.wait_log("check_command exited with status 5 (2 of 4): otherwise")
     # And what is as it was goes on as it was.
-    speaker.configure("check_command : sh -c 'echo otherwise; exit 5'\ncheck_interval : 1\ncheck_failures : 5")
+    speaker.configure(f"{other}\ncheck_failures : 5")
     box.wait_log("check_command exited with status 5 (3 of 5): otherwise")
     speaker.configure("")
     box.wait_log("configuration supervise.conf", 5)
@@ -370,7 +373,7 @@ def test_changes(speaker: Speaker, check: str) -> None:
 
 
 def test_a_check_whose_end_was_not_told_is_not_late(box: Box) -> None:
-    times = "check_interval : 1\ncheck_timeout : 2\ncheck_failures : 1\n"
+    times = "check_delay : 0\ncheck_interval : 1\ncheck_timeout : 2\ncheck_failures : 1\n"
     box.conf(f"[app]\ncheck_command : sh -c 'echo >>checked'\n{times}")
     checked = box.folder / "checked"
     pid = box.start("sleep", "86399")

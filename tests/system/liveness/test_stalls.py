@@ -78,7 +78,7 @@ def test_what_was_said_too_late_does_not_count(speaker: Speaker) -> None:
 
 def test_a_check_that_ended_in_time(box: Box) -> None:
     text = "echo >>begun; until [ -e go ]; do sleep 0.05; done; head -c 50000 /dev/zero; echo >>ended"
-    box.conf(f"[global]\ncheck_command : sh -c '{text}'\ncheck_timeout : 3\ncheck_failures : 1\n")
+    box.conf(f"[global]\ncheck_command : sh -c '{text}'\ncheck_delay : 0\ncheck_timeout : 3\ncheck_failures : 1\n")
     pid = box.start(*SLEEP)
     wait_for("the check", lambda: (box.folder / "begun").exists())
     with stalled(box, 4):
@@ -228,8 +228,8 @@ def test_all_at_once(speaker: Speaker) -> None:
     """What a user sees after his laptop was asleep: nothing."""
     box = speaker.box
     pid = speaker.start(
-        "notify : yes\nwatchdog_secs : 2\ncheck_command : true\ncheck_interval : 1\ncheck_timeout : 1\n"
-        "check_failures : 1\nstopwaitsecs : 1\nkillasgroup : yes"
+        "notify : yes\nwatchdog_secs : 2\ncheck_command : true\ncheck_delay : 0\ncheck_interval : 1\n"
+        "check_timeout : 1\ncheck_failures : 1\nstopwaitsecs : 1\nkillasgroup : yes"
     )
     speaker.say("READY=1")
     speaker.ask("keep_sending('WATCHDOG=1', 0.5)")

@@ -258,7 +258,8 @@ def test_the_line_that_nobody_heard(speaker: Speaker, also: str) -> None:
 def test_checks_go_on(speaker: Speaker, change: Any) -> None:
     box = speaker.box
     command = "sh -c 'echo $SUPERVISE_PID >>checks; test ! -e sick'"
-    pid = speaker.start(f"check_command : {command}\ncheck_interval : 1\ncheck_failures : 2\nautorestart : never")
+    times = "check_delay : 0\ncheck_interval : 1\ncheck_failures : 2"
+    pid = speaker.start(f"check_command : {command}\n{times}\nautorestart : never")
     checks = box.folder / "checks"
     wait_for("a check", checks.exists)
     change(speaker)

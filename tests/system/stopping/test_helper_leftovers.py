@@ -73,8 +73,11 @@ def only(box: Box, *pids: int) -> None:
     wait_for("nobody else", lambda: found() == {*pids})
 
 
+QUICK = "check_delay : 0\ncheck_interval : 1\ncheck_failures : 1\n"
+
+
 def test_a_check(box: Box) -> None:
-    box.conf(f"[global]\ncheck_command : {program(box)} family\ncheck_interval : 1\ncheck_failures : 1\n")
+    box.conf(f"[global]\ncheck_command : {program(box)} family\n{QUICK}")
     pid = box.start(*SLEEP)
     family = left(box)
     wait_for("the end of the family", lambda: not any(map(alive, family)))
@@ -103,7 +106,7 @@ def test_what_the_service_leaves_meanwhile_is_not_the_checks(box: Box) -> None:
     text = "import os, time\nfor _ in range(40):\n if not os.fork():\n  os.setsid()\n  if os.fork(): os._exit(0)\n"
     text += "  os.write(1, b'daemon %d\\n' % os.getpid())\n  time.sleep(86399)\n time.sleep(0.05)\n"
     text += "os.write(1, b'ready\\n')\ntime.sleep(86399)"
-    box.conf(f"[global]\ncheck_command : {program(box)} family\ncheck_interval : 1\ncheck_failures : 1\n")
+    box.conf(f"[global]\ncheck_command : {program(box)} family\n{QUICK}")
     pid = box.start(sys.executable, "-SEc", text)
     box.wait_stdout("ready\n")
     left(box)

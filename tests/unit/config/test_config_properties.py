@@ -190,7 +190,7 @@ def test_no_bytes_are_too_much(data: bytes, previous: Config | None, cut: bool, 
     config, problems = parse(data, "app", previous, cut, strict, NAMES)
     assert config.alarm_interval >= 60 or config.alarm_interval in (0, previous.alarm_interval if previous else 0)
     assert all(0 <= getattr(config, key) <= MAX_INT for key in NUMBERS)
-    assert all(0 <= getattr(config, key) <= MAX_SECONDS for key in SECONDS)
+    assert all(0 <= (getattr(config, key) or 0) <= MAX_SECONDS for key in SECONDS)
     assert all(type(getattr(config, key)) is bool for key in FLAGS)
     assert config.autorestart in ("always", "unexpected", "never")
     assert all(type(code) is int and 0 <= code <= 255 for code in config.exitcodes)

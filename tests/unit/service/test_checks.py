@@ -18,7 +18,7 @@ from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.states import UNHEALTHY
 from supervise.runtime.reactor import Reactor
-from supervise.service.health_check import Checks
+from supervise.service.health_check import START_WAIT, Checks
 from supervise.system.spawn import reap
 
 SERVICE = 4711
@@ -44,7 +44,7 @@ class Launcher:
         return started
 
 
-def conf(*command: str, delay: int = 0, interval: int = 30, timeout: int = 10, failures: int = 3) -> Config:
+def conf(*command: str, delay: int | None = 0, interval: int = 30, timeout: int = 10, failures: int = 3) -> Config:
     config = Config()
     config.check_command = command
     config.check_delay, config.check_interval = delay, interval
@@ -52,8 +52,8 @@ def conf(*command: str, delay: int = 0, interval: int = 30, timeout: int = 10, f
     return config
 
 
-def sh(script: str, **more: int) -> Config:
-    return conf("sh", "-c", script, **more)
+def sh(script: str, **more: int | None) -> Config:
+    return conf("sh", "-c", script, **more)  # type: ignore[arg-type]
 
 
 class Watched:
@@ -66,8 +66,13 @@ class Watched:
         self.checks = Checks(self.launcher, self.reactor, self.log)  # type: ignore[arg-type]
         self.now = START
 
-    def begin(self, config: Config) -> None:
-        self.checks.begin(config, SERVICE, self.now)
+    def begin(self, config: Config, starting_since: float | None = None) -> None:
+        self.checks.begin(config, SERVICE, self.now, starting_since)
+
+    def health(self, *names: str) -> tuple[object, ...]:
+        """Some of what the checks have found."""
+        assert self.checks.health
+        return tuple(self.checks.health[name] for name in names)
 
     def at(self, now: float) -> str | None:
         """The time comes when something may be due."""
@@ -198,6 +203,82 @@ def test_a_success_ends_the_row(watched: Watched, tmp_path: Path) -> None:
         "check_command exited with status 1 (1 of 2)",
         "check_command exited with status 1 (2 of 2)",
     ]
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(0, START_WAIT), (200, 200)])
+def test_a_slow_starter_has_until_its_first_success_or_the_limit(watched: Watched, limit: int, seconds: int) -> None:
+    config = sh("echo not yet; exit 1", delay=None, failures=2)
+    config.starttimeoutsecs = limit
+    watched.begin(config, START - 10)
+    assert watched.checks.due == START
+    while watched.checks.due < START - 10 + seconds:
+        assert watched.run() is None
+        assert watched.health("limit", "starting", "failure") == (2, True, "exited with status 1")
+    count = len(watched.log.lines)
+    last = f"check_command exited with status 1 ({count}, while it starts): not yet"
+    assert count > 2 and watched.log.lines[-1] == last
+    assert watched.run() == "unhealthy: check_command exited with status 1"
+    assert watched.health("failures", "starting") == (count + 1, False)
+
+
+def test_after_its_first_success_each_failure_counts(watched: Watched, tmp_path: Path) -> None:
+    health = tmp_path / "healthy"
+    watched.begin(sh(f"test -e '{health}'", delay=None, failures=2), START)
+    assert [watched.run() for _ in range(2)] == [None, None]
+    health.touch()
+    assert watched.run() is None
+    health.unlink()
+    assert watched.run() is None
+    assert watched.run() == "unhealthy: check_command exited with status 1"
+
+
+def test_one_that_has_said_that_it_is_ready_is_no_slow_starter(watched: Watched) -> None:
+    watched.begin(conf("false", delay=None, failures=1), None)
+    assert watched.run() == "unhealthy: check_command exited with status 1"
+
+
+# What they have found, for people who look.
+
+
+def test_what_they_have_found(watched: Watched, tmp_path: Path) -> None:
+    health = tmp_path / "healthy"
+    health.touch()
+    watched.begin(sh(f"test -e '{health}' || {{ echo; echo $$ is sick; exit 3; }}"))
+    assert watched.checks.health is None
+    assert watched.run() is None
+    assert watched.health("failures", "failure", "output", "failing_time", "problem") == (0, None, "", None, None)
+    before = watched.checks.health
+    watched.run()
+    assert watched.checks.health == before, "the state of a healthy service is not written again and again"
+    health.unlink()
+    watched.run()
+    assert watched.health("failures", "limit", "failure") == (1, 3, "exited with status 3")
+    since = watched.health("failing_time", "failing_boottime")
+    assert None not in since
+    watched.run()
+    assert watched.health("failures", "failing_time", "failing_boottime") == (2, *since)
+    assert watched.health("output") == (f"{watched.launcher.pids[-1]} is sick",)
+    watched.checks.end()
+    assert watched.health("failures") == (2,), "of one that is being ended, it is why"
+    watched.begin(conf())
+    assert watched.checks.health is None
+
+
+def test_what_is_kept_of_its_output_is_short(watched: Watched) -> None:
+    watched.begin(sh("yes | head -n 5000; exit 1"))
+    watched.run()
+    (output,) = watched.health("output")
+    assert isinstance(output, str) and len(output) == 500
+
+
+def test_one_that_cannot_be_started_is_seen(watched: Watched) -> None:
+    watched.begin(conf("/no/such/check"))
+    watched.at(START)
+    assert watched.health("failures", "problem") == (0, "/no/such/check: No such file or directory")
+    watched.checks.configure(conf("true"), START)
+    assert watched.checks.health is None
+    watched.run()
+    assert watched.health("failures", "problem") == (0, None)
 
 
 def test_another_process_of_the_service_begins_anew(watched: Watched) -> None:
