@@ -5,17 +5,23 @@ Usage:
   svlog -h | --help | --version
 
 Options:
-  -f          go on with what is added, through restarts and rotations, until Ctrl-C
+  -f          go on with what is added, through restarts and rotations, until
+              Ctrl-C
   -n LINES    so many lines of each service [default: 10]
   -e          what the service printed to stderr, not to stdout
-  -s          what supervise itself logged: supervise.log and supervise.log.wf, by time
+  -s          what supervise itself logged: supervise.log and supervise.log.wf,
+              by time
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service; without any, all services below ./status are meant.  Unless it is
-one that was named, each line begins with the name of its service.
-Exit codes: 0 all could be read, or the reader of a pipe has left; 100 wrong usage, or there is no such service; 111 a
-log could not be read; 130 Ctrl-C.
+DIR is a status directory, or the name of a service; without any, all services
+below ./status are meant.  Unless it is one that was named, each line begins
+with the name of its service.
+On a terminal, what could disturb it is shown as ^[ or \\x9b; a pipe gets all as
+it is.
+
+Exit codes: 0 all could be read, or the reader of a pipe has left; 100 wrong
+usage, or there is no such service; 111 a log could not be read; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -24,12 +30,14 @@ import heapq
 import os
 import re
 import select
+import sys
 
 from supervise.client import Service, services
 from supervise.client.errors import ClientError
 from supervise.client.logfiles import LogError
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.program import UsageError, complain, parse, run
+from supervise.programs.width import columns, padded
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.text import one_line
@@ -39,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from supervise.client.inotify import Changes
+    from supervise.programs.harmless import Harmless
 
 _LONGEST = 1 << 16  # bytes of a line that are waited for before its beginning is shown
 _COLOURS = (36, 33, 32, 35, 34, 31, 96, 93, 92, 95, 94, 91)  # SGR; the first services get those easiest to tell apart
@@ -59,7 +68,7 @@ def _main(argv: list[str]) -> int:
     found, code = find(args["DIR"])
     sources = [Source(service.path, names, lines) for service in found]
     labels = label(found, coloured()) if len(args["DIR"]) != 1 else {}
-    printer = Printer(labels, sources)
+    printer = Printer(labels, sources, os.isatty(1))
     failed = follow(sources, printer) if args["-f"] else show(sources, printer)
     return SYSTEM if failed else code
 
@@ -90,10 +99,10 @@ def label(found: list[Service], colour: bool) -> dict[str, bytes]:
     if len(set(names)) < len(names):
         names = [service.path for service in found]
     names = [one_line(name) for name in names]
-    width = max(map(len, names), default=0)
+    width = max(map(columns, names), default=0)
     labels = {}
     for number, (service, name) in enumerate(zip(found, names)):
-        text = f"{name:<{width}} | "
+        text = f"{padded(name, width)} | "
         if colour:
             text = f"\033[0;{_COLOURS[number % len(_COLOURS)]}m{text}\033[0m"
         labels[service.path] = text.encode("utf-8", "backslashreplace")
@@ -196,13 +205,20 @@ class Printer:
     So that lines are whole, one of several services is shown when its newline has come.
     """
 
-    def __init__(self, labels: dict[str, bytes], sources: list[Source]) -> None:
-        """Without labels: bytes as they are, of the only service."""
+    def __init__(self, labels: dict[str, bytes], sources: list[Source], harmless: bool = False) -> None:
+        """Without labels: as it is, of the only service; `harmless`: for a terminal."""
         self._labels = labels
         self._lines = {source.directory: Lines() for source in sources}
+        self._harmless: dict[str, Harmless] = {}
+        if harmless:
+            from supervise.programs.harmless import Harmless
+
+            self._harmless = {source.directory: Harmless(sys.stdout.encoding) for source in sources}
 
     def show(self, directory: str, data: bytes) -> None:
         """Show a piece of what this service printed.  Raises OSError."""
+        if self._harmless:
+            data = self._harmless[directory].shown(data)
         label = self._labels.get(directory)
         if label is not None:
             data = b"".join([label + line for line in self._lines[directory].add(data)])
@@ -210,8 +226,10 @@ class Printer:
 
     def end(self, directory: str) -> None:
         """There is no more of it: show a line that never ended."""
-        label = self._labels.get(directory, b"")
-        write(b"".join([label + line for line in self._lines[directory].end()]))
+        label = self._labels.get(directory)
+        data = self._harmless[directory].end() if self._harmless else b""
+        lines = self._lines[directory]
+        write(data if label is None else b"".join([label + line for line in (*lines.add(data), *lines.end())]))
 
 
 def write(data: bytes) -> None:

@@ -89,11 +89,13 @@ class Execution:
 
     def _show(self, waiting: list[Service], left: float | None) -> None:
         """The line of progress, on a terminal only."""
+        from supervise.programs.width import cut
+
         names = ", ".join(service.name for service in waiting)
         text = one_line(f"{self._verb.name}: waiting for {names}")
         end = f" ({left:.0f} s left)"
         width = os.get_terminal_size(sys.stderr.fileno()).columns - len(end) - 1
-        self._write(f"{_CLEAR}{text[: max(width, 0)]}{end}")
+        self._write(f"{_CLEAR}{cut(text, width)}{end}")
 
     def _clear(self) -> None:
         if self._progress:

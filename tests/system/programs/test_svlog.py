@@ -309,6 +309,42 @@ def test_no_colours_for_who_does_not_want_them(box: Box, terminals: list[Termina
     assert terminal.child.before == b"app | one\r\n"
 
 
+NASTY = b"a\33[31mred\33[0m\33]0;title\7\n10%\r20%\r\n\x9b2J\xc2\x9b2J \xe8\xae\xa2\xe3\x80\x80\xe2\x80\xae\n"
+TAMED = "a^[[31mred^[[0m^[]0;title^G\r\n10%^M20%\r\n\\x9b2J\\x9b2J \u8ba2\u3000\\u202e\r\n"
+
+
+@pytest.mark.parametrize("args", [(), ("-f",)])
+def test_no_escape_sequence_of_a_service_reaches_a_terminal(
+    box: Box, terminals: list[Terminal], args: tuple[str, ...]
+) -> None:
+    for name in ("one", "two"):
+        (fake(box, name) / "__stdout").write_bytes(NASTY)
+    terminal = Terminal(box, *args, "one", LC_ALL="C.UTF-8")
+    terminals.append(terminal)
+    terminal.expect(TAMED)
+    if args:
+        with (box.folder / "status/one/__stdout").open("ab") as file:
+            file.write(b"more \33")
+        terminal.expect("more ^[")
+        assert terminal.interrupt() == b"^C"
+    several = Terminal(box, *args, LC_ALL="C.UTF-8", NO_COLOR="1")
+    terminals.append(several)
+    for name in ("one", "two"):
+        several.expect("".join(f"{name} | {line}\r\n" for line in TAMED.splitlines()))
+
+
+def test_a_pipe_gets_every_byte(box: Box) -> None:
+    (fake(box, "one") / "__stdout").write_bytes(NASTY + b"\xff no end")
+    done = subprocess.run([SVLOG, "one"], cwd=box.folder, env=box.env, capture_output=True, timeout=PATIENCE)
+    assert done.stdout == NASTY + b"\xff no end"
+
+
+def test_names_are_aligned_by_the_columns_they_take(box: Box) -> None:
+    for name in ("web", "\u8ba2\u5355", "e\u0301"):
+        fake(box, name, __stdout="line\n")
+    assert sorted(svlog(box).stdout.splitlines()) == ["e\u0301    | line", "web  | line", "\u8ba2\u5355 | line"]
+
+
 def test_an_incomplete_line_of_several_services_waits_for_its_end(box: Box, terminals: list[Terminal]) -> None:
     app, web = fake(box, "app", __stdout=""), fake(box, "web", __stdout="")
     terminal = Terminal(box, "-f", NO_COLOR="1")
