@@ -14,6 +14,7 @@ from typing import Any
 from box import Box, wait_for
 from samples import LAST_EXIT, SAMPLE
 
+from supervise.client import Status
 from supervise.protocol.record import Record
 from supervise.protocol.state import encode
 from supervise.system.procfs import boot_id
@@ -27,6 +28,11 @@ FIELDS: dict[str, Any] = {
     "service": {"pid": PID, "start_ticks": 1, "pidfd_inode": None, "start_time": 1.0},
     "started_at": 1.0,
 }
+HEALTHY: dict[str, Any] = {
+    **{"failures": 0, "limit": 3, "starting": False, "failure": None, "output": ""},
+    **{"failing_time": None, "failing_boottime": None, "problem": None},
+}
+SICK = {**HEALTHY, "failures": 2, "failure": "exited with status 3", "output": "it is sick\n", "failing_time": 1e18}
 EXIT: dict[str, Any] = {**LAST_EXIT, "code": 0, "uptime": 2.5, "time": 1e9}
 
 
@@ -39,6 +45,13 @@ def state(pid: int = PID, **fields: Any) -> dict[str, Any]:
     if "service" not in fields:
         made["service"] = {**FIELDS["service"], "pid": pid} if pid else None
     return made
+
+
+def status_of(pid: int = PID, want: str = "up", **fields: Any) -> Status:
+    """A supervised service that has been so for seven seconds."""
+    found = Status(True, Record(0, False, want, True, pid), state(pid, **{"wanted": want, **fields}))
+    found.seconds = 7.5
+    return found
 
 
 class Pretended:

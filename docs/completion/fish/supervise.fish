@@ -102,6 +102,7 @@ end
 
 complete -c svstat -l long -d 'A table for people'
 complete -c svstat -l json -d 'One JSON document'
+complete -c svstat -l failed -d 'Only those with which something is amiss'
 complete -c svstat -l watch -d 'The table, live'
 
 complete -c svwait -s u -d 'Until they run'

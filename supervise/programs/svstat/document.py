@@ -22,13 +22,25 @@ phase             "starting", "ready", "reloading" or "stopping", as it says; nu
 phase_seconds     how long ago that began
 status_text       what it last said of itself (STATUS=), as it came; null if nothing
 fault             why supervise is ending it at the moment, such as "not ready within 30 seconds"; else null
+health            what its checks (check_command) have found since its start, null if none has ended, else an object:
+    healthy       whether the last one succeeded; null if nothing can be said
+    failures      how many have failed in a row
+    limit         so many in a row end the service
+    starting      whether they do not count yet, for it still has time to start
+    failure       what the last one did, such as "exited with status 3"; null if it succeeded
+    output        how what it printed begins, as it came
+    since         when they began to fail, Unix seconds, or null
+    seconds       how long ago that was
+    problem       why the service is not checked, or null
 pid               its pid, null when it does not run
 changed           when that pid last changed, Unix seconds
 seconds           how long ago that was: the uptime, or how long it is down
 want              "up", "down" or "once"
 paused            whether it is paused
+stopped           whether it is stopped by a signal that supervise did not send it
 alarms            whether alarms are on
 command           its program and arguments, a list
+failing           whether svstat --failed shows it
 finished          whether it has ended and is not restarted, as its autorestart has it
 next_start_seconds  when the next start is due, where one is waited for: so many seconds from now
 quick_exits       how many times in a row it has ended before it had been up for startsecs
@@ -43,7 +55,9 @@ last_exit         null if it has never ended, else an object:
     failure       why it could not be started, or null
     planned       whether it was asked for
     fault         why supervise ended it, or null if it did not
+    expected      whether its exit code is one of its exitcodes, with another autorestart than always; null if not known
     uptime        seconds that it had run
+    seconds       how long ago it was
 processes         how many processes its process group has
 memory            bytes, resident, of the whole group
 cpu               seconds of processor time of the whole group
@@ -57,12 +71,13 @@ import time
 
 from supervise.client import LastExit
 from supervise.client.usage import usage
+from supervise.programs.svstat.trouble import failing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.client import Status
+    from supervise.client import Health, Status
     from supervise.client.usage import Usage
     from supervise.programs.svstat.reading import Found
 
@@ -70,8 +85,9 @@ VERSION = 1
 
 _STATUS_FIELDS = (
     *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up", "ready", "phase"),
-    *("phase_seconds", "status_text", "fault", "pid", "changed", "seconds", "want", "paused", "alarms"),
-    *("command", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts", "last_exit"),
+    *("phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want", "paused", "stopped"),
+    *("alarms", "command", "failing", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts"),
+    "last_exit",
 )
 _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
 
@@ -86,7 +102,7 @@ def document(found: list[Found]) -> str:
             "path": path,
             "error": str(problem) if problem else None,
         }
-        fields.update(_status(status) if status else dict.fromkeys(_STATUS_FIELDS))
+        fields.update(_status(status) if status else {**dict.fromkeys(_STATUS_FIELDS), "failing": True})
         use = used.get(status.pid) if status and status.running else None
         fields.update(_usage(use) if use else dict.fromkeys(_USAGE_FIELDS))
         services.append(fields)
@@ -107,13 +123,16 @@ def _status(status: Status) -> dict[str, Any]:
         _rounded(status.phase_seconds),
         status.status_text,
         status.fault,
+        _health(status.health) if status.health else None,
         status.pid if status.running else None,
         round(status.changed, 3),
         round(status.seconds, 3),
         status.want,
         status.paused,
+        status.stopped if status.state else None,
         status.alarms,
         status.state["command"] if status.state else None,
+        failing(status),
         status.finished if status.state else None,
         _rounded(status.next_start_seconds),
         status.quick_exits,
@@ -125,8 +144,15 @@ def _status(status: Status) -> dict[str, Any]:
 
 
 def _last_exit(last: LastExit) -> dict[str, Any]:
-    names = ("time", "code", "signal", "core", "failure", "planned", "fault", "uptime")
-    return {"text": str(last), **{name: getattr(last, name) for name in names}}
+    names = ("time", "code", "signal", "core", "failure", "planned", "fault", "expected", "uptime")
+    fields = {name: getattr(last, name) for name in names}
+    return {"text": str(last), **fields, "seconds": _rounded(last.seconds)}
+
+
+def _health(health: Health) -> dict[str, Any]:
+    names = ("healthy", "failures", "limit", "starting", "failure", "output", "since")
+    fields = {name: getattr(health, name) for name in names}
+    return {**fields, "seconds": _rounded(health.seconds), "problem": health.problem}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -1,14 +1,15 @@
-"""The line of svstat for one service: as daemontools' svstat has it, then what supervise knows beyond that.
+"""One line for one service, as daemontools' svstat begins it, and what supervise knows beyond that.
 
 What lives here: the wording.  What does not: reading, the table (table.py).
 
     up (pid 4711) 86400 seconds, 3 restarts, last exit 2026-01-31 23:59:59: was killed by signal 9 (KILL)
     up (pid 4711) 12 seconds, starting, 0 restarts, says "loading the index, 40%"
+    up (pid 4711) 99 seconds, check failing for 40 seconds (2 of 3): exited with status 1, 0 restarts, check says "sick"
     down 12 seconds, normally up, want up, next start in 4 seconds, 3 restarts
     supervise not running
 
-Scripts parse the beginning: nothing in it may change.  What the service says of itself stands last and in quotes, so
-that it cannot be taken for something that supervise says.
+Scripts parse the beginning: nothing in it may change.  What the service says of itself, or its check of it, stands last
+and in quotes, so that it cannot be taken for something that supervise says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 import time
 
+from supervise.programs.svstat.trouble import ending, unsteady
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.text import one_line
 
@@ -28,7 +30,7 @@ PHASES = ("starting", "ready", "reloading", "stopping")  # another is a newer ve
 
 
 def beginning(status: Status) -> str:
-    """The part that daemontools prints, and how far the service is."""
+    """What daemontools would say, and how far the service is."""
     how_far = stage(status)
     return f"{_daemontools(status)}, {how_far}" if how_far else _daemontools(status)
 
@@ -50,7 +52,7 @@ def _daemontools(status: Status) -> str:
 
 
 def stage(status: Status) -> str:
-    """The phase of the service, where that is more than up or down; else nothing."""
+    """How far the service is, where that is more than up or down; else nothing."""
     machine, phase, next_start = status.machine, status.phase, status.next_start_seconds
     if status.finished:
         return f"{ending(status)}, not restarted"
@@ -64,15 +66,27 @@ def stage(status: Status) -> str:
         return "its next main process is awaited"
     if machine == "stopping":
         return "stopping" if status.want != DOWN or phase else ""  # `want down` says as much
-    return phase if phase in PHASES else ""
+    said = [phase] if phase in PHASES else []
+    if status.stopped:
+        said.append("stopped by a signal")
+    elif unsteady(status):
+        said.append("unsteady")
+    return ", ".join(said)
 
 
-def ending(status: Status) -> str:
-    """A word for the end of a service that is not restarted."""
-    last = status.last_exit
-    if last is None or last.code is None or last.fault:
-        return "failed"
-    return "ended" if last.code else "finished"
+def health(status: Status) -> str:
+    """That the checks of a service that runs fail, or cannot be made; else nothing."""
+    found = status.health
+    if not found or status.machine == "aborting":  # that says why
+        return ""
+    if found.problem:
+        return f"not checked: {one_line(found.problem)}"
+    if not found.failures:
+        return ""
+    count = "while it starts" if found.starting else f"{found.failures} of {found.limit}"
+    since = int(found.seconds or 0)
+    seconds = f"{since} second" if since == 1 else f"{since} seconds"
+    return f"check failing for {seconds} ({count}): {one_line(found.failure or '')}"
 
 
 def _whole(seconds: float) -> str:
@@ -82,7 +96,7 @@ def _whole(seconds: float) -> str:
 
 
 def _quoted(text: str) -> str:
-    """What a service says of itself, as a terminal can bear it, in quotes that end where they seem to."""
+    """What a service says, as a terminal can bear it, in quotes that end where they seem to."""
     text = one_line(text[: _SAYS_AT_MOST + 1].replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{text}"' if len(text) <= _SAYS_AT_MOST else f'"{text[: _SAYS_AT_MOST - 3]}..."'
 
@@ -90,6 +104,9 @@ def _quoted(text: str) -> str:
 def line(status: Status) -> str:
     """The whole line."""
     parts = [beginning(status)]
+    unwell = health(status)
+    if unwell:
+        parts.append(unwell)
     if not status.supervised and status.gave_up:
         parts.append("gave up")
     if status.outlived:
@@ -103,6 +120,8 @@ def line(status: Status) -> str:
         parts.append(f"last exit {stamp(last.time)}: {one_line(str(last))}")
     if not status.alarms:
         parts.append("alarms off")
+    if status.health and status.health.failures and status.health.output:
+        parts.append(f"check says {_quoted(status.health.output)}")
     if status.status_text:
         parts.append(f"says {_quoted(status.status_text)}")
     return ", ".join(parts)

@@ -1,8 +1,8 @@
 """svstat --watch: the table, live, on the whole terminal.
 
 Rule 1.  Status directories are read when inotify or the FIFO `ok` says that one has changed, and at no other time.
-Rule 2.  Once a second the screen is drawn again, with later times, from what was read before; memory and CPU, which
-         no event tells of, are asked of /proc every few seconds.
+Rule 2.  Once a second the screen is drawn again, with later times, from what was read before; memory, CPU, and
+         whether a signal has stopped it, which no event tells of, are asked of /proc every few seconds.
 Rule 3.  However it ends (q, Ctrl-C, a signal, an error), the terminal is left as it was found.
 """
 
@@ -11,111 +11,143 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import termios
 import time
-import tty
 
 from supervise.client import ClientError, Service, SystemRefused, services
 from supervise.client.resolve import first_folder
 from supervise.client.usage import usage
 from supervise.client.wait import Watcher
 from supervise.programs.program import UsageError
+from supervise.programs.svstat import terminal as pressed
 from supervise.programs.svstat.reading import look_at, rows
-from supervise.programs.svstat.table import Row, cut, table
+from supervise.programs.svstat.table import Row, state_of, table
+from supervise.programs.svstat.terminal import ENDING, Terminal
+from supervise.programs.svstat.trouble import FAILING, summary
+from supervise.programs.width import columns, cut, shortened
+from supervise.protocol.text import one_line
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Any
+_USAGE_EVERY = 5.0  # seconds between two looks at /proc
+_AROUND = 3  # lines beside those of services: the summary, the head, the foot
+_HELP = """\
+up, down, j, k       a line up or down
+PgUp, PgDn, b, space a screen up or down
+Home, End, g, G      to the first, to the last
+s                    sort by trouble, or by name again
+/                    show those whose name or state holds a text;
+                     Enter keeps it, Escape drops it
+f                    show those that are failing, or all again
+q, Ctrl-C            quit
 
-_USAGE_EVERY = 5.0  # seconds between two looks at memory and CPU
-_ENTER = "\033[?1049h\033[?25l"  # the alternate screen, no cursor
-_LEAVE = "\033[?25h\033[?1049l"
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Any key goes back."""
 
 
-class Terminal:
-    """The terminal while it is ours: no echo, no line editing, the alternate screen.
+class View:
+    """What of the services is shown, and in which order: what the keys change."""
 
-    `wake` becomes readable when a signal came, and `signals` holds which; `keys` is where keys are read, or None
-    where standard input is not a terminal.
-    """
+    def __init__(self, failed: bool = False) -> None:
+        self.failed = failed
+        self.by_trouble = False
+        self.text = ""  # to be found
+        self.editing = False
+        self.helping = False
+        self.top = 0  # the first that is shown, counted from 0
+        self.room = 1  # lines that there are for services
+        self.count = 0
 
-    def __init__(self) -> None:
-        self.keys = 0 if os.isatty(0) else None
-        self.wake, self._waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.signals: list[int] = []
-        self._modes: list[Any] = []
-        self._handlers: dict[int, Any] = {}
+    def choose(self, rows: list[Row]) -> list[Row]:
+        """Those that are shown if there is room for them, in order."""
+        wanted = one_line(self.text).casefold()
+        chosen = [row for row in rows if self._fits(row, wanted)]
+        if self.by_trouble:
+            chosen.sort(key=lambda row: row.rank)  # those of the same trouble stay in their order
+        self.count = len(chosen)
+        self.top = max(min(self.top, self.count - self.room), 0)
+        return chosen
 
-    def __enter__(self) -> Terminal:
-        # First the handlers: a signal from here on is a reason to leave, not to die with the terminal changed.
-        for number in (*_ENDING, signal.SIGWINCH, signal.SIGTSTP):
-            self._handlers[number] = signal.signal(number, self._note)
-        signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
-        self._take()
-        return self
+    def _fits(self, row: Row, wanted: str) -> bool:
+        if self.failed and row.rank != FAILING:
+            return False
+        state = state_of(row.status) if row.status else "unreadable"
+        return wanted in one_line(row.name).casefold() or wanted in state
 
-    def __exit__(self, *_: object) -> None:
-        self._give_back()
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        os.close(self.wake)
-        os.close(self._waking)
+    def press(self, key: str) -> bool:
+        """Obey a key; whether it is to go on."""
+        if self.helping:
+            self.helping = False
+        elif self.editing:
+            self._edit(key)
+        elif key in ("q", "Q"):
+            return False
+        elif key == "/":
+            self.editing = True
+        elif key == pressed.ESCAPE:
+            self.text = ""
+        elif key == "s":
+            self.by_trouble, self.top = not self.by_trouble, 0
+        elif key == "f":
+            self.failed, self.top = not self.failed, 0
+        elif key in ("?", "h"):
+            self.helping = True
+        else:
+            self._scroll(key)
+        return True
 
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.signals.append(number)
+    def _edit(self, key: str) -> None:
+        if key in (pressed.ENTER, pressed.ESCAPE):
+            self.editing = False
+            self.text = self.text if key == pressed.ENTER else ""
+        elif key == pressed.BACKSPACE:
+            self.editing = bool(self.text)
+            self.text = self.text[:-1]
+        elif key == pressed.CLEAR:
+            self.text = ""
+        elif len(key) == 1:
+            self.text += key
+        else:
+            self._scroll(key)
+            return
+        self.top = 0
 
-    def _take(self) -> None:
-        if self.keys is not None:
-            self._modes = termios.tcgetattr(self.keys)
-            tty.setcbreak(self.keys, termios.TCSANOW)
-        self.write(_ENTER)
+    def _scroll(self, key: str) -> None:
+        page = max(self.room - 1, 1)
+        by = {
+            **dict.fromkeys((pressed.UP, "k"), -1),
+            **dict.fromkeys((pressed.DOWN, "j", pressed.ENTER), 1),
+            **dict.fromkeys((pressed.PAGE_UP, "b"), -page),
+            **dict.fromkeys((pressed.PAGE_DOWN, " "), page),
+            **dict.fromkeys((pressed.HOME, "g"), -self.count),
+            **dict.fromkeys((pressed.END, "G"), self.count),
+        }
+        self.top = max(min(self.top + by.get(key, 0), self.count - self.room), 0)
 
-    def _give_back(self) -> None:
-        try:
-            self.write(_LEAVE)
-            if self.keys is not None:
-                termios.tcsetattr(self.keys, termios.TCSANOW, self._modes)
-        except (OSError, termios.error):
-            pass  # it is gone
-
-    def suspend(self) -> None:
-        """Suspend this program, as Ctrl-Z does, with the terminal restored meanwhile."""
-        self._give_back()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._take()
-
-    def write(self, text: str) -> None:
-        """Raises OSError."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
-    def pressed(self) -> bytes:
-        """The keys that were pressed; `q` as well if the terminal is gone."""
-        try:
-            return os.read(0, 1024) or b"q"
-        except OSError:
-            return b"q"
-
-    def caught(self) -> list[int]:
-        """The signals that came since the last call."""
-        try:
-            os.read(self.wake, 1024)
-        except BlockingIOError:
-            pass
-        numbers, self.signals[:] = self.signals[:], []
-        return numbers
+    def foot(self, width: int) -> str:
+        """The last line: what is shown, and what can be pressed."""
+        if self.editing:
+            prompt = "show: "
+            text = one_line(self.text)
+            while columns(prompt) + columns(text) + 1 > width and text:
+                text = text[1:]  # its end is where it is edited
+            return cut(f"{prompt}{text}_", width)
+        last = min(self.top + self.room, self.count)
+        parts = [time.strftime("%H:%M:%S"), f"{min(self.top + 1, last)}-{last} of {self.count}"]
+        if self.text:
+            parts.append(f'with "{one_line(self.text)}"')
+        if self.failed:
+            parts.append("failing only")
+        if self.by_trouble:
+            parts.append("by trouble")
+        parts += ["q quits", "s sorts", "/ finds", "? helps"]
+        return shortened("  ".join(parts), width)
 
 
 class Screen:
-    """The services that are shown, and what was last read of them."""
+    """The services that are watched, and what was last read of them."""
 
-    def __init__(self, watcher: Watcher, directories: list[str], colour: bool) -> None:
+    def __init__(self, watcher: Watcher, directories: list[str], colour: bool, view: View) -> None:
         """Raises ClientError: a name is unknown, there is no directory of services, no inotify watch is left."""
         self._watcher = watcher
         self._colour = colour
+        self._view = view
         self._services: dict[str, Service] = {}  # by path, as the rows
         self._rows: dict[str, Row] = {}
         self.folder = "" if directories else watcher.watch(first_folder())
@@ -138,7 +170,7 @@ class Screen:
         self.read({service})
 
     def list(self) -> None:
-        """Update the list of services, where none were named."""
+        """Where no services were named: find those that have come or gone."""
         if not self.folder:
             return
         found = {service.path: service for service in services()}
@@ -149,46 +181,53 @@ class Screen:
             self._add(service)
 
     def read(self, changed: set[Service]) -> None:
-        """Read the status of services again."""
+        """Look at services again."""
         known = [service for service in changed if service.path in self._services]
         for row, service in zip(rows([look_at(service) for service in known]), known):
             self._rows[service.path] = row
 
     def refresh(self) -> None:
-        """Read memory and CPU again."""
+        """Ask for memory and CPU again, and look again whether a signal has stopped it."""
         running = {row.status.pid: row for row in self._rows.values() if row.status and row.usage}
         used = usage(set(running))
         for pid, row in running.items():
             row.usage = used.get(pid)
+        for row in self._rows.values():
+            if row.status:
+                row.status.look_again()
 
     def draw(self, terminal: Terminal) -> None:
         """Draw all of it, over what is there, in one write: nothing flickers.  Raises OSError."""
-        width, height = os.get_terminal_size(sys.stdout.fileno())
-        shown = [self._rows[path] for path in (sorted(self._rows) if self.folder else self._rows)]
-        lines = table(shown, self._colour, width)
-        room = max(height - 1, 1)
-        if len(lines) > room:
-            more = len(lines) - room + 1
-            lines = [*lines[: room - 1], cut(f"... and {more} more", width)]
-        foot = cut(f"{time.strftime('%H:%M:%S')}  q quits", width)
-        body = "".join(f"{line}\033[K\r\n" for line in lines)
-        terminal.write(f"\033[H{body}\033[J\033[{height};1H{foot}")
+        width, height = terminal.size()
+        view = self._view
+        view.room = max(height - _AROUND, 1)
+        known = [self._rows[path] for path in (sorted(self._rows) if self.folder else self._rows)]
+        head, *lines = table(view.choose(known), self._colour, width)
+        if view.helping:
+            lines = ["", *(shortened(text, width) for text in _HELP.splitlines())][: view.room]
+        else:
+            lines = lines[view.top : view.top + view.room]
+        top = shortened(summary(None if row.problem else row.status for row in known), width)
+        # Erased before it is written: a line that ends in the last column has the cursor on its last character.
+        body = "".join(f"\033[K{line}\r\n" for line in [top, head, *lines][: max(height - 1, 0)])
+        terminal.write(f"\033[H{body}\033[J\033[{height};1H\033[K{view.foot(width)}")
 
 
-def watch(directories: list[str], colour: bool) -> int:
-    """Show the table until the user quits; the exit code.  Raises ClientError."""
+def watch(directories: list[str], colour: bool, failed: bool) -> int:
+    """Show the table until the user has seen enough; the exit code.  Raises ClientError."""
     if not sys.stdout.isatty():
         raise UsageError("cannot watch: standard output is not a terminal")
     with Watcher() as watcher:
-        screen = Screen(watcher, directories, colour)
+        view = View(failed)
+        screen = Screen(watcher, directories, colour, view)
         with Terminal() as terminal:
-            ended_by = _loop(watcher, screen, terminal)
+            ended_by = _loop(watcher, screen, terminal, view)
     if ended_by in (signal.SIGTERM, signal.SIGHUP):
         os.kill(os.getpid(), ended_by)  # whoever sent it is to see that it was obeyed
     return 0
 
 
-def _loop(watcher: Watcher, screen: Screen, terminal: Terminal) -> int:
+def _loop(watcher: Watcher, screen: Screen, terminal: Terminal, view: View) -> int:
     """Draw and wait until it is to end; the signal that ended it, or 0."""
     watcher.also(terminal.wake)
     if terminal.keys is not None:
@@ -206,9 +245,9 @@ def _loop(watcher: Watcher, screen: Screen, terminal: Terminal) -> int:
             usage_at = time.monotonic() + _USAGE_EVERY
         if terminal.wake in readable:
             for number in terminal.caught():
-                if number in _ENDING:
+                if number in ENDING:
                     return number
                 if number == signal.SIGTSTP:
                     terminal.suspend()
-        if terminal.keys in readable and terminal.pressed().lower().startswith((b"q", b"\x03")):
+        if terminal.keys in readable and not all([view.press(key) for key in terminal.pressed()]):
             return 0

@@ -1,22 +1,25 @@
 """svstat: say how services are.
 
 Usage:
-  svstat [--long | --json | --watch] [DIR...]
+  svstat [--failed] [--long | --json | --watch] [DIR...]
   svstat -h | --help | --version
 
 Options:
-  --long      a table for people, in colour on a terminal, unless NO_COLOR is set
+  --failed    only those with which something is amiss that nobody asked for
+  --long      a table for people, in colour on a terminal unless NO_COLOR is set
   --json      one JSON document
-  --watch     the table, live, until q or Ctrl-C
+  --watch     the table, live, until q or Ctrl-C; ? there says which keys it has
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service; none: every service below ./status, or where there is no such
-directory below $SUPERVISE_ROOT.
-Exit codes: 0 all could be read, whether they are up or down; 100 wrong usage, or there is no such service; 111 one
-could not be read, which is said on standard error, the others are shown.
+DIR is a status directory, or the name of a service; none: every service below
+./status, or where there is no such directory below $SUPERVISE_ROOT.
 
-The fields of --json are in man svstat.
+Exit codes: 0 all could be read, whether they are up or down; 1 with --failed:
+something is amiss with one; 100 wrong usage, or there is no such service; 111
+one could not be read, which is said on standard error, the others are shown.
+
+The fields of --json, and what is amiss, are in man svstat.
 """
 
 from __future__ import annotations
@@ -26,12 +29,16 @@ import sys
 
 from supervise.programs.program import complain, parse, run
 from supervise.programs.svstat.line import line
-from supervise.programs.svstat.reading import read, rows
+from supervise.programs.svstat.reading import fails, read, rows
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from supervise.programs.svstat.reading import Found
+
+_AMISS = 1  # exit code
 
 
 def main() -> int:
@@ -46,22 +53,30 @@ def _main(argv: list[str]) -> int:
     if args["--watch"]:
         from supervise.programs.svstat.live import watch
 
-        return watch(args["DIR"], coloured())
+        return watch(args["DIR"], coloured(), args["--failed"])
+    found: Iterable[Found] = read(args["DIR"])
+    if args["--failed"]:
+        found = list(filter(fails, found))
+    amiss = _AMISS if args["--failed"] and found else 0
     if args["--long"]:
-        return _long(args["DIR"])
+        return max(_long(list(found)), amiss)
     if args["--json"]:
         from supervise.programs.svstat.document import document
 
-        found = list(read(args["DIR"]))
+        found = list(found)
         print(document(found))
-        return _complaints("svstat", found)
-    return short(args["DIR"], "svstat")
+        return max(_complaints(found), amiss)
+    return max(_lines(found, "svstat"), amiss)
 
 
 def short(directories: list[str], program: str) -> int:
     """A line a service; the exit code."""
+    return _lines(read(directories), program)
+
+
+def _lines(found: Iterable[Found], program: str) -> int:
     code = 0
-    for path, _, status, problem in read(directories):
+    for path, _, status, problem in found:
         if status:
             print(f"{one_line(path)}: {line(status)}")
         if problem:
@@ -70,11 +85,11 @@ def short(directories: list[str], program: str) -> int:
     return code
 
 
-def _complaints(program: str, found: list[Found]) -> int:
+def _complaints(found: list[Found]) -> int:
     code = 0
     for _, _, _, problem in found:
         if problem:
-            complain(program, problem)
+            complain("svstat", problem)
             code = max(code, problem.exit_code)
     return code
 
@@ -84,10 +99,18 @@ def coloured() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _long(directories: list[str]) -> int:
+def width() -> int | None:
+    """How wide the table may be: as the terminal; None in a pipe, whose reader is to have all of it."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except OSError:
+        return None
+
+
+def _long(found: list[Found]) -> int:
     from supervise.programs.svstat.table import table
 
-    found = list(read(directories))
-    for text in table(rows(found), coloured()):
-        print(text)
-    return _complaints("svstat", found)
+    if found:
+        for text in table(rows(found), coloured(), width()):
+            print(text)
+    return _complaints(found)

@@ -37,6 +37,14 @@ def look_at(service: Service) -> Found:
         return service.path, service, None, why
 
 
+def fails(found: Found) -> bool:
+    """Whether this is one of what --failed shows."""
+    from supervise.programs.svstat.trouble import failing
+
+    _, _, status, problem = found
+    return problem is not None or failing(status)
+
+
 def rows(found: list[Found]) -> list[Row]:
     """The rows of the table, with memory and CPU as they are now."""
     from supervise.client.usage import usage

@@ -1,35 +1,48 @@
 """The table of services for people: svstat --long and --watch.
 
-What lives here: rows, columns, colours, widths.  What does not: reading, terminals.
+What lives here: rows, columns, colours, and what is left out where the terminal is narrow.  What does not: reading,
+terminals.
+
+Rule 1.  Where there is room, all is shown.  Where there is not, the reason has at least _REASON columns, and for that
+         the columns in _DISPENSABLE are left out, one after the other, until the rest fits.
+Rule 2.  Before the last of these, long names are shortened within, but not so that two are the same; and the states.
+Rule 3.  No line is longer than the terminal is wide: what does not fit is cut.
 """
 
 from __future__ import annotations
 
 import math
-import time
-import unicodedata
 
-from supervise.programs.svstat.line import PHASES, ending, stamp
+from supervise.client.clocks import since_boot
+from supervise.programs.svstat.line import PHASES
+from supervise.programs.svstat.trouble import FAILING, WELL, ending, rank, sick, starts, unsteady
+from supervise.programs.width import columns, index, padded, shortened, shortened_within
+from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.record import DOWN, ONCE, UP
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.client import Status
+    from supervise.client import Health, LastExit, Status
     from supervise.client.usage import Usage
 
-HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "SAYS", "LAST EXIT")
-_SAYS = HEAD.index("SAYS")  # is left out where no service says anything
-_SAYS_AT_MOST = 32  # columns of a terminal
+HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "SAYS", "REASON")
+_SERVICE, _STATE, _SAYS, _REASON_AT = (HEAD.index(name) for name in ("SERVICE", "STATE", "SAYS", "REASON"))
+_DISPENSABLE = ("CPU", "MEMORY", "SAYS", "RESTARTS", "PID", "UPTIME")  # rule 1, in this order
+_NAMES_BEFORE = "RESTARTS"  # rule 2
+_REASON = 26  # columns
+_NAME = 16  # columns that a name has at least, and a quarter of the terminal
+_STATE_AT_LEAST = 21
+_SAYS_AT_MOST = 32
 _RIGHT = {"PID", "MEMORY", "CPU", "RESTARTS"}
 _GAP = "  "
 
 _BOLD, _RED, _GREEN, _YELLOW, _PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
-_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 class Row:
-    """A row of the table: a service's `name`, and its status at `read_at` (monotonic), or a `problem` with that."""
+    """One service: its `name`, and how it was at `read_at` (since boot), or the `problem` with reading that."""
 
     __slots__ = ("name", "status", "usage", "problem", "read_at")
 
@@ -38,47 +51,43 @@ class Row:
         self.status = status
         self.usage = usage
         self.problem = problem
-        self.read_at = time.monotonic()
+        self.read_at = since_boot()
 
-    def cells(self) -> tuple[str, ...]:
+    def cells(self) -> list[str]:
         """The texts of its columns; the time since it was read counts as uptime."""
         status = self.status
         if status is None:
-            return (one_line(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem))
-        last, use, restarts = status.last_exit, self.usage, status.restarts
-        return (
+            return [one_line(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem)]
+        use, restarts = self.usage, status.restarts
+        return [
             one_line(self.name),
             state_of(status),
             str(status.pid) if status.running else "",
-            duration(status.seconds + time.monotonic() - self.read_at),
+            duration(status.seconds + since_boot() - self.read_at),
             size(use.memory) if use else "",
             f"{use.percent:.1f}%" if use else "",
             "" if restarts is None else str(restarts),
-            says(status.status_text or ""),
-            one_line(self.problem or (f"{stamp(last.time)} {last}" if last else "")),
-        )
+            shortened(one_line((status.status_text or "")[: _SAYS_AT_MOST * 2]), _SAYS_AT_MOST),
+            one_line(self.problem) or reason(status),
+        ]
+
+    @property
+    def rank(self) -> int:
+        """How much is amiss: trouble.py."""
+        return FAILING if self.problem else rank(self.status)
 
     def colour(self) -> str:
-        """Green where all is as wanted, red where a service is missing that should run, else yellow."""
-        status = self.status
-        if status is None or self.problem or not status.supervised or status.machine == "aborting":
-            return _RED
-        if status.pid:
-            wanted = status.want == UP and not status.paused and status.alarms
-            works = status.phase in (None, "ready") and status.machine in (None, "running")
-            return _GREEN if wanted and works else _YELLOW
-        if status.finished:
-            return _RED if ending(status) == "failed" else _YELLOW
-        return _RED if status.want == UP and status.machine != "succession" else _YELLOW
+        """Green where all is as wanted, red where something is amiss, else yellow."""
+        return {FAILING: _RED, WELL: _GREEN}.get(self.rank, _YELLOW)
 
 
 def state_of(status: Status) -> str:
-    """The state of a service, in words."""
+    """How a service is, in words."""
     if not status.supervised:
         text = "gave up" if status.gave_up else "no supervise"
         text += ", runs on" if status.outlived else ""
     elif status.pid:
-        text = "paused" if status.paused else "up"
+        text = "paused" if status.paused else "stopped by a signal" if status.stopped else "up"
         text += _up(status)
     else:
         text = _down(status)
@@ -92,7 +101,15 @@ def _up(status: Status) -> str:
         return f"{once}, stopping"
     if status.machine == "aborting":
         return f"{once}, being ended"
-    return f"{once}, {status.phase}" if status.phase in PHASES else once
+    if status.paused or status.stopped:
+        return once
+    if sick(status):
+        return f"{once}, {'not checked' if status.health and status.health.problem else 'failing'}"
+    if unsteady(status):
+        return f"{once}, unsteady"
+    if status.phase in PHASES:
+        return f"{once}, {status.phase}"
+    return f"{once}, starting" if starts(status) else once
 
 
 def _down(status: Status) -> str:
@@ -109,23 +126,48 @@ def _down(status: Status) -> str:
     return "restarting" if status.want == UP else "down"
 
 
-def says(text: str) -> str:
-    """The service's STATUS= text, cut to its column."""
-    text = one_line(text[: _SAYS_AT_MOST * 2])
-    return text if columns(text) <= _SAYS_AT_MOST else f"{cut(text, _SAYS_AT_MOST - 3)}..."
+def reason(status: Status) -> str:
+    """Why it is as it is, what matters most first: why it is being ended, what its check says, how it last ended."""
+    health, last = status.health, status.last_exit
+    if status.fault:
+        return one_line(status.fault)
+    if health and health.problem:
+        return f"not checked: {one_line(health.problem)}"
+    if health and health.failures:
+        return _complaint(health)
+    return f"{_how(last)}, {duration(last.seconds, 1)} ago" if last else ""
 
 
-def duration(seconds: float) -> str:
-    """In words, by its two largest units: `3 days 4 hours`."""
+def _complaint(health: Health) -> str:
+    said = health.output.partition("\n")[0].strip() or health.failure or ""
+    count = "for" if health.starting else f"{health.failures} of {health.limit},"
+    return f"check: {one_line(said)} ({count} {duration(health.seconds or 0, 1)})"
+
+
+def _how(last: LastExit) -> str:
+    """How it ended, in as few words as will do; what supervise had ended it for comes first."""
+    if last.failure is not None:
+        how = f"cannot start: {last.failure}"
+    elif last.signal is not None:
+        how = f"killed by {signal_name(last.signal)}" + (", core dumped" if last.core else "")
+    else:
+        how = "exit status unknown" if last.code is None else f"exit status {last.code}"
+    if last.planned:
+        how += ", as asked"
+    return one_line(f"{last.fault} ({how})" if last.fault else how)
+
+
+def duration(seconds: float, units: int = 2) -> str:
+    """By its largest units, so many of them: `3d 4h`."""
     left = int(seconds)
     words: list[str] = []
     for unit, length in _UNITS:
         count, left = divmod(left, length)
-        if count or (unit == "second" and not words):
-            words.append(f"{count} {unit}{'' if count == 1 else 's'}")
+        if count or (unit == "s" and not words):
+            words.append(f"{count}{unit}")
         elif words:
-            break  # `3 days`, not `3 days 5 seconds`
-        if len(words) == 2:
+            break  # `3d`, not `3d 5s`
+        if len(words) == units:
             break
     return " ".join(words)
 
@@ -140,58 +182,54 @@ def size(count: float) -> str:
 
 
 def table(rows: list[Row], coloured: bool, width: int | None = None) -> list[str]:
-    """The lines: a head and one for each row, cut at `width` columns."""
-    texts = [HEAD, *(row.cells() for row in rows)]
-    if not any(cells[_SAYS] for cells in texts[1:]):
-        texts = [cells[:_SAYS] + cells[_SAYS + 1 :] for cells in texts]
-    head = texts[0]
-    widths = [max(map(columns, column)) for column in zip(*texts)]
+    """The lines: a head and one for each row, none longer than `width` columns."""
+    texts = [list(HEAD), *(row.cells() for row in rows)]
+    shown = [at for at in range(len(HEAD)) if at != _SAYS or any(cells[at] for cells in texts[1:])]
+    if width is not None:
+        shown = _fitted(texts, shown, width)
+    widths = [max(columns(cells[at]) for cells in texts) for at in shown]
     lines = []
     for number, cells in enumerate(texts):
-        padded = [_pad(cell, widths[at], head[at] in _RIGHT) for at, cell in enumerate(cells)]
-        text = _GAP.join(padded).rstrip()
+        parts = [padded(cells[at], widths[place], HEAD[at] in _RIGHT) for place, at in enumerate(shown)]
+        text = _GAP.join(parts).rstrip()
         if width is not None:
-            text = cut(text, width)
+            text = shortened(text, width)
         if coloured:
             text = _paint(text, rows[number - 1].colour(), widths) if number else f"{_BOLD}{text}{_PLAIN}"
         lines.append(text)
     return lines
 
 
+def _fitted(texts: list[list[str]], shown: list[int], width: int) -> list[int]:
+    """The columns that there is room for, of those that are to be `shown`; shortens names and states if need be."""
+
+    def taken() -> int:
+        widths = {at: max(columns(cells[at]) for cells in texts) for at in shown}
+        widths[_REASON_AT] = min(widths[_REASON_AT], max(_REASON, width // 3))
+        return sum(widths.values()) + len(_GAP) * (len(shown) - 1)
+
+    for name in _DISPENSABLE:
+        if taken() > width and name == _NAMES_BEFORE:
+            _shorten_names(texts, max(width // 4, _NAME))
+            for cells in texts:
+                cells[_STATE] = shortened(cells[_STATE], max(width // 4, _STATE_AT_LEAST))
+        if taken() > width:
+            shown = [at for at in shown if HEAD[at] != name]
+    return shown
+
+
+def _shorten_names(texts: list[list[str]], width: int) -> None:
+    """Shorten the names to that width, or as far as they stay different."""
+    names = [cells[_SERVICE] for cells in texts]
+    longest = max(map(columns, names))
+    while width < longest and len({shortened_within(name, width) for name in names}) < len(set(names)):
+        width += 1
+    for cells in texts:
+        cells[_SERVICE] = shortened_within(cells[_SERVICE], width)
+
+
 def _paint(text: str, colour: str, widths: list[int]) -> str:
     """Colour the second column, which says how the service is."""
-    start = _index(text, widths[0] + len(_GAP))
-    end = _index(text, widths[0] + len(_GAP) + widths[1])
+    start = index(text, widths[0] + len(_GAP))
+    end = index(text, widths[0] + len(_GAP) + widths[1])
     return f"{text[:start]}{colour}{text[start:end]}{_PLAIN}{text[end:]}" if start < end else text
-
-
-def _pad(text: str, width: int, right: bool) -> str:
-    blanks = " " * (width - columns(text))
-    return blanks + text if right else text + blanks
-
-
-def columns(text: str) -> int:
-    """The width of a text in columns of a terminal."""
-    return len(text) if text.isascii() else sum(map(_width, text))
-
-
-def _width(char: str) -> int:
-    if unicodedata.combining(char):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _index(text: str, width: int) -> int:
-    """How many characters fit in so many columns."""
-    if text.isascii():
-        return min(width, len(text))
-    for at, char in enumerate(text):
-        width -= _width(char)
-        if width < 0:
-            return at
-    return len(text)
-
-
-def cut(text: str, width: int) -> str:
-    """As much of a text as fits in so many columns."""
-    return text[: _index(text, width)]

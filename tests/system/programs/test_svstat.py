@@ -13,23 +13,13 @@ from typing import Any
 import pexpect
 import pytest
 from conftest import PATIENCE, Box
-from pretended import PID, pretended, state
+from pretended import HEALTHY, SICK, pretended, status_of
 from tools import BIN, c_supervise, closed, run_tool
 
 from supervise.client import Status
 from supervise.programs.svstat.line import beginning
 from supervise.programs.svstat.line import line as whole_line
-from supervise.programs.svstat.table import Row, columns, cut, duration, size, state_of, table
 from supervise.protocol.record import Record
-
-RED, GREEN, YELLOW = "\33[31m", "\33[32m", "\33[33m"
-
-
-def status_of(pid: int = PID, want: str = "up", **fields: Any) -> Status:
-    """A supervised service that has been so for seven seconds."""
-    found = Status(True, Record(0, False, want, True, pid), state(pid, **{"wanted": want, **fields}))
-    found.seconds = 7.5
-    return found
 
 
 def line(box: Box, *args: str) -> str:
@@ -81,6 +71,23 @@ def test_it_begins_as_daemontools(record: Record, said: str) -> None:
             {"machine": "aborting", "phase": "ready", "totals": {"hangs": 1}},
             "up (pid 1000001) 7 seconds, being ended, 0 restarts, 1 hang",
         ),
+        ({"health": HEALTHY}, "up (pid 1000001) 7 seconds, 0 restarts"),
+        (
+            {"health": SICK, "phase": "ready", "status_text": "fine"},
+            "up (pid 1000001) 7 seconds, ready, check failing for 0 seconds (2 of 3): exited with status 3, "
+            '0 restarts, check says "it is sick\\n", says "fine"',
+        ),
+        (
+            {"health": {**SICK, "starting": True, "output": "\33[2J", "failure": "\33"}},
+            "up (pid 1000001) 7 seconds, check failing for 0 seconds (while it starts): \\x1b, 0 restarts, "
+            'check says "\\x1b[2J"',
+        ),
+        (
+            {"health": {**HEALTHY, "problem": "./check: No such file or directory"}},
+            "up (pid 1000001) 7 seconds, not checked: ./check: No such file or directory, 0 restarts",
+        ),
+        ({"health": SICK, "pid": 0, "machine": "script"}, "down 7 seconds, normally up, want up, 0 restarts"),
+        ({"quick_exits": 2}, "up (pid 1000001) 7 seconds, unsteady, 0 restarts"),
         (
             {"pid": 0, "machine": "delay", "deadline_at": time.monotonic() - 1, "totals": {"starts": 3, "hangs": 2}},
             "down 7 seconds, normally up, want up, next start in 0 seconds, 2 restarts, 2 hangs",
@@ -252,46 +259,6 @@ def test_the_c_implementation(box: Box) -> None:
     assert line(box) == "status/app: supervise not running\n"
 
 
-@pytest.mark.parametrize(
-    ("fields", "said", "colour"),
-    [
-        ({}, "up", GREEN),
-        ({"phase": "starting"}, "up, starting", YELLOW),
-        ({"phase": "ready"}, "up, ready", GREEN),
-        ({"phase": "reloading"}, "up, reloading", YELLOW),
-        ({"phase": "stopping"}, "up, stopping", YELLOW),
-        ({"phase": "\33[1m"}, "up", YELLOW),
-        ({"want": "once", "phase": "ready"}, "up once, ready", YELLOW),
-        ({"want": "down", "machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
-        ({"machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
-        ({"machine": "aborting", "phase": "ready"}, "up, being ended", RED),
-        ({"pid": 0, "machine": "delay", "deadline_at": time.monotonic() - 1}, "restarting in 0 seconds", RED),
-        ({"pid": 0, "machine": "script"}, "restarting", RED),
-        ({"pid": 0, "machine": "cleanup"}, "restarting", RED),
-        ({"pid": 0, "machine": "cleanup", "want": "down"}, "stopping", YELLOW),
-        ({"pid": 0, "machine": "succession"}, "changing over", YELLOW),
-        ({"pid": 0, "machine": "idle", "last_exit": {}}, "finished", YELLOW),
-        ({"pid": 0, "machine": "idle", "last_exit": {"code": 2}}, "ended", YELLOW),
-        ({"pid": 0, "machine": "idle", "last_exit": {"code": None, "signal": 9}}, "failed", RED),
-        ({"pid": 0, "machine": "idle", "want": "down", "last_exit": {}}, "down", YELLOW),
-    ],
-)
-def test_how_far_a_service_is_in_the_table(fields: dict[str, Any], said: str, colour: str) -> None:
-    status = status_of(**fields)
-    assert state_of(status) == said
-    row = Row("app", status)
-    assert f"{colour}{said}" in table([row], True)[1]
-
-
-def test_what_services_say_has_a_column_of_its_own() -> None:
-    silent, talking = Row("one", status_of()), Row("two", status_of(status_text="\33[31m \u4e2d" + "x" * 100))
-    assert "SAYS" not in table([silent], False)[0]
-    head, *rows = table([silent, talking], False)
-    assert head.split()[-4:] == ["RESTARTS", "SAYS", "LAST", "EXIT"]
-    assert rows[1].endswith("  " + r"\x1b[31m " + "\u4e2d" + "x" * 18 + "...") and "x" not in rows[0]
-    assert all(columns(text) <= 40 for text in table([silent, talking], False, 40))
-
-
 def test_the_table(box: Box) -> None:
     pid = box.start("sh", "-c", "sleep 1000 & wait")
     said = line(box, "--long")
@@ -319,9 +286,9 @@ def test_the_document(box: Box) -> None:
     service = found["services"][0]
     assert list(service) == [
         *("name", "path", "error", "supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up"),
-        *("ready", "phase", "phase_seconds", "status_text", "fault", "pid", "changed", "seconds", "want", "paused"),
-        *("alarms", "command", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts", "last_exit"),
-        *("processes", "memory", "cpu", "cpu_percent"),
+        *("ready", "phase", "phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want"),
+        *("paused", "stopped", "alarms", "command", "failing", "finished", "next_start_seconds", "quick_exits"),
+        *("hangs", "restarts", "last_exit", "processes", "memory", "cpu", "cpu_percent"),
     ]
     assert (service["name"], service["path"], service["error"]) == ("app", "status/app", None)
     assert (service["up"], service["pid"], service["supervise_pid"]) == (True, box.pid, box.supervisor)
@@ -388,17 +355,3 @@ def test_names_that_disturb_a_terminal(box: Box) -> None:
 def test_wrong_usage(box: Box, args: tuple[str, ...]) -> None:
     done = run_tool(box, "svstat", *args)
     assert done.returncode == 100 and done.stderr.startswith("svstat: fatal: wrong usage")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.9, "0 seconds"), (1, "1 second"), (61, "1 minute 1 second"), (3600, "1 hour"), (90061, "1 day 1 hour"),
-     (86405, "1 day"), (200000, "2 days 7 hours")],
-)  # fmt: skip
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
-
-
-def test_sizes_and_widths() -> None:
-    assert [size(count) for count in (0, 1024, 11744051, 2**40)] == ["0.0 KiB", "1.0 KiB", "11.2 MiB", "1.0 TiB"]
-    assert (columns("a\u4e2d"), cut("a\u4e2db", 2), cut("a\u4e2db", 3)) == (3, "a", "a\u4e2d")
