@@ -1,8 +1,8 @@
 """supervise: start a program, keep it running, say what happened, obey.
 
 Usage:
-  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
-            [--exit-with-service]
+  supervise -p STATUS_DIR -f COMMAND [-F CONF] [-r SCRIPT] [-t SECONDS]
+            [--resume] [--foreground] [--exit-with-service]
   supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
             [--exit-with-service] -u STATUS_DIR COMMAND [ARG ...]
   supervise --check [-F CONF] [NAME]
@@ -12,24 +12,30 @@ Options:
   -p STATUS_DIR  where the service's files live; the path must hold status/NAME
   -f COMMAND     the program and its arguments, split as a shell splits words
   -u STATUS_DIR  like -p, with the command as separate arguments, taken verbatim
-  -F CONF        the configuration (default: supervise.conf in the current directory)
-  -r SCRIPT      run SCRIPT N before each restart, N = how often the service has exited
-  -t SECONDS     let N start again at 1 when the last exit is SECONDS or more ago
-  --resume       want what the last supervise wanted: down stays down, alarms off stay off
+  -F CONF        the configuration (default: supervise.conf in this directory)
+  -r SCRIPT      run SCRIPT N before each restart, N = how often the service has
+                 exited
+  -t SECONDS     let N start again at 1 when the last exit was SECONDS ago
+  --resume       want what the last supervise wanted: down stays down, alarms
+                 off stay off
   --foreground   do not become a daemon; may be process 1 of a container
-  --exit-with-service  end when the service has ended and is not to be restarted, with its exit code, or 128 + N
-                 after signal N
-  --check        say what CONF means for the service NAME, and what is wrong with it
+  --exit-with-service  end when the service has ended and is not restarted, with
+                 its exit code, or 128 + N after signal N
+  --check        say what CONF means for the service NAME, and what is wrong
   -h, --help     this text
   -v, --version  the version
 
-Exit codes: 0 the service's program has been executed; 100 wrong usage; 111 the system refused.
+Exit codes: 0 the service's program has been executed; 100 wrong usage; 111 the
+system refused.
+
 Commands go to STATUS_DIR/control, one letter each:
-  u up    d down    o once    x exit when down    R planned restart    p pause    c continue
+  u up    d down    o once    x exit when down    R planned restart
+  p pause    c continue    s alarms off    n alarms on
   t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
   + what follows goes to the process group    = to the service alone
-  s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
-Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves the service to the next supervise.
+  r read the configuration again    e upgrade supervise in place
+Signals to supervise: TERM and INT do dx, HUP does r, QUIT ends it and leaves
+the service to the next supervise.
 """
 
 from __future__ import annotations

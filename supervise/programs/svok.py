@@ -5,7 +5,8 @@ Usage:
   svok -h | --help | --version
 
 DIR is a status directory, or the name of a service.
-Exit codes: 0 a supervise runs there; 100 none does, or that cannot be known.  Nothing is printed.
+Exit codes: 0 a supervise runs there; 100 none does, or that cannot be known.
+Nothing is printed.
 """
 
 from __future__ import annotations

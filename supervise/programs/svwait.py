@@ -1,4 +1,4 @@
-"""svwait: wait until services are up, ready, down, restarted, or without a supervise.
+"""svwait: wait until services are up, ready, down, restarted, or unsupervised.
 
 Usage:
   svwait (-u | -U | -d | -r | -x) [-t SECONDS] [-o] DIR...
@@ -6,7 +6,8 @@ Usage:
 
 Options:
   -u          until they run
-  -U          until they run and are ready; of one that does not say so (notify, notification_fd): until it runs
+  -U          until they run and are ready; of one that does not say so (notify,
+              notification_fd): until it runs
   -d          until they do not run
   -r          until they have been started after svwait was
   -x          until no supervise runs there
@@ -16,8 +17,10 @@ Options:
   --version   the version
 
 DIR is a status directory, or the name of a service.
-Exit codes: 0 it is so; 99 the time is over; 100 wrong usage, or there is no such service; 111 it can't come true any
-more, because supervise has given up or ended, or the system refused.
+
+Exit codes: 0 it is so; 99 the time is over; 100 wrong usage, or there is no
+such service; 111 it can't come true any more, because supervise has given up
+or ended, or the system refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """svc: command services.
 
 Usage:
-  svc [options] (start|stop|restart|once|exit|pause|resume|reload|upgrade|kill) DIR...
+  svc [options] (start|stop|restart|once|exit|pause|resume) DIR...
+  svc [options] (reload|upgrade|kill) DIR...
   svc [options] signal SIGNAL DIR...
   svc [options] alarm (on|off) DIR...
   svc [options] DIR (start|stop|restart|status|exit|reconf)
@@ -14,18 +15,20 @@ Options:
   --help          this text
   --version       the version
 
-Or letters, as daemontools has them, `svc -d DIR...` or `svc -dx DIR...`: sent in this order, in one write, without
-waiting for what comes of them.
-  u up    d down    o once    x exit when down    R planned restart    p pause    c continue
+Or letters, as daemontools has them, `svc -d DIR...` or `svc -dx DIR...`: sent
+in this order, in one write, without waiting for what comes of them.
+  u up    d down    o once    x exit when down    R planned restart
+  p pause    c continue    s alarms off    n alarms on
   t TERM  k KILL  h HUP  a ALRM  i INT  q QUIT  1 USR1  2 USR2  w WINCH
   + what follows goes to the process group    = to the service alone
-  s alarms off    n alarms on    r read the configuration again    e upgrade supervise in place
+  r read the configuration again    e upgrade supervise in place
 
-DIR is a status directory, or the name of a service.  All are commanded first, and waited for together.
-`start` and `restart` wait until the service is up, and ready where it tells that; `exit` takes it down and ends its
-supervise.
-Exit codes: 0 it is so; 99 not so within the time; 100 wrong usage, or there is no such service; 111 it can't be, or
-the system refused.
+DIR is a status directory, or the name of a service.  All are commanded first,
+and waited for together.  `start` and `restart` wait until the service is up,
+and ready where it tells that; `exit` takes it down and ends its supervise.
+
+Exit codes: 0 it is so; 99 not so within the time; 100 wrong usage, or there is
+no such service; 111 it can't be, or the system refused.
 """
 
 from __future__ import annotations
