@@ -151,14 +151,19 @@ class Status:
         `look_again`.
         """
         if not self._looked:
-            self._looked, self._stopped = True, None
-            try:
-                if self.state:
-                    runs = self.supervised and self.pid and self.current and not self.paused
-                    self._stopped = bool(runs) and self._process_state() == "T"
-            except ClientError:
-                pass
+            self._looked, self._stopped = True, self._is_stopped()
         return self._stopped
+
+    def _is_stopped(self) -> bool | None:
+        if not self.state or not self.current:
+            return None
+        if not self.supervised or not self.pid or self.paused:
+            return False
+        try:
+            found = self._process_state()
+        except ClientError:
+            return None
+        return None if found == "-" else found == "T"  # `-`: it is hidden, or of another PID namespace
 
     def look_again(self) -> None:
         """Have `stopped` look at the process as it is now: no file tells of a change."""
@@ -252,8 +257,8 @@ class Status:
 
     @property
     def health(self) -> Health | None:
-        """What the checks of the service that runs have found; None: none has told yet, or it is not checked."""
-        found = self.state["health"] if self.state and self.pid and self.machine else None
+        """What the checks of the service that runs have found; None: none has told yet, or it is not checked now."""
+        found = self.state["health"] if self.state and self.pid and self.machine and not self.paused else None
         if not found:
             return None
         since = found["failing_time"]

@@ -101,6 +101,10 @@ class Checks(Part):
         self._config = None
         self._kill()
 
+    def health_of(self, pid: int) -> dict[str, Any] | None:
+        """What the checks have found of that main process; None as well for another, or none."""
+        return self.health if pid and pid == self.service else None
+
     def settle(self, machine: Machine) -> None:
         """Check a service that is up and ready, and no other."""
         pid = machine.pid if machine.healthy else 0

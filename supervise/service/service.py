@@ -143,7 +143,7 @@ class Service:
         for part in self.parts.made:
             part.settle(machine)
         checks = self.parts.checks
-        self._status_writer.health = checks.health if checks and machine.pid else None
+        self._status_writer.health = checks.health_of(machine.pid) if checks else None
 
     def prepare(self) -> None:
         """Make the configured parts, and tag the next start."""

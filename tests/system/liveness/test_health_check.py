@@ -320,6 +320,52 @@ def test_only_when_it_is_ready_and_not_paused_nor_being_stopped(speaker: Speaker
     assert "hung" not in box.warnings
 
 
+def test_what_they_found_is_seen_and_is_not_the_next_ones(speaker: Speaker, check: str) -> None:
+    box = speaker.box
+    pid = speaker.start(f"{check}\ncheck_failures : 3\nnotify : yes")
+    assert speaker.state("health") is None
+    speaker.say("READY=1")
+    wait_for("a success", lambda: speaker.state("health"))
+    assert speaker.state("health")["failures"] == 0
+    sick(box)
+    wait_for("two failures", lambda: speaker.state("health")["failures"] == 2)
+    found = speaker.state("health")
+    assert (found["limit"], found["starting"], found["failure"], found["output"]) == (
+        *(3, False, "exited with status 3"),
+        "it is sick",
+    )
+    assert found["failing_boottime"] <= time.clock_gettime(time.CLOCK_BOOTTIME)
+    box.wait_new_pid(pid)
+    speaker.wait_state(machine="running", phase="starting")
+    assert speaker.state("health") is None
+
+
+def test_a_slow_starter_is_not_ended(speaker: Speaker, check: str) -> None:
+    """By default, as long as it has never been healthy; then each failure counts."""
+    box = speaker.box
+    sick(box)
+    pid = speaker.start(f"{check.replace('check_delay : 0', 'check_delay :')}\ncheck_failures : 2")
+    box.wait_log("check_command exited with status 3 (3, while it starts): it is sick")
+    assert speaker.state("health")["starting"] is True
+    (box.folder / "sick").unlink()
+    box.wait_log("check_command succeeded, after ")
+    assert (box.pid, box.warnings) == (pid, "")
+    sick(box)
+    box.wait_warning(f"service (pid {pid}) {SICK}: sending ABRT")
+
+
+def test_one_that_never_gets_healthy_is_ended_in_the_end(speaker: Speaker, check: str) -> None:
+    box = speaker.box
+    sick(box)
+    pid = speaker.start(
+        f"{check.replace('check_delay : 0', 'starttimeoutsecs : 4')}\ncheck_failures : 2\nautorestart : never"
+    )
+    box.wait_warning(f"service (pid {pid}) {SICK}: sending ABRT")
+    speaker.wait_state(machine="idle")
+    assert speaker.state("last_exit")["uptime"] >= 4
+    assert speaker.state("health") is None
+
+
 def test_not_while_it_is_down(speaker: Speaker, check: str) -> None:
     box = speaker.box
     pid = speaker.start(check)
