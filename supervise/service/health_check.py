@@ -176,8 +176,8 @@ class Checks(Part):
         else:
             self._close()
 
-    def ended(self, how: ExitStatus) -> None:
-        """The check that ran was reaped."""
+    def ended(self, how: ExitStatus, now: float | None = None) -> None:
+        """Take the end of the check that ran, and was reaped; `now` None: just now."""
         self._read_rest()
         self._close()
         self.pid = 0
@@ -186,7 +186,7 @@ class Checks(Part):
         if config is None or killed:
             return
         if how.code != 0:
-            self._failure(config, str(how), time.monotonic())
+            self._failure(config, str(how), time.monotonic() if now is None else now)
             return
         if self._failed:
             self._log.add(NOTICE, "check_command succeeded, after %d that did not", self._failed)

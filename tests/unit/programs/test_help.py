@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-PROGRAMS = ("supervise", "svc.main", "svlog", "svok", "svstat.main", "svwait")
+PROGRAMS = ("command_line", "svc.main", "svlog", "svok", "svstat.main", "svwait")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -14,5 +14,5 @@ def test_the_help_fits_80_columns(name: str) -> None:
     text = importlib.import_module(f"supervise.programs.{name}").__doc__
     assert text and text.isascii()
     assert [line for line in text.splitlines() if len(line) > 80] == []
-    program = name.partition(".")[0]
+    program = "supervise" if name == "command_line" else name.partition(".")[0]
     assert text.startswith(f"{program}: ") and f"\n  {program} " in text

@@ -89,7 +89,7 @@ class Watched:
     def ended(self, how: ExitStatus, now: float) -> str | None:
         """The check was reaped; the fault that comes of it."""
         self.now = now
-        self.checks.ended(how)
+        self.checks.ended(how, now)
         return self.posted()
 
     def reaped(self) -> bool:
@@ -216,7 +216,7 @@ def test_a_slow_starter_has_until_its_first_success_or_the_limit(watched: Watche
         assert watched.health("limit", "starting", "failure") == (2, True, "exited with status 1")
     count = len(watched.log.lines)
     last = f"check_command exited with status 1 ({count}, while it starts): not yet"
-    assert count > 2 and watched.log.lines[-1] == last
+    assert count > 2 and watched.log.lines[-1][1] == last
     assert watched.run() == "unhealthy: check_command exited with status 1"
     assert watched.health("failures", "starting") == (count + 1, False)
 
