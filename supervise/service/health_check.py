@@ -66,7 +66,7 @@ class Checks(Part):
         self._launcher = launcher
         self._reactor = reactor
         self._log = log
-        self._checked = 0  # the main process, as `settle` saw it
+        self._checked = 0  # the main process, as `housekeeping` saw it
         self._config: Config | None = None  # None: nothing is to be checked now
         self.service = 0
         self._begun_at = 0.0
@@ -105,7 +105,7 @@ class Checks(Part):
         """What the checks have found of that main process; None as well for another, or none."""
         return self.health if pid and pid == self.service else None
 
-    def settle(self, machine: Machine) -> None:
+    def housekeeping(self, machine: Machine) -> None:
         """Check a service that is up and ready, and no other."""
         pid = machine.pid if machine.healthy else 0
         if pid == self._checked:

@@ -24,14 +24,14 @@ class Part:
     def configure(self, config: Config) -> None:
         """Use this configuration from now on; called first when the part has just been made."""
 
-    def settle(self, machine: Machine) -> None:
+    def housekeeping(self, machine: Machine) -> None:
         """Do what follows from the state of the machine, in each turn of the loop, after everything urgent."""
 
     def handover(self) -> dict[str, int]:
         """The descriptors for the supervise that replaces this one in the same process, by name; -1: not there."""
         return {}
 
-    def inherit(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         """Restore after an upgrade in the same process; `fields`: state and `descriptors` of the supervise before."""
 
     def disown(self) -> None:

@@ -177,9 +177,9 @@ class Parts:
         """Whether the service is to speak, or was when it was started."""
         return config.notify or config.watchdog_secs or self.status_writer.notify_address
 
-    def inherit(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         """Restore after an upgrade in the same process; `fields` as the supervise before has handed them over."""
         self.handed = {name for name, fd in fields["descriptors"].items() if fd >= 0}
         self.make(self._missing(self.machine.config))
         for part in self.made:
-            part.inherit(fields)
+            part.restore(fields)

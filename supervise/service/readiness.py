@@ -144,7 +144,7 @@ class Readiness(Part):
         old = {f"{FORMER}{count}": notify_socket.fd for count, notify_socket in enumerate(self._old_sockets)}
         return {"notify": self.socket, "notification": self.pipe, **old}
 
-    def inherit(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         """Receive on the descriptors of the supervise that this one replaces in the same process."""
         fds, address = fields["descriptors"], fields["notify_address"]
         if fds.get("notify", -1) >= 0 and address:

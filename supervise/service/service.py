@@ -77,7 +77,7 @@ class Service:
         descriptors = fields["descriptors"]
         if self._machine.pid:
             self.attend(Process(self._machine.pid, fields["child"], descriptors["service"]))
-        self.parts.inherit(fields)
+        self.parts.restore(fields)
 
     def restore_previous_mains(self, fields: dict[str, Any]) -> None:
         """Restore the previous main processes from the state of the supervise before."""
@@ -94,7 +94,7 @@ class Service:
             self.rechecks.add(f"former main process {identity['pid']}", why, self._recall, identity)
             return
         if process and self.parts.successor:
-            self.parts.successor.restore([process])
+            self.parts.successor.restore_previous([process])
 
     def hold(self) -> None:
         """Open the pidfd, if there was no descriptor left for it when the process was started.  Raises OSError."""
@@ -141,7 +141,7 @@ class Service:
         self._status_writer.formers = self.parts.successor.identities() if self.parts.successor else []
         self.prepare()
         for part in self.parts.made:
-            part.settle(machine)
+            part.housekeeping(machine)
         checks = self.parts.checks
         self._status_writer.health = checks.health_of(machine.pid) if checks else None
 

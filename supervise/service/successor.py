@@ -176,7 +176,7 @@ class Successor(Part):
                 process.close()
                 return
 
-    def restore(self, processes: list[Process]) -> None:
+    def restore_previous(self, processes: list[Process]) -> None:
         """Restore previous main processes, which an earlier supervise knew."""
         self._previous += processes
 

@@ -89,8 +89,8 @@ def test_how_often_something_was_ready_is_counted(reactor: Reactor, pipe: tuple[
 def test_a_part_leaves_out_what_does_not_concern_it() -> None:
     part, anything = Part(), Any
     part.configure(anything)  # type: ignore[arg-type]
-    part.settle(anything)  # type: ignore[arg-type]
-    part.inherit({})
+    part.housekeeping(anything)  # type: ignore[arg-type]
+    part.restore({})
     part.disown()
     part.close(False)
     part.on_time(0.0)

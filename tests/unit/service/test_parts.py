@@ -36,13 +36,13 @@ class Heard(Part):
     def configure(self, config: Config) -> None:
         self.calls.append(("configure", config.check_command))
 
-    def settle(self, machine: Any) -> None:
-        self.calls.append("settle")
+    def housekeeping(self, machine: Any) -> None:
+        self.calls.append("housekeeping")
 
     def handover(self) -> dict[str, int]:
         return {"heard": 99}
 
-    def inherit(self, fields: dict[str, Any]) -> None:
+    def restore(self, fields: dict[str, Any]) -> None:
         self.calls.append(("inherit", fields["descriptors"]["heard"]))
 
     def disown(self) -> None:
@@ -106,7 +106,7 @@ def test_it_is_told_what_concerns_all(room: Room) -> None:
     assert room.service.go_on()
     room.service.close(leaving=True)
     room.service.close()
-    assert room.part.calls[1:] == ["settle", "disown", ("close", True), ("close", False)]
+    assert room.part.calls[1:] == ["housekeeping", "disown", ("close", True), ("close", False)]
     room.part.on_time(5.0)
     assert room.reactor.posted == [(states.UNHEALTHY, 5.0)]
 

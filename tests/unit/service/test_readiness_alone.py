@@ -239,7 +239,7 @@ def test_the_version_that_replaces_it_listens_on_the_same_descriptors(room: Room
     replaced, following = room.readiness, room.another()
     kept = {"notify": replaced.socket, "notification": replaced.pipe}
     descriptors = {**{name: os.dup(fd) for name, fd in kept.items()}, "other": -1}
-    following.inherit({"descriptors": descriptors, "notify_address": address})
+    following.restore({"descriptors": descriptors, "notify_address": address})
     for fd in kept.values():  # the exec keeps them open, and nothing of what was in memory
         room.reactor.unregister(fd)
     room.readiness = following

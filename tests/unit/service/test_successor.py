@@ -143,7 +143,7 @@ def test_what_is_forgotten_leaves_no_descriptor(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     first, second = sleeper(), sleeper()
     room.successor.succeed(first)
-    room.successor.restore([Process(second.pid, False)])
+    room.successor.restore_previous([Process(second.pid, False)])
     assert room.successor.previous_mains() == [first.pid, second.pid]
     room.successor.forget()
     first.close()
