@@ -1,30 +1,38 @@
-# `make` prepares everything, `make run` supervises a real program, `make test` tests.  README.md says more.
+# `make run` supervises a real program and installs what that needs, `make` installs what testing needs as well,
+# `make test` tests.  README.md and CONTRIBUTING.md say more.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise docs/man docs/completion -type f ! -name '*.pyc')
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := setup.cfg pyproject.toml README.md $(shell find supervise conf docs/man docs/completion -type f ! -name '*.pyc')
 NAME ?= demo
 CMD ?=
 
 .PHONY: all run test unit lint bench chaos clean debian
 
-all: $(VENV)/.installed
+all: $(VENV)/.installed $(VENV)/.tools
 
-$(VENV)/.tools: setup.cfg
+# What running needs, and what installing does.
+$(VENV)/.needed: setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip --disable-pip-version-check install -q "setuptools>=64" wheel
-	$(BIN)/python bench/extras.py test lint | xargs -d '\n' $(BIN)/python -m pip --disable-pip-version-check install -q
+	$(PIP) install -q "setuptools>=64" wheel
+	$(BIN)/python bench/extras.py | xargs -d '\n' $(PIP) install -q
+	touch $@
+
+# What testing needs beside that.
+$(VENV)/.tools: $(VENV)/.needed
+	$(BIN)/python bench/extras.py test lint | xargs -d '\n' $(PIP) install -q
 	touch $@
 
 # Installed as users install it, not in place: start-up time and memory are part of what is tested.
-$(VENV)/.installed: $(VENV)/.tools $(SOURCES)
+$(VENV)/.installed: $(VENV)/.needed $(SOURCES)
 	rm -rf build
-	$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation --force-reinstall .
+	$(PIP) install -q --no-deps --no-build-isolation --force-reinstall .
 	rm -rf build
 	touch $@
 
-run: all
+run: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NAME='$(subst ','\'',$(NAME))' CMD='$(subst ','\'',$(CMD))' sh bench/run.sh
 
 # With THOROUGH=1 more rounds of what finds more the more often it is done.  Most of the time is waiting, so there are

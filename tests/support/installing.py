@@ -23,6 +23,18 @@ def install(prefix: Path) -> Path:
     modules = prefix / "lib" / "python{}.{}".format(*sys.version_info[:2]) / "site-packages"
     modules.mkdir(parents=True)
     shutil.copytree(Path(supervise.__file__).parent, modules / "supervise")
+    install_others(modules)
+    with warnings.catch_warnings():  # those that docopt's regular expressions call forth in newer Pythons
+        warnings.simplefilter("ignore")
+        compileall.compile_dir(modules, quiet=2)
+    (prefix / "bin").mkdir()
+    for name in (*PROGRAMS, "supervise-python"):
+        shutil.copy(Path(SUPERVISE).with_name(name), prefix / "bin")
+    return modules
+
+
+def install_others(modules: Path) -> None:
+    """Put copies of what the package needs beside it."""
     for name in OTHERS:
         spec = importlib.util.find_spec(name)
         if spec and spec.origin and "site-packages" in spec.origin:
@@ -31,13 +43,6 @@ def install(prefix: Path) -> Path:
                 shutil.copytree(path.parent, modules / name)
             else:
                 shutil.copy(path, modules)
-    with warnings.catch_warnings():  # those that docopt's regular expressions call forth in newer Pythons
-        warnings.simplefilter("ignore")
-        compileall.compile_dir(modules, quiet=2)
-    (prefix / "bin").mkdir()
-    for name in (*PROGRAMS, "supervise-python"):
-        shutil.copy(Path(SUPERVISE).with_name(name), prefix / "bin")
-    return modules
 
 
 def own(box: Box) -> Path:
