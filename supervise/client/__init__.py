@@ -4,13 +4,13 @@
 
     app = Service("status/app")            # or Service("app")
     if not app.status().running:
-        app.command("u")
-        app.wait("ready", seconds=10)
+        app.start(seconds=10)              # returns when it is up, and ready where it tells that
     print(app.log("stderr", lines=3))
 
 The programs svc, svstat, svok, svwait and svlog are written with it.  What it raises are the exceptions of
-supervise/client/errors.py, ClientError being the base of all; nothing here blocks but `wait`.  A supervise of the C
-implementation does as well: it has no `state`, so that what comes from there is None.
+supervise/client/errors.py, ClientError being the base of all; nothing here blocks but `wait`, `start`, `stop` and
+`restart`.  A supervise of the C implementation does as well: it has no `state`, so that what comes from there is None.
+docs/python.md is about the use.
 """
 
 from supervise.client.errors import (
@@ -24,7 +24,7 @@ from supervise.client.errors import (
     UnknownService,
 )
 from supervise.client.service import LETTERS, LOGS, Service, services
-from supervise.client.status import DamagedState, Health, LastExit, Status, TimeLimit
+from supervise.client.status import DamagedState, HasEnded, Health, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",
@@ -33,6 +33,7 @@ __all__ = [
     "ClientError",
     "DamagedRecord",
     "DamagedState",
+    "HasEnded",
     "Health",
     "LastExit",
     "NoPermission",

@@ -10,11 +10,12 @@ from supervise.protocol.record import DOWN, ONCE, UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Literal
 
     from supervise.client.status import Status
 
     Condition = Callable[[Status, Status], bool]
+    ConditionName = Literal["up", "ready", "down", "restarted", "unsupervised"]
 
 
 def up(before: Status, now: Status) -> bool:
@@ -151,7 +152,7 @@ def _count(status: Status) -> int | None:
     return count
 
 
-CONDITIONS: dict[str, Condition] = {
+CONDITIONS: dict[ConditionName, Condition] = {
     "up": up,
     "ready": ready,
     "down": down,

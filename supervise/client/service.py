@@ -23,10 +23,14 @@ from supervise.protocol.record import decode as decode_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.client.conditions import Condition
+    from typing import Any, Literal
+
+    from supervise.client.conditions import Condition, ConditionName
+
+    LogName = Literal["stdout", "stderr", "supervise", "warnings"]
 
 LETTERS = COMMANDS + "".join(SIGNALS) + "+="  # all that `control` is documented to take
-LOGS = {"stdout": STDOUT, "stderr": STDERR, "supervise": LOG, "warnings": LOG_WF}
+LOGS: dict[LogName, str] = {"stdout": STDOUT, "stderr": STDERR, "supervise": LOG, "warnings": LOG_WF}
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _FIFO = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -153,7 +157,49 @@ class Service:
         finally:
             os.close(fd)
 
-    def wait(self, condition: str | Condition, seconds: float | None = None) -> Status:
+    def start(self, seconds: float | None = 30.0) -> Status:
+        """Start the service and wait until it is up, and ready where it tells that; the status then.
+
+        One that runs already goes on, and is restarted from now on when it exits; one that is just being stopped is
+        started when it has ended.  One that has ended again with an expected exit code, and is not restarted, has done
+        what it was to do; with another code, HasEnded is raised.  `seconds` None: without a limit.
+
+        Raises HasEnded, TimeLimit, CannotComeTrue (supervise ends or gives up meanwhile), NotRunning (no supervise runs
+        that could obey), NotAStatusDir, DamagedRecord, NoPermission, SystemRefused.
+        """
+        from supervise.client.commanding import start
+
+        return start(self, seconds)
+
+    def stop(self, seconds: float | None = 30.0) -> Status:
+        """Stop the service and wait until it is down, with what is left of it; the status then.
+
+        It stays down until it is started, however it was before.  Raises what `start` does, but HasEnded.
+        """
+        from supervise.client.commanding import stop
+
+        return stop(self, seconds)
+
+    def restart(self, seconds: float | None = 30.0) -> Status:
+        """Restart the service, without an alarm, and wait as `start` does; one that is down is started.
+
+        Raises what `start` does.
+        """
+        from supervise.client.commanding import restart
+
+        return restart(self, seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that is known of the service now as plain values, which json.dumps takes; never raises.
+
+        The fields are those of an object in svstat --json (supervise/client/document.py), memory and CPU included.
+        `error` says what could not be read, and is None when all could.
+        """
+        from supervise.client.document import describe
+
+        return describe(self)
+
+    def wait(self, condition: ConditionName | Condition, seconds: float | None = None) -> Status:
         """Wait for a condition, and return the status then; `seconds` None: without a limit.
 
         The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
@@ -164,7 +210,7 @@ class Service:
 
         return wait(self, condition, seconds)
 
-    def log(self, which: str = "stdout", lines: int = 10) -> list[bytes]:
+    def log(self, which: LogName = "stdout", lines: int = 10) -> list[bytes]:
         """The last lines of what was printed, rotated files included.
 
         `which`: "stdout" or "stderr" of the service, "supervise" or "warnings" for supervise's own two logs.

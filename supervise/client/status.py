@@ -11,7 +11,24 @@ from supervise.protocol.record import UP, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
+
+    from supervise.protocol.record import Want
+
+    # As supervise/protocol/states.py has them.
+    MachineState = Literal[
+        "idle",
+        "spawning",
+        "running",
+        "stopping",
+        "aborting",
+        "cleanup",
+        "succession",
+        "delay",
+        "script",
+        "ended",
+    ]
+    Phase = Literal["starting", "ready", "reloading", "stopping"]
 
 
 class LastExit:
@@ -99,7 +116,7 @@ class Status:
         self.pid = record.pid
         self.changed = record.changed_ns / 1e9
         self.paused = record.paused
-        self.want = record.want
+        self.want: Want = record.want
         self.alarms = record.alarms
         self.state = state
         self.seconds = self._seconds()
@@ -216,12 +233,12 @@ class Status:
         return self.state is not None and (service["pid"] if service else 0) == self.pid
 
     @property
-    def machine(self) -> str | None:
+    def machine(self) -> MachineState | None:
         """The state of the running supervise's state machine (supervise/protocol/states.py)."""
         return self.state["machine"] if self.state and self.supervised and self.current else None
 
     @property
-    def phase(self) -> str | None:
+    def phase(self) -> Phase | None:
         """The phase that the service notifies: "starting", "ready", "reloading" or "stopping", or None.
 
         A service says so by the protocol that its supervise.conf names (notify, notification_fd).
@@ -293,6 +310,14 @@ class Status:
 
 class DamagedState(ClientError):
     """`state` is not what a supervise writes; `status` is what the record alone says."""
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class HasEnded(ClientError):
+    """A service that was started has ended and is not restarted; `status` says how (Status.last_exit)."""
 
     def __init__(self, message: str, status: Status) -> None:
         super().__init__(message)

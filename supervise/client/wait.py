@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Callable, TypeVar
 
-    from supervise.client.conditions import Condition
+    from supervise.client.conditions import Condition, ConditionName
     from supervise.client.service import Service
 
     T = TypeVar("T")
@@ -182,7 +182,7 @@ def _more_descriptors() -> bool:
     return True
 
 
-def wait(service: Service, condition: str | Condition, seconds: float | None) -> Status:
+def wait(service: Service, condition: ConditionName | Condition, seconds: float | None) -> Status:
     """Wait for a condition on one service, as Service.wait says."""
     if isinstance(condition, str):
         if condition not in CONDITIONS:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from supervise.config.config import Config
     from supervise.protocol.exitstatus import ExitStatus, Fault
+    from supervise.protocol.record import Want
 
     Action = tuple[Any, ...]
     Handler = Callable[["Situation", str, float, Any], None]
@@ -78,7 +79,7 @@ class Situation:
         `exit_with_service`: end when the service has ended for good.  `jitter` gives numbers from 0 to 1, for chance.
         """
         self.state = IDLE
-        self.want = WANT_UP
+        self.want: Want = WANT_UP
         self.pid = 0
         self.paused = False
         self.alarms = True
@@ -114,7 +115,7 @@ class Situation:
         self._actions: list[Action] = []
 
     @property
-    def visible(self) -> tuple[bool, str, bool, int]:
+    def visible(self) -> tuple[bool, Want, bool, int]:
         """What the status record shows: paused, want, alarms, pid."""
         return self.paused, self.want, self.alarms, self.pid
 

@@ -30,6 +30,11 @@ from supervise.client.conditions import CONDITIONS
 from supervise.client.wait import look, outcomes
 from supervise.programs.program import complain, parse, run, seconds
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.client.conditions import ConditionName
+
+_CONDITION: dict[str, ConditionName]
 _CONDITION = {"-u": "up", "-U": "ready", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
 
 

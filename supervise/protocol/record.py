@@ -16,6 +16,16 @@ the C `supervise` rearranged it:
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Want = Literal["up", "down", "once"]
+    UP: Want
+    DOWN: Want
+    ONCE: Want
+    _WANT_BYTE: dict[Want, int]
+
 SIZE = 20
 TAI_EPOCH = 2**62 + 10  # the label of 1970-01-01 00:00:00 UTC, by daemontools' reckoning
 _NANOSECONDS = 1_000_000_000
@@ -34,7 +44,7 @@ class Record:
 
     __slots__ = ("changed_ns", "paused", "want", "alarms", "pid")
 
-    def __init__(self, changed_ns: int, paused: bool, want: str, alarms: bool, pid: int) -> None:
+    def __init__(self, changed_ns: int, paused: bool, want: Want, alarms: bool, pid: int) -> None:
         self.changed_ns = changed_ns
         self.paused = paused
         self.want = want

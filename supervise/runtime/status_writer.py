@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from supervise.machine.machine import Machine
+    from supervise.protocol.record import Want
     from supervise.runtime.event_log import Log
     from supervise.system.pidfd import Process
     from supervise.system.statusdir import StatusDir
@@ -55,7 +56,7 @@ class StatusWriter:
         self._changed_boottime: float | None = boottime()
         self._service: dict[str, Any] | None = None
         self._last_exit: dict[str, Any] | None = None
-        self._record: tuple[bool, str, bool, int] | None = None  # as last written, or tried to be
+        self._record: tuple[bool, Want, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
         self._next_tag: int | None = None  # start_tag.py

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 
-from supervise.programs.svstat.trouble import ending, unsteady
+from supervise.client.trouble import ending, unsteady
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.text import one_line
 
@@ -66,7 +66,7 @@ def stage(status: Status) -> str:
         return "its next main process is awaited"
     if machine == "stopping":
         return "stopping" if status.want != DOWN or phase else ""  # `want down` says as much
-    said = [phase] if phase in PHASES else []
+    said: list[str] = [phase] if phase in PHASES else []
     if status.stopped:
         said.append("stopped by a signal")
     elif unsteady(status):

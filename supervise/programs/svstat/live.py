@@ -15,6 +15,7 @@ import time
 
 from supervise.client import ClientError, Service, SystemRefused, services
 from supervise.client.resolve import first_folder
+from supervise.client.trouble import FAILING, summary
 from supervise.client.usage import usage
 from supervise.client.wait import Watcher
 from supervise.programs.program import UsageError
@@ -22,7 +23,6 @@ from supervise.programs.svstat import terminal as pressed
 from supervise.programs.svstat.reading import look_at, rows
 from supervise.programs.svstat.table import Row, state_of, table
 from supervise.programs.svstat.terminal import ENDING, Terminal
-from supervise.programs.svstat.trouble import FAILING, summary
 from supervise.programs.width import columns, cut, shortened
 from supervise.protocol.text import one_line
 

@@ -61,7 +61,7 @@ def _main(argv: list[str]) -> int:
     if args["--long"]:
         return max(_long(list(found)), amiss)
     if args["--json"]:
-        from supervise.programs.svstat.document import document
+        from supervise.client.document import document
 
         found = list(found)
         print(document(found))

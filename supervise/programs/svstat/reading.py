@@ -39,7 +39,7 @@ def look_at(service: Service) -> Found:
 
 def fails(found: Found) -> bool:
     """Whether this is one of what --failed shows."""
-    from supervise.programs.svstat.trouble import failing
+    from supervise.client.trouble import failing
 
     _, _, status, problem = found
     return problem is not None or failing(status)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 from supervise.client.clocks import since_boot
+from supervise.client.trouble import FAILING, WELL, ending, rank, sick, starts, unsteady
 from supervise.programs.svstat.line import PHASES
-from supervise.programs.svstat.trouble import FAILING, WELL, ending, rank, sick, starts, unsteady
 from supervise.programs.width import columns, index, padded, shortened, shortened_within
 from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.record import DOWN, ONCE, UP

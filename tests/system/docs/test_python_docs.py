@@ -52,6 +52,9 @@ def test_the_examples_are_found() -> None:
         ["loop.py", "$"],
         ["retry.py", "$", "job.py", "supervise.conf", "$"],
         ["beat.py", "$"],
+        ["look.py", "$"],
+        ["deploy.py", "app.py", "supervise.conf", "$"],
+        ["dump.py", "$"],
     ]
 
 

@@ -9,9 +9,9 @@ import pytest
 from pretended import HEALTHY, PID, SICK, state, status_of
 
 from supervise.client import Status
+from supervise.client.trouble import FAILING, failing, rank, summary
 from supervise.client.usage import Usage
 from supervise.programs.svstat.table import Row, duration, reason, size, state_of, table
-from supervise.programs.svstat.trouble import FAILING, failing, rank, summary
 from supervise.programs.width import columns
 from supervise.protocol.record import Record
 

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from supervise.client import Status
+    from supervise.client.status import Status
 
 _IN_A_ROW = 2  # so many quick exits, and a start within the last
 _STEADY = 10.0  # seconds has to last before it is believed

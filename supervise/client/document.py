@@ -1,9 +1,10 @@
-"""The JSON document of svstat --json.
+"""Services as plain values, for programs: what Service.to_dict returns, and the JSON document of svstat --json.
 
 version     1; counts up when a field is renamed or means something else, not when one is added
 time        when it was made, Unix seconds
-services    a list, in the order of the command line, of objects with all of these fields; a field is null where
-            what it says is not known, as most are when `error` is not null or supervise is the C implementation
+services    a list, in the order of the command line, of objects with all of these fields, as Service.to_dict has
+            them; a field is null where what it says is not known, as most are when `error` is not null or supervise
+            is the C implementation
 
 name              the service's name
 path              its status directory, as it was found
@@ -69,17 +70,20 @@ from __future__ import annotations
 import json
 import time
 
-from supervise.client import LastExit
+from supervise.client.errors import ClientError
+from supervise.client.status import DamagedState
+from supervise.client.trouble import failing
 from supervise.client.usage import usage
-from supervise.programs.svstat.trouble import failing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.client import Health, Status
+    from supervise.client.service import Service
+    from supervise.client.status import Health, LastExit, Status
     from supervise.client.usage import Usage
-    from supervise.programs.svstat.reading import Found
+
+    Found = tuple[str, Service | None, Status | None, ClientError | None]
 
 VERSION = 1
 
@@ -94,6 +98,28 @@ _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
 
 def document(found: list[Found]) -> str:
     """The document, as text."""
+    made = {"version": VERSION, "time": round(time.time(), 3), "services": described(found)}
+    return json.dumps(made, indent=2)
+
+
+def describe(service: Service) -> dict[str, Any]:
+    """One service as it is now.  Never raises: `error` says what could not be read."""
+    status: Status | None = None
+    problem: ClientError | None = None
+    try:
+        status = service.status()
+    except DamagedState as why:
+        status, problem = why.status, why
+    except ClientError as why:
+        problem = why
+    try:
+        return described([(service.path, service, status, problem)])[0]
+    except ClientError as why:  # whether it runs may not be known
+        return described([(service.path, service, None, why)])[0]
+
+
+def described(found: list[Found]) -> list[dict[str, Any]]:
+    """The fields of each, with memory and CPU as they are now."""
     used = usage({status.pid for _, _, status, _ in found if status and status.running})
     services = []
     for path, service, status, problem in found:
@@ -106,7 +132,7 @@ def document(found: list[Found]) -> str:
         use = used.get(status.pid) if status and status.running else None
         fields.update(_usage(use) if use else dict.fromkeys(_USAGE_FIELDS))
         services.append(fields)
-    return json.dumps({"version": VERSION, "time": round(time.time(), 3), "services": services}, indent=2)
+    return services
 
 
 def _status(status: Status) -> dict[str, Any]:

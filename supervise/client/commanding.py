@@ -1,0 +1,84 @@
+"""Commanding a service and waiting for what comes of it: how a verb is sent, and the verbs of Service.
+
+Rule 1.  A service is looked at before it is commanded: whether it was restarted shows in the difference.
+Rule 2.  No condition counts before the letters were obeyed (conditions.Obeyed): straight after a command, the status
+         may still be that of the time before.
+Rule 3.  What is asked of a service that no supervise runs for is refused, whatever its record says.
+"""
+
+from __future__ import annotations
+
+from supervise.client.conditions import Obeyed, back_up, kept_down, kept_up
+from supervise.client.errors import CannotComeTrue, ClientError, NotRunning
+from supervise.client.status import HasEnded, TimeLimit
+from supervise.client.wait import look, outcomes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.client.conditions import Condition
+    from supervise.client.service import Service
+    from supervise.client.status import Status
+
+
+def send(
+    service: Service, what: str, letters: str, condition: Condition | None, counts: bool = True
+) -> tuple[Status, Condition]:
+    """Look at a service, then command it; how it was before, and the condition of what is to come of that.
+
+    `what`: the verb, for messages.  `counts`: the letters are counted, and so `condition` is not asked before they were
+    obeyed; otherwise there must be a condition.  Raises NotRunning, NotAStatusDir, DamagedRecord, NoPermission,
+    SystemRefused.
+    """
+    if not service.supervised():
+        raise NotRunning(f"cannot {what} {service.path}: supervise not running")
+    before = look(service, condition)
+    length = service.send(letters)
+    return before, condition if condition and not counts else Obeyed(length, condition)
+
+
+def outcome(
+    service: Service, what: str, letters: str, condition: Condition, seconds: float | None
+) -> tuple[Status, Status]:
+    """Command a service and wait until the condition is true: the status before and then.
+
+    Raises TimeLimit, CannotComeTrue, and what `send` does.
+    """
+    before, condition = send(service, what, letters, condition)
+    for _, result in outcomes({service: (before, condition)}, seconds):
+        if isinstance(result, TimeLimit):
+            raise TimeLimit(f"cannot {what} {service.path} within {seconds:g} seconds", result.status)
+        if isinstance(result, CannotComeTrue):
+            raise CannotComeTrue(f"cannot {what} {service.path}", result.why)
+        if isinstance(result, ClientError):
+            raise result
+        return before, result
+    raise AssertionError("one service has one outcome")
+
+
+def start(service: Service, seconds: float | None) -> Status:
+    """Do what Service.start says."""
+    return _going(service, "start", *outcome(service, "start", "u", kept_up, seconds))
+
+
+def restart(service: Service, seconds: float | None) -> Status:
+    """Do what Service.restart says."""
+    return _going(service, "restart", *outcome(service, "restart", "R", back_up, seconds))
+
+
+def stop(service: Service, seconds: float | None) -> Status:
+    """Do what Service.stop says."""
+    return outcome(service, "stop", "d", kept_down, seconds)[1]
+
+
+def _going(service: Service, what: str, before: Status, now: Status) -> Status:
+    """The status of a service that was started, if it runs or has done what it was to do.  Raises HasEnded."""
+    if not now.pid and not ended_as_expected(before, now):
+        raise HasEnded(f"cannot {what} {service.path}: it {now.last_exit}, and is not restarted", now)
+    return now
+
+
+def ended_as_expected(before: Status, now: Status) -> bool:
+    """Whether a service that has ended since and is not restarted has ended with an expected code (`exitcodes`)."""
+    if now.state is None or before.state is None:
+        return False
+    return bool(now.state["totals"]["expected"] != before.state["totals"]["expected"])

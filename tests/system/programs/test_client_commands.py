@@ -1,0 +1,126 @@
+"""start, stop, restart and to_dict of the Python interface: they wait as svc does, and raise what is the matter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE, Box, wait_for
+
+from supervise import client
+from supervise.client import Service
+
+ONCE = "[app]\nautorestart : unexpected\nexitcodes : 0\n"
+
+
+@pytest.fixture
+def app(box: Box, monkeypatch: pytest.MonkeyPatch) -> Box:
+    monkeypatch.chdir(box.folder)
+    monkeypatch.delenv("SUPERVISE_ROOT", raising=False)
+    return box
+
+
+def test_stop_start_restart(app: Box) -> None:
+    app.start("sleep", "1000")
+    service = Service("app")
+    first = app.pid
+    assert service.start(PATIENCE).pid == first, "it was up already"
+    down = service.stop(PATIENCE)
+    assert (down.pid, down.want, down.running) == (0, "down", False)
+    assert service.stop(PATIENCE).pid == 0
+    up = service.start(PATIENCE)
+    assert up.running and up.pid == app.pid != first
+    again = service.restart(PATIENCE)
+    assert again.running and again.pid == app.pid != up.pid
+    assert again.last_exit and again.last_exit.planned
+
+
+def test_start_waits_until_it_is_ready(app: Box) -> None:
+    app.conf("[app]\nnotification_fd : 3\n")
+    app.start("sh", "-c", "while [ ! -e go ]; do sleep 0.02; done; echo >&3; exec sleep 1000")
+    service = Service("app")
+    with pytest.raises(client.TimeLimit, match=r"^cannot start status/app within 0\.1 seconds$") as caught:
+        service.start(0.1)
+    assert caught.value.status and caught.value.status.phase == "starting"
+    (app.folder / "go").touch()
+    assert service.start(PATIENCE).phase == "ready"
+
+
+def test_one_that_ends_and_is_not_restarted(app: Box) -> None:
+    app.conf(ONCE.replace("unexpected", "never"))
+    app.start("sh", "-c", "sleep 0.1; exit $(cat code)")
+    service = Service("app")
+    (app.folder / "code").write_text("0")
+    wait_for("its end", lambda: service.status().finished)
+    for code in (0, 3):
+        (app.folder / "code").write_text(str(code))
+        for act in (service.start, service.restart):
+            try:
+                found = act(PATIENCE)
+                found = found if not found.pid else service.wait(lambda _, now: now.finished, PATIENCE)
+            except client.HasEnded as why:
+                assert code and str(why) == (
+                    f"cannot {act.__name__} status/app: it exited with status 3, and is not restarted"
+                )
+                found = why.status
+            assert found.finished and found.last_exit and found.last_exit.code == code
+
+
+def test_without_a_supervise(app: Box) -> None:
+    app.start("sleep", "1000")
+    service = Service("app")
+    service.command("dx")
+    service.wait("unsupervised", PATIENCE)
+    for act in (service.start, service.stop, service.restart):
+        with pytest.raises(client.NotRunning, match=f"^cannot {act.__name__} status/app: supervise not running$"):
+            act(PATIENCE)
+
+
+def test_a_supervise_that_gives_up_meanwhile(app: Box) -> None:
+    app.conf("[app]\nalarm_interval : 60\nmax_tries : 1\nnotify : yes\n")
+    app.start("sh", "-c", "[ -e fail ] && exit 1; exec sleep 1000")
+    service = Service("app")
+    (app.folder / "fail").touch()
+    with pytest.raises(client.CannotComeTrue, match="^cannot restart status/app: supervise has given up$"):
+        service.restart(PATIENCE)
+
+
+def test_as_plain_values(app: Box) -> None:
+    app.start("sleep", "1000")
+    found = Service("app").to_dict()
+    assert (found["name"], found["path"], found["error"]) == ("app", "status/app", None)
+    assert (found["up"], found["pid"], found["command"]) == (True, app.pid, ["sleep", "1000"])
+    assert found["processes"] == 1 and found["memory"] > 0
+    svstat = str(Path(app.program).with_name("svstat"))
+    (shown,) = json.loads(app.run_words(svstat, "--json", "app").stdout)["services"]
+    assert shown.keys() == found.keys()
+    changing = ("seconds", "cpu", "cpu_percent", "memory")
+    assert {name: value for name, value in shown.items() if name not in changing} == {
+        name: value for name, value in found.items() if name not in changing
+    }
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_as_plain_values_what_cannot_be_read(app: Box) -> None:
+    app.start("sleep", "1000")
+    service = Service("app")
+    for name, known in (("state", True), ("status", False)):
+        (app.status / name).write_bytes(b"no such thing")
+        found = service.to_dict()
+        assert "damaged" in found["error"]
+        assert (found["pid"] is not None, found["restarts"]) == (known, None)
+
+
+def test_letting_go_of_the_program_that_waits_changes_nothing(app: Box) -> None:
+    """What was commanded is obeyed by supervise, whoever waits for it."""
+    app.conf("[app]\nnotification_fd : 3\n")
+    app.start("sleep", "1000")
+    code = "from supervise.client import Service; Service('app').restart(None)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=app.folder) as waiting:
+        first = app.pid
+        app.wait_new_pid(first)
+        waiting.kill()
+    assert app.pid != first
