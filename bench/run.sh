@@ -43,4 +43,5 @@ restart it:      echo R > status/$NAME/control
 kill it:         kill -9 $pid                          (it comes back)
 stop it:         echo d > status/$NAME/control         (echo u starts it again)
 end supervise:   echo dx > status/$NAME/control
+without a supervise such an echo waits for one; .venv/bin/svc stop $NAME never does
 TEXT

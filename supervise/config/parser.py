@@ -14,7 +14,8 @@ Rule 2.  A service is governed by `[NAME]` alone, if it stands before `[global]`
 Rule 3.  A bad value is skipped and the rest applies, but for rule 7.  On a re-read, what a broken file fails to say
          stays as it was: a bad value keeps the key's earlier value, and a file whose sections cannot be told apart
          (a broken header, a NUL, a cut end) keeps the earlier values of all keys that it does not set.
-Rule 4.  Everything skipped is a problem with the number of its line.  Nothing here ever raises.
+Rule 4.  Everything skipped is a problem with the number of its line, and so is what only a shell would understand.
+         Nothing here ever raises.
 Rule 5.  An empty value is the key's default, an empty list is empty.
 Rule 6.  What stands in `environment`, or seems to, is quoted in no problem and in no log.
 Rule 7.  A key that restricts is never passed over.  A bad value of one blocks the service, and so does what may have
@@ -30,13 +31,16 @@ from supervise.config.config import RESTRICTING, SIZE_LIMIT, Config
 from supervise.config.expand import BadText, Names, expand, split_environment, usable
 from supervise.config.misspellings import misplaced, value_mentions
 from supervise.config.sections import Problems, Sections, split, without_torn_line
+from supervise.config.shellwords import suspicious
 from supervise.config.values import GSM_LIMIT, LISTS, RESERVED, SCALARS, BadValue, show
 from supervise.config.written import EXPANDED
+from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+ADVISED = (*EXPANDED, "environment")  # where people write what a shell would expand
 _DEFAULTS = Config().frozen()
 
 
@@ -73,6 +77,8 @@ def parse(
                 meant = value_mentions(text, key == "environment")
                 if meant:
                     problems.block(line, f"{key}: {meant} stands in its value, which cannot be understood")
+            if usable_value and text and key in ADVISED:
+                _advise(config, key, text, line, problems)
             # Where variables of one section are missing, those of the other do not make up for them.
             said[key] = line, usable_value and (key != "environment" or said.get(key, (0, True))[1])
     _block_doubtful(sections, said, name, problems)
@@ -134,6 +140,26 @@ def _apply(config: Config, key: str, text: str, line: int, names: Names, problem
         problems.add(line, f"{key}: {why}")
         return False
     return True
+
+
+def _advise(config: Config, key: str, text: str, line: int, problems: Problems) -> None:
+    """Say what no shell reads in a value that is of use: it stays so, and is no reason to doubt the rest."""
+    words = list(config.check_command) if key == "check_command" else []
+    if not (suspicious(text, words) if words else "$" in text or text[0] == "~") or replaced():
+        return  # (what would be loaded may be another version's)
+    try:
+        from supervise.config import shellsyntax
+
+        if words:
+            found = shellsyntax.in_command(text, names_shown=False)
+        elif key == "environment":
+            found = [one for name, value in split_environment(text) for one in shellsyntax.in_variable(name, value)]
+        else:
+            found = shellsyntax.in_path(text)
+    except (ImportError, OSError, MemoryError, ValueError):
+        return  # a limit; or the text is only of use when it is expanded
+    for one in found:
+        problems.add(line, f"{key}: {one}")
 
 
 def _join(config: Config, key: str, text: str, line: int, problems: Problems) -> bool:

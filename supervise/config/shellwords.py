@@ -3,20 +3,31 @@
 The rules are those of the POSIX shell's quoting (XCU 2.2): outside of quotes a backslash keeps the next character,
 between double quotes only `$`, a backquote, `"`, a backslash or a newline, between single quotes nothing; a backslash
 before a newline removes both.  The standard library's shlex differs in the last two.
+
+What a shell would do beyond that is not done (shellsyntax.py says so, to who may have meant it).
 """
 
 from __future__ import annotations
 
 _BLANKS = " \t\n"
 _KEPT_IN_DOUBLE_QUOTES = '$`"\\'
+QUOTED = "\0"  # stands for a character that was quoted: no command has it
+_SYNTAX = frozenset("&|;<>$`~")
+# What only a shell has, or what only in a shell does what it is there for.
+_OWN = ("cd", "exec", "export", "source", ".", "eval", "set", "ulimit", "umask", "if", "for", "while", "{", "(", "!")
 
 
 class Unbalanced(ValueError):
     """A quote that is not closed, or a backslash with nothing behind it; the message says which."""
 
 
-def split(text: str) -> list[str]:
-    """Split a command into words.  Raises Unbalanced."""
+def suspicious(text: str, words: list[str]) -> bool:
+    """Whether there may be something for shellsyntax.py to say of a command; cheap, and often so in vain."""
+    return not _SYNTAX.isdisjoint(text) or "=" in words[0] or words[0] in _OWN or words[0][0] == "("
+
+
+def split(text: str, masked: bool = False) -> list[str]:
+    """Split a command into words; `masked`: with QUOTED for each quoted character.  Raises Unbalanced."""
     found: list[str] = []
     word: list[str] | None = None  # the characters of the word that is being read; None between words
     quote = ""
@@ -26,7 +37,7 @@ def split(text: str) -> list[str]:
             if char == quote:
                 quote = ""
             elif word is not None:
-                word.append(char)
+                word.append(QUOTED if masked else char)
             continue
         if char == "\\":
             kept = next(chars, "")
@@ -36,8 +47,8 @@ def split(text: str) -> list[str]:
                 continue
             word = [] if word is None else word
             if quote and kept not in _KEPT_IN_DOUBLE_QUOTES:
-                word.append(char)
-            word.append(kept)
+                word.append(QUOTED if masked else char)
+            word.append(QUOTED if masked else kept)
         elif char == quote:
             quote = ""
         elif char in "'\"":

@@ -43,7 +43,7 @@ from __future__ import annotations
 import posix as os
 
 from supervise import __version__
-from supervise.config.shellwords import Unbalanced, split
+from supervise.config.shellwords import Unbalanced, split, suspicious
 from supervise.programs.daemon_process import Daemon, execute
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.options import Options
@@ -152,7 +152,8 @@ def read_options(args: dict[str, Any]) -> Options:
         service_name(path)
     except BadPath as why:
         raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
-    command = words("-f", args["-f"]) if args["-p"] is not None else [args["COMMAND"], *args["ARG"]]
+    advice: list[str] = []
+    command = words("-f", args["-f"], advice) if args["-p"] is not None else [args["COMMAND"], *args["ARG"]]
     if not command[0]:
         raise UsageError("the command is empty")
     return Options(
@@ -160,22 +161,27 @@ def read_options(args: dict[str, Any]) -> Options:
         command,
         conf=args["-F"] or DEFAULT_CONF,
         conf_named=bool(args["-F"]),
-        script=words("-r", args["-r"]) if args["-r"] is not None else None,
+        script=words("-r", args["-r"], advice) if args["-r"] is not None else None,
         reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
         foreground=bool(args["--foreground"]),
         resume=bool(args["--resume"]),
         exit_with_service=bool(args["--exit-with-service"]),
+        advice=advice,
     )
 
 
-def words(option: str, text: str) -> list[str]:
-    """Split as a shell would.  Raises UsageError."""
+def words(option: str, text: str, advice: list[str]) -> list[str]:
+    """Split as a shell would; what else a shell would do is added to `advice`.  Raises UsageError."""
     try:
         found = split(text)
     except Unbalanced as why:
         raise UsageError(f"cannot split {option} {text!r} into words: {why}") from None
     if not found or not found[0]:
         raise UsageError(f"the command of {option} is empty")
+    if suspicious(text, found):
+        from supervise.config.shellsyntax import in_command
+
+        advice += [f"{option}: {one}" for one in in_command(text)]
     return found
 
 

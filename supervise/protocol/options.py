@@ -25,9 +25,10 @@ class Options:
 
     `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
     `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
+    `advice`: warnings about the command line, to be said at the start.
     """
 
-    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover", "variables")
+    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover", "variables", "advice")
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Options:
         trial: bool = False,
         handover: str = "",
         variables: dict[bytes, bytes] | None = None,
+        advice: list[str] | None = None,
     ) -> None:
         self.path = path
         self.command = command
@@ -56,6 +58,7 @@ class Options:
         self.trial = trial
         self.handover = handover
         self.variables = variables or {}
+        self.advice = advice or []
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
         """A copy for the supervise that replaces this one; `fields`: the state that it takes over."""
@@ -82,6 +85,7 @@ class Options:
             words.append(f"reset={self.reset}")
         words += [flag for flag in _FLAGS if getattr(self, flag)]
         words += [f"variable={fsdecode(name)}={fsdecode(value)}" for name, value in self.variables.items()]
+        words += [f"advice={text}" for text in self.advice]
         if self.handover:
             words.append(f"handover={self.handover}")
         return b"".join(fsencode(word) + b"\0" for word in [*words, "--", *self.command])
@@ -96,8 +100,8 @@ class Options:
             key, _, value = word.partition("=")
             if key in ("conf", "default-conf"):
                 options.conf, options.conf_named = value, key == "conf"
-            elif key == "script":
-                options.script.append(value)
+            elif key in ("script", "advice"):
+                getattr(options, key).append(value)
             elif key == "reset":
                 options.reset = int(value)
             elif key == "variable":

@@ -167,7 +167,8 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
                 say("supervise", "warning", problem)
         for line in predecessor.notices:
             log.add(NOTICE, "%s", line)
-        for problem in problems + directory.replaced + conflict + predecessor.warnings:
+        advice, options.advice = options.advice, []  # it is said once, and not to the next version
+        for problem in advice + problems + directory.replaced + conflict + predecessor.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)

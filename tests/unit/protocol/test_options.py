@@ -17,7 +17,10 @@ STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[Health
 
 # What execve(2) can hand over: any bytes but NUL.  Some of them look like our own words.
 ours = st.sampled_from(
-    ["--", "conf=x", "script=x", "reset=1", "foreground", "resume", "exit_with_service", "trial", "handover=x", "=", ""]
+    [
+        *("--", "conf=x", "script=x", "reset=1", "foreground", "resume", "exit_with_service", "trial", "handover=x"),
+        *("advice=x", "=", ""),
+    ]
 )
 words = st.one_of(ours, st.binary(max_size=12).map(lambda data: os.fsdecode(data.replace(b"\0", b""))))
 
@@ -34,6 +37,7 @@ options = st.builds(
     resume=st.booleans(),
     trial=st.booleans(),
     handover=words,
+    advice=st.lists(words, max_size=2),
 )
 
 
@@ -74,6 +78,7 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "trial": False,
         "handover": "",
         "variables": {},
+        "advice": [],
     }
 
 
