@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 
 from supervise.client.clocks import monotonic, same_boot, since_boot, started
@@ -194,6 +196,8 @@ class Status:
         if not self.state or not service:
             return "-"
         try:
+            if not os.path.isdir("/proc/self"):
+                raise OSError(errno.ENOENT, "there is no /proc")
             found = stat_of(self.pid)
             same = bool(service["start_ticks"] == found.start_ticks and self.state["boot_id"] == boot_id())
         except OSError as why:

@@ -2,7 +2,8 @@
 
 What lives here: reading and following one log.  What does not: which files it consists of (logfiles.py), showing it.
 
-How a log is followed: inotify tells that something in the directory has changed, never what; then one looks.
+How a log is followed: inotify tells that something in the directory has changed, never what; then one looks.  (Where
+there is no inotify, one looks a few times a second.)
 
 Rule 1.  What has been added to the file since the last look is new.
 Rule 2.  A file that has become shorter, or does not hold any more what was read last, was truncated (logrotate's
@@ -119,7 +120,7 @@ class Follower:
     """
 
     def __init__(self, directory: str, name: str, lines: int, changes: Changes) -> None:
-        """Watch the directory.  Raises LogError, and NoWatches of inotify.py."""
+        """Watch the directory.  Raises LogError."""
         from supervise.client.inotify import GROWTH  # pyinotify, which only following needs
 
         self.directory = directory
@@ -151,7 +152,7 @@ class Follower:
             self._fd = -1
 
     def read(self) -> Iterator[bytes]:
-        """Read what is new, in pieces.  Raises LogError, and NoWatches of inotify.py."""
+        """Read what is new, in pieces.  Raises LogError."""
         if not self._begun:
             self._begun = True
             yield from self._begin()

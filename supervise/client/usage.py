@@ -40,9 +40,14 @@ class Usage:
 
 
 def usage(pids: set[int]) -> dict[int, Usage]:
-    """The usage of each process group with one of these numbers, in one pass over /proc; none for one that is gone."""
+    """The usage of each process group with one of these numbers, in one pass over /proc; none for one that is gone, or
+    without /proc."""
     everybody: dict[int, list[bytes]] = {}
-    for name in os.listdir("/proc") if pids else ():
+    try:
+        processes = os.listdir("/proc") if pids else []
+    except OSError:
+        return {}
+    for name in processes:
         fields = _stat(name) if name.isdigit() else []
         if fields and _lives(fields):
             everybody[int(name)] = fields

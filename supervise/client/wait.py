@@ -5,7 +5,8 @@ Rule 1.  Each directory is looked at after it is watched, so that no change is m
 Rule 2.  The end of a supervise, however it came, shows in the FIFO `ok`: as long as it is held open for writing, the
          kernel reports an error on it as soon as nobody reads it any more.  (When a killed process lets go of its lock
          file, it may still hold its FIFOs for a moment: a look at that time would find it alive.)
-Rule 3.  Nothing is looked at because time has passed.
+Rule 3.  Nothing is looked at because time has passed, unless there is no inotify (inotify.py).  Then it is looked at a
+         few times a second, and no descriptor is held: it may be descriptors that are short.
 """
 
 from __future__ import annotations
@@ -45,16 +46,13 @@ class Watcher:
     """Watches services for changes.  Other descriptors may be waited for as well: `also`."""
 
     def __init__(self) -> None:
-        """Raises SystemRefused: no inotify instance is left."""
-        from supervise.client.inotify import Changes, NoWatches  # pyinotify takes longer to load than all else
+        from supervise.client.inotify import Changes  # pyinotify takes longer to load than all else
 
-        self._no_watches = NoWatches
-        try:
-            self._changes = Changes()
-        except NoWatches as why:
-            raise SystemRefused(f"cannot watch status directories: {why}") from None
+        self._changes = Changes()
         self._poll = select.poll()
-        self._poll.register(self._changes.fileno(), select.POLLIN)
+        self._inotify = self._changes.fileno()
+        if self._inotify >= 0:
+            self._poll.register(self._inotify, select.POLLIN)
         self._paths: dict[tuple[int, int], str] = {}  # device and inode -> the path that is watched
         self._services: dict[str, list[Service]] = {}  # path that is watched -> the services it stands for
         self._held: dict[int, Service] = {}  # open `ok` -> whose it is
@@ -70,9 +68,6 @@ class Watcher:
 
         Raises NoPermission, SystemRefused.
         """
-        return _with_more_descriptors(lambda: self._watch(path))
-
-    def _watch(self, path: str) -> str:
         try:
             found = os.stat(path)
             known = self._paths.get((found.st_dev, found.st_ino))
@@ -81,16 +76,29 @@ class Watcher:
             self._changes.add(path)
         except OSError as why:
             raise refused(f"watch {path}", why) from None
-        except self._no_watches as why:
-            raise SystemRefused(str(why)) from None
+        if self._changes.by_looking:
+            self.do_without()
         self._paths[found.st_dev, found.st_ino] = path
         return path
 
+    def do_without(self) -> None:
+        """Have neither inotify nor anything else that takes descriptors."""
+        if self._inotify >= 0:
+            self._poll.unregister(self._inotify)
+            self._inotify = -1
+        self._changes.do_without()
+        for fd in list(self._held):
+            self._let_go(fd)
+
     def _hold(self, service: Service) -> None:
-        """Keep `ok` open for as long as a supervise reads it."""
-        if service in self._held.values():
+        """Keep `ok` open for as long as a supervise reads it.  Raises NotAStatusDir, NoPermission, SystemRefused."""
+        if self._changes.by_looking or service in self._held.values():
             return
-        fd = _with_more_descriptors(lambda: service.open_fifo(OK))
+        try:
+            fd = _with_more_descriptors(lambda: service.open_fifo(OK))
+        except SystemRefused:
+            self.do_without()
+            return
         if fd is not None:
             self._held[fd] = service
             self._poll.register(fd, 0)  # an error is always reported
@@ -119,16 +127,15 @@ class Watcher:
         readable: set[int] = set()
         while not (services or paths or readable):
             # At most a day, which poll can count in milliseconds.
-            left = None if end is None else min(max(end - time.monotonic(), 0), 86400.0)
+            left = self._changes.left(None if end is None else min(max(end - time.monotonic(), 0), 86400.0))
             ready = self._poll.poll(None if left is None else left * 1000)
             for fd, _ in ready:
                 if fd in self._held:
                     services.add(self._let_go(fd))
-                elif fd == self._changes.fileno():
-                    self._changes.drain()
-                    paths |= self._changes.wait(0)
-                else:
+                elif fd != self._inotify:
                     readable.add(fd)
+            self._changes.drain()
+            paths |= self._changes.wait(0)
             for path in paths & self._services.keys():
                 services.update(self._services[path])
             if not ready and end is not None and time.monotonic() >= end:
@@ -219,7 +226,7 @@ def outcomes(
     """Each service as soon as its condition is true or can't be any more; the rest when the time is over.
 
     `pending` holds for each service its status before, and its condition.  `progress` is told every second what is
-    still waited for, and how many seconds are left.  Raises SystemRefused: nothing can be watched.
+    still waited for, and how many seconds are left.  Raises SystemRefused, NoPermission: it cannot be watched.
     """
     end = None if seconds is None else time.monotonic() + seconds
     pending = dict(pending)
@@ -237,7 +244,7 @@ def outcomes(
                 yield service, why
         changed = set(pending)
         while True:
-            yield from _settled(pending, changed, last)
+            yield from _settled(pending, changed, last, watcher)
             left = None if end is None else end - time.monotonic()
             if not pending or (left is not None and left <= 0):
                 break
@@ -251,11 +258,17 @@ def outcomes(
 
 
 def _settled(
-    pending: dict[Service, tuple[Status, Condition]], changed: set[Service], last: dict[Service, Status]
+    pending: dict[Service, tuple[Status, Condition]],
+    changed: set[Service],
+    last: dict[Service, Status],
+    watcher: Watcher | None = None,
 ) -> Iterator[tuple[Service, Status | ClientError]]:
     """Look at those that have changed; take what is settled out of `pending`."""
     for service in [service for service in pending if service in changed]:
         outcome = _judge(service, *pending[service], last)
+        if isinstance(outcome, SystemRefused) and watcher:
+            watcher.do_without()  # it may have the descriptors that are missing
+            outcome = _judge(service, *pending[service], last)
         if outcome is not None:
             del pending[service]
             yield service, outcome

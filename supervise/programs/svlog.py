@@ -145,7 +145,7 @@ class Source:
         return lines[max(len(lines) - self._lines, 0) :]
 
     def watch(self, changes: Changes) -> None:
-        """Set the watches that `new` needs.  Raises LogError, and NoWatches of inotify.py."""
+        """Set the watches that `new` needs.  Raises LogError."""
         self._followers = [Follower(self.directory, name, self._lines, changes) for name in self._names]
 
     @property
@@ -154,7 +154,7 @@ class Source:
         return {path for follower in self._followers for path in follower.watched}
 
     def new(self) -> Iterator[bytes]:
-        """First the last lines, then whatever is new, in pieces.  Raises LogError, and NoWatches of inotify.py."""
+        """First the last lines, then whatever is new, in pieces.  Raises LogError."""
         if len(self._names) == 1:
             yield from self._followers[0].read()
             return
@@ -257,28 +257,31 @@ def show(sources: list[Source], printer: Printer) -> int:
 
 def follow(sources: list[Source], printer: Printer) -> int:
     """Show what the services print until nobody reads it; how many could not be read."""
-    from supervise.client.inotify import Changes, NoWatches
+    from supervise.client.inotify import Changes
 
     begun = len(sources)
-    try:
-        changes = Changes()
-        sources = [source for source in sources if watching(source, changes)]
-        poll = select.poll()
-        poll.register(changes, select.POLLIN)
-        poll.register(1, 0)  # told only when the reader is gone
-        changed = {directory for source in sources for directory in source.watched}
-        while sources:
-            sources = [source for source in sources if not source.watched & changed or shown(source, printer)]
-            if not sources:
-                break
-            if any(fd == 1 for fd, _ in poll.poll()):
-                return begun - len(sources)
-            changes.drain()
-            changed = changes.wait(0)
-    except NoWatches as why:
-        complain("svlog", f"cannot follow: {why}")
-        return begun
+    changes = Changes()
+    sources = [source for source in sources if watching(source, changes)]
+    changed = {directory for source in sources for directory in source.watched}
+    while sources:
+        sources = [source for source in sources if not source.watched & changed or shown(source, printer)]
+        if not sources:
+            break
+        if left(changes):
+            return begun - len(sources)
+        changes.drain()
+        changed = changes.wait(0)
     return begun
+
+
+def left(changes: Changes) -> bool:
+    """Wait until there may be something new; whether the reader is gone instead."""
+    poll = select.poll()  # each time anew, for the descriptor of `changes` is not the same for ever
+    poll.register(1, 0)
+    if changes.fileno() >= 0:
+        poll.register(changes, select.POLLIN)
+    seconds = changes.left(None)
+    return any(fd == 1 for fd, _ in poll.poll(None if seconds is None else seconds * 1000))
 
 
 def watching(source: Source, changes: Changes) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from box import PATIENCE, Box
 
 BIN = Path(sys.executable).parent
@@ -50,6 +52,23 @@ def started(box: Box, name: str, *args: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+def without_inotify() -> list[str]:
+    """Words before a command that has no inotify instance left; in a user namespace of its own, so nobody else has."""
+    return _apart("-Ur", "echo 0 >/proc/sys/user/max_inotify_instances")
+
+
+def without_proc() -> list[str]:
+    """Words before a command for which /proc is empty."""
+    return _apart("-Urm", "mount -t tmpfs none /proc")
+
+
+def _apart(options: str, first: str) -> list[str]:
+    words = ["unshare", options, "sh", "-c", f'{first} && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("a user namespace cannot be made here")
+    return words
 
 
 def watching(pid: int) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Box, wait_for
-from tools import BIN, c_supervise, run_tool, started, watching
+from tools import c_supervise, run_tool, started, watching
 
 
 def test_what_is_so_already(box: Box) -> None:
@@ -119,21 +118,6 @@ def test_the_c_implementation(box: Box) -> None:
             wait_for("svwait to watch", lambda: watching(process.pid))
             supervise.kill()
             assert process.wait(PATIENCE) == 0
-
-
-def test_no_inotify_instance_left(box: Box) -> None:
-    # In a user namespace of its own, so that nobody else runs out of them.
-    none_left = "echo 0 >/proc/sys/user/max_inotify_instances && exec "
-    if subprocess.run(["unshare", "-Ur", "sh", "-c", none_left + "true"], capture_output=True).returncode:
-        pytest.skip("a user namespace cannot be made here")
-    box.start("sleep", "1000")
-    done = subprocess.run(
-        ["unshare", "-Ur", "sh", "-c", none_left + f"{BIN / 'svwait'} -d -t 20 app"],
-        cwd=box.folder, capture_output=True, text=True, timeout=PATIENCE * 2,
-    )  # fmt: skip
-    assert done.returncode == 111
-    assert done.stderr.startswith("svwait: fatal: cannot watch status directories: no inotify instance is left")
-    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

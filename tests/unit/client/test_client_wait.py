@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -123,6 +125,49 @@ def test_one_that_is_not_there_does_not_keep_the_others(service: Service, played
 # What cannot be read.
 
 
+@pytest.fixture
+def no_inotify(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("pyinotify.WatchManager", refuse)
+
+
+@pytest.mark.parametrize("what", ["instance", "watch", "pyinotify"])
+def test_without_inotify_each_change_is_seen_a_moment_later(
+    service: Service, played: Pretended, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, what: str
+) -> None:
+    if what == "instance":
+        request.getfixturevalue("no_inotify")
+    elif what == "watch":
+        monkeypatch.setattr("pyinotify.WatchManager.add_watch", lambda self, path, mask: {path: -1})
+    else:
+        monkeypatch.setitem(sys.modules, "pyinotify", None)
+    acts = (lambda: played.write(0, machine="delay"), lambda: played.write(PID + 1, totals={"starts": 2}))
+    found = outcome(service, "restarted", *acts)
+    assert isinstance(found, Status) and found.pid == PID + 1
+    assert isinstance(outcome(service, "unsupervised", played.end), Status)
+
+
+@pytest.mark.usefixtures("no_inotify")
+def test_without_inotify_it_sleeps_between_two_looks(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr(wait, "look", lambda *args: looks.append(1) or service.status())
+    with pytest.raises(TimeLimit):
+        service.wait("down", 1.0)
+    assert 2 <= len(looks) <= 8
+
+
+@pytest.mark.usefixtures("no_inotify")
+def test_without_inotify_a_directory_that_is_none_is_said_to_be(service: Service, tmp_path: Path) -> None:
+    with wait.Watcher() as watcher:
+        assert watcher.watch(str(tmp_path)) == str(tmp_path)
+        for path, said in ((service.path + "/status", "Not a directory"), (f"{tmp_path}/nope", "No such file")):
+            with pytest.raises(SystemRefused, match=said):
+                watcher.watch(path)
+        assert watcher.wait(PATIENCE)[1] == {str(tmp_path)}
+
+
 def test_a_damaged_state_is_enough_for_what_the_record_tells(service: Service, played: Pretended) -> None:
     (played.path / "state").write_text("nonsense")
     assert service.wait("up", 0).pid == PID
@@ -148,15 +193,35 @@ def test_a_record_that_is_not_there_yet_may_come(service: Service, played: Prete
     assert isinstance(found, Status) and found.pid == PID
 
 
-def test_without_descriptors_nothing_can_be_watched_and_that_is_said(
+def test_without_descriptors_nothing_can_be_looked_at_and_that_is_said(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait.Watcher().close()  # what it takes is loaded
     monkeypatch.setattr(wait, "_more_descriptors", lambda: False)
-    with few_descriptors(1), pytest.raises(SystemRefused, match=NO_DESCRIPTORS):
-        outcome(service, "down")
-    with few_descriptors(2):  # enough to watch, but not to look
-        assert isinstance(outcome(service, "down"), SystemRefused)
+    before = wait.look(service, CONDITIONS["down"])
+    with few_descriptors():
+        ((_, found),) = wait.outcomes({service: (before, CONDITIONS["down"])}, PATIENCE)
+    assert isinstance(found, SystemRefused) and NO_DESCRIPTORS in str(found)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_with_few_descriptors_it_is_looked_at(
+    service: Service, played: Pretended, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """One is enough; from two on inotify has one of them."""
+    wait.Watcher().close()
+    monkeypatch.setattr(wait, "_more_descriptors", lambda: False)
+    monkeypatch.setattr(wait, "_TICK", 0.02)
+    acts = [lambda: None, lambda: None, lambda: played.write(0)]
+
+    def act() -> None:
+        if acts:
+            acts.pop(0)()
+
+    with few_descriptors(number):
+        before = wait.look(service, CONDITIONS["down"])
+        ((_, found),) = wait.outcomes({service: (before, CONDITIONS["down"])}, PATIENCE, lambda _, __: act())
+    assert isinstance(found, Status) and not found.pid
 
 
 def test_the_limit_of_descriptors_is_raised_for_many_services(tmp_path: Path) -> None:
