@@ -14,6 +14,7 @@ docs/python.md is about the use.
 """
 
 from supervise.client.errors import (
+    BadLetters,
     CannotComeTrue,
     ClientError,
     DamagedRecord,
@@ -23,12 +24,14 @@ from supervise.client.errors import (
     SystemRefused,
     UnknownService,
 )
-from supervise.client.service import LETTERS, LOGS, Service, services
+from supervise.client.meant import LETTERS
+from supervise.client.service import LOGS, Service, services
 from supervise.client.status import DamagedState, HasEnded, Health, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",
     "LOGS",
+    "BadLetters",
     "CannotComeTrue",
     "ClientError",
     "DamagedRecord",

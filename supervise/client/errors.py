@@ -44,6 +44,12 @@ class DamagedRecord(ClientError):
         self.missing = missing
 
 
+class BadLetters(ClientError, ValueError):
+    """Letters that mean nothing, or cannot be meant: they spell a word, or contradict each other."""
+
+    exit_code = USAGE
+
+
 class NoPermission(ClientError):
     """The directory, or a file in it, is somebody else's."""
 

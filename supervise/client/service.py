@@ -14,9 +14,9 @@ from supervise.client.errors import (
     SystemRefused,
     refused,
 )
+from supervise.client.meant import check
 from supervise.client.resolve import first_folder, names, resolve
 from supervise.client.status import DamagedState, Status
-from supervise.protocol.letters import COMMANDS, SIGNALS
 from supervise.protocol.names import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import SIZE, Record, RecordError
 from supervise.protocol.record import decode as decode_record
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     LogName = Literal["stdout", "stderr", "supervise", "warnings"]
 
-LETTERS = COMMANDS + "".join(SIGNALS) + "+="  # all that `control` is documented to take
 LOGS: dict[LogName, str] = {"stdout": STDOUT, "stderr": STDERR, "supervise": LOG, "warnings": LOG_WF}
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -129,7 +128,8 @@ class Service:
     def command(self, letters: str) -> None:
         """Send letters to supervise (supervise/protocol/letters.py), in one write; never waits.
 
-        Raises ValueError for a letter that means nothing, NotRunning, NotAStatusDir, NoPermission, SystemRefused.
+        Raises BadLetters for what cannot be meant (supervise/client/meant.py), NotRunning, NotAStatusDir, NoPermission,
+        SystemRefused.
         """
         self.send(letters)
 
@@ -139,9 +139,7 @@ class Service:
         When supervise has obeyed so many more than it had before the call (state.py, `control_obeyed`), it has obeyed
         these.
         """
-        for letter in letters:
-            if letter not in LETTERS:
-                raise ValueError(f"no command has the letter {letter!r}")
+        check(letters)
         fd = self.open_fifo(CONTROL)
         if fd is None:
             if not os.path.lexists(f"{self.path}/{CONTROL}") and not os.path.lexists(f"{self.path}/{STATUS}"):

@@ -33,6 +33,14 @@ SIGNALS = {
     "w": "WINCH",
 }
 
+# What somebody who writes one of these words means is not its letters: the verbs of svc and their likes, and signals.
+WORDS = (
+    "start stop restart once exit pause resume reload upgrade kill signal alarm status reconf up down cont"
+    " term hup alrm int quit usr1 usr2 winch"
+)
+
+_WORDS = f" {WORDS} "
+
 SIGNAL_LETTER = "signal_letter"  # the event of all of those
 
 
@@ -49,6 +57,16 @@ ONE_SIGNAL: dict[bytes, str] = {letter.encode() + end: name for letter, name in 
 
 _GROUP, _ALONE = ord("+"), b"=\n"
 _BLANK = b" \t\r"
+
+
+def words_in(data: bytes) -> list[str]:
+    """Those writes in `data`, each once, that spell one of WORDS, as they were written."""
+    found: list[str] = []
+    for line in data.split(b"\n"):
+        word = line.strip().decode("latin-1")
+        if len(word) > 1 and " " not in word and f" {word.lower()} " in _WORDS and word not in found:
+            found.append(word)
+    return found
 
 
 class Reader:

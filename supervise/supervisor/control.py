@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix as os
 import time
 
-from supervise.protocol.letters import ONE_SIGNAL, Reader
+from supervise.protocol.letters import ONE_SIGNAL, Reader, words_in
 from supervise.protocol.severities import NOTICE, WARNING
 
 TYPE_CHECKING = False
@@ -91,6 +91,9 @@ class Control:
             shown = unknown[:16].decode("latin-1")
             rest = "..." if len(unknown) > 16 else ""
             self._log.add(WARNING, "ignored %d unknown bytes in control: %r%s", len(unknown), shown, rest)
+        for word in words_in(data) if len(data) > 2 else ():
+            text = "%r in control is obeyed letter by letter (%s): svc is what takes words"
+            self._log.add(WARNING, text, word, ", ".join(word))
         self._commands, self._length = iter(commands), len(data)
         self.obey(self._commands)
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import SIGNAL_LETTERS
 
-from supervise.protocol.letters import COMMANDS, SIGNAL_LETTER, SIGNALS, Reader
+from supervise.protocol.letters import COMMANDS, SIGNAL_LETTER, SIGNALS, WORDS, Reader, words_in
 
 STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -124,3 +124,23 @@ def test_writes_do_not_disturb_each_other(first: bytes, second: bytes) -> None:
     reader = Reader()
     reader.feed(first)
     assert reader.feed(second) == Reader().feed(second)
+
+
+# Words.
+
+
+@pytest.mark.parametrize("word", WORDS.split())
+def test_a_write_that_is_a_word_is_told_from_letters(word: str) -> None:
+    for data in (word, f"{word}\n", f" {word.capitalize()}\r\n"):
+        assert words_in(data.encode()) == [data.strip()]
+
+
+@pytest.mark.parametrize(
+    "data", [b"dx\n", b"d\nx\n", b"st op\n", b"s\nt\no\np\n", b"stopp\n", b"start stop\n", b"\xff\xfe\n"]
+)
+def test_anything_else_is_none(data: bytes) -> None:
+    assert words_in(data) == []
+
+
+def test_each_word_is_named_once() -> None:
+    assert words_in(b"stop\n" * 100 + b"d\nrestart\nSTOP") == ["stop", "restart", "STOP"]

@@ -70,6 +70,21 @@ def test_letters_of_a_fifo_that_was_replaced_come_before_those_in_the_new_one(de
     assert desk.letters == "dsnu"
 
 
+def test_a_word_is_obeyed_letter_by_letter_and_that_is_said(desk: Desk) -> None:
+    desk.write(b"stop\n")
+    desk.control.read()
+    assert desk.letters == "sop"
+    (said,) = desk.log.lines
+    assert said == ("WARNING", "'stop' in control is obeyed letter by letter (s, t, o, p): svc is what takes words")
+
+
+def test_letters_that_are_none_are_obeyed_without_a_word(desk: Desk) -> None:
+    for letters in (b"dx\n", b"dsu\n", b"u\n"):
+        desk.write(letters)
+        desk.control.read()
+    assert desk.letters == "dxdsuu" and not desk.log.lines
+
+
 def test_where_nothing_is_there_nothing_is_done(desk: Desk) -> None:
     """Somebody else has read it."""
     assert not desk.control.read()
