@@ -55,6 +55,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from supervise.programs.wrong_usage import Words
+
 DEFAULT_CONF = "supervise.conf"
 _WITH_A_VALUE = ("-p", "-f", "-u", "-F", "-r", "-t")
 _ALONE = ("--resume", "--foreground", "--exit-with-service")
@@ -106,15 +108,42 @@ def parse(argv: list[str]) -> dict[str, Any]:
     if args:
         return args
     reach_others()
-    from docopt import DocoptExit, docopt
+    from docopt import DocoptExit, DocoptLanguageError, docopt
 
     try:
-        read: dict[str, Any] = docopt(str(__doc__), argv, help=False, options_first=True)
+        # By position: docopt-ng, which has the same module, has other names for them.
+        read: dict[str, Any] = docopt(str(__doc__), argv, False, None, True)
         return read
-    except DocoptExit as why:
-        said = str(why).partition("\n")[0]
-        detail = "" if said.startswith("Usage:") or not said else f": {said}"
-        raise UsageError(f"wrong usage{detail}; see supervise --help") from None
+    except (DocoptExit, DocoptLanguageError):
+        pass
+    from supervise.programs.wrong_usage import Words
+
+    words = Words(str(__doc__), argv, options_first=True)
+    asked = [] if words.problem else words.given(("--help", "--version"))
+    if asked:
+        return {"--help": False, "--version": False, asked[0]: True}
+    what = _what_is_wrong(words)
+    raise UsageError(f"wrong usage{': ' if what else ''}{what}; see supervise --help")
+
+
+def _what_is_wrong(typed: Words) -> str:
+    """What is wrong with a command line that docopt does not match; empty where nothing was found."""
+    options, words = typed.options, typed.words
+    if typed.problem:
+        return typed.problem
+    if "--check" in options:
+        senseless = typed.given((*_WITH_A_VALUE[:3], *_WITH_A_VALUE[4:], *_ALONE))
+        if senseless:
+            return f"{senseless[0]} means nothing to --check"
+        return f"--check takes one NAME, {words[1]!r} is one word too many" if words[1:] else ""
+    if "-u" in options:
+        together = typed.given(("-p", "-f"))
+        return f"-u and {together[0]} exclude each other" if together else "the command after -u STATUS_DIR is missing"
+    if words and "-f" in options:
+        return f"{words[0]!r} is one word too many: quote the whole command of -f, or use -u"
+    if "-p" in options:
+        return "-f COMMAND is missing"
+    return f"{'-p' if '-f' in options else '-p or -u'} STATUS_DIR is missing"
 
 
 def plain_command_line(argv: list[str]) -> dict[str, Any] | None:

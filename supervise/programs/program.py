@@ -18,6 +18,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from supervise.programs.wrong_usage import Words
+
+    Args = dict[str, Any]
+
 _INTERRUPTED = 130
 
 
@@ -71,29 +75,50 @@ def complain(name: str, why: object) -> None:
         pass  # standard error is closed
 
 
-def parse(name: str, usage: str, argv: list[str], grammar: str = "") -> dict[str, Any] | None:
+def parse(name: str, usage: str, argv: list[str], wrong: Callable[[Words], str], grammar: str = "") -> Args | None:
     """The command line as docopt reads it; None when it asked for help or the version, which is printed then.
 
-    `usage` is for people, and for docopt as well unless there is a `grammar`.  Raises UsageError.
+    `usage` is for people, and for docopt as well unless there is a `grammar`.  `wrong` says what is wrong with one that
+    does not match.  Raises UsageError.
     """
-    if argv[:1] in (["--help"], ["-h"]):
+    asked = {"--help": "--help", "-h": "--help", "--version": "--version"}.get(argv[0]) if argv else None
+    args = None if asked else _read(grammar or usage, argv)
+    if args is None and not asked:
+        from supervise.programs.wrong_usage import Words
+
+        words = Words(usage, argv)
+        asked = next(iter([] if words.problem else words.given(("--help", "--version"))), None)
+        if not asked:
+            raise wrong_usage(name, wrong(words))
+    elif args:
+        asked = next((option for option in ("--help", "--version") if args.get(option)), None)
+    if not asked:
+        return args
+    if asked == "--help":
         print(usage, end="")
-        return None
-    if argv[:1] == ["--version"]:
+    else:
         from supervise import __version__
 
         print(f"{name} {__version__}")
-        return None
+    return None
+
+
+def _read(grammar: str, argv: list[str]) -> Args | None:
+    """The command line as docopt reads it; None where it does not match."""
     reach_others()
-    from docopt import DocoptExit, docopt
+    from docopt import DocoptExit, DocoptLanguageError, docopt
 
     try:
-        args: dict[str, Any] = docopt(grammar or usage, argv, help=False)
-        return args
-    except DocoptExit as why:
-        said = str(why).partition("\n")[0]
-        detail = "" if said.lower().startswith("usage:") or not said else f": {said}"
-        raise UsageError(f"wrong usage{detail}; see {name} --help") from None
+        # By position: docopt-ng, which has the same module, has other names for them.
+        args: Args = docopt(grammar, argv, False)
+    except (DocoptExit, DocoptLanguageError):
+        return None
+    return args
+
+
+def wrong_usage(name: str, what: str) -> UsageError:
+    """The exception for a command line in which this is wrong."""
+    return UsageError(f"wrong usage{': ' if what else ''}{what}; see {name} --help")
 
 
 def seconds(option: str, text: str) -> float:

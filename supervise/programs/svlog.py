@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _main(argv: list[str]) -> int:
-    args = parse("svlog", str(__doc__), argv)
+    args = parse("svlog", str(__doc__), argv, lambda words: words.wrong(("-e", "-s")))
     if args is None:
         return 0
     lines = count(args["-n"])

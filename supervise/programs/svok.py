@@ -4,6 +4,10 @@ Usage:
   svok DIR
   svok -h | --help | --version
 
+Options:
+  -h, --help  this text
+  --version   the version
+
 DIR is a status directory, or the name of a service.
 Exit codes: 0 a supervise runs there; 100 none does, or that cannot be known.
 Nothing is printed.
@@ -33,7 +37,7 @@ def _unusual() -> int:
     from supervise.programs.program import parse, run
 
     def ask(argv: list[str]) -> int:
-        args = parse("svok", str(__doc__), argv)
+        args = parse("svok", str(__doc__), argv, lambda words: words.wrong(services=(1, 1)))
         if args is None:
             return 0
         try:

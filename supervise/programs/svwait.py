@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _main(argv: list[str]) -> int:
-    args = parse("svwait", str(__doc__), argv)
+    args = parse("svwait", str(__doc__), argv, lambda words: words.wrong(_CONDITION, needed=True, services=(1, 0)))
     if args is None:
         return 0
     limit = seconds("-t", args["-t"]) if args["-t"] is not None else None

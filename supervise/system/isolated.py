@@ -30,17 +30,22 @@ def reach_others() -> None:
     if not sys.flags.no_site or "site" in sys.modules:
         return
     here = dirname(PACKAGE)
-    try:
-        for name in ("docopt.py", "pyinotify.py"):
-            os.stat(join(here, name))
+    docopt = _is_there(join(here, "docopt.py")) or _is_there(join(here, "docopt/__init__.py"))  # docopt-ng
+    if docopt and _is_there(join(here, "pyinotify.py")):
         return
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # anything else is no "no"
     import site
 
     site.main()
     if here not in sys.path:
         sys.path.append(here)
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # anything else is no "no"
+    return True
 
 
 def callers_environment() -> dict[bytes, bytes]:

@@ -7,12 +7,12 @@ Usage:
   svc [options] alarm (on|off) DIR...
   svc [options] DIR (start|stop|restart|status|exit|reconf)
   svc [options] DIR alarm (on|off)
-  svc --help | --version
+  svc -h | --help | --version
 
 Options:
   --wait SECONDS  wait at most so long until it is so [default: 30]
   --no-wait       only send the command
-  --help          this text
+  -h, --help      this text; -h DIR... is the letter
   --version       the version
 
 Or letters, as daemontools has them, `svc -d DIR...` or `svc -dx DIR...`: sent
@@ -34,12 +34,14 @@ no such service; 111 it can't be, or the system refused.
 from __future__ import annotations
 
 from supervise.client import LETTERS, ClientError, Service
-from supervise.programs.program import UsageError, complain, parse, run, seconds
+from supervise.client.meant import MEANT, check
+from supervise.programs.program import UsageError, complain, parse, run, seconds, wrong_usage
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.programs.svc.verbs import Verb
+    from supervise.programs.wrong_usage import Words
 
 _VERBS = ("start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill")
 _VERBS_LAST = ("start", "stop", "restart", "status", "exit", "reconf")
@@ -60,9 +62,9 @@ def main() -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if argv and argv[0].startswith("-") and not argv[0].startswith("--"):
+    if argv and argv[0].startswith("-") and not argv[0].startswith("--") and argv != ["-h"]:
         return _send_letters(argv)
-    args = parse("svc", str(__doc__), argv, _GRAMMAR)
+    args = parse("svc", str(__doc__), argv, _missing, _GRAMMAR)
     if args is None:
         return 0
     limit = seconds("--wait", args["--wait"])
@@ -72,6 +74,10 @@ def _main(argv: list[str]) -> int:
 
         return short(directories, "svc")
     return command(_verb(name, detail), directories, None if args["--no-wait"] else limit)
+
+
+def _missing(words: Words) -> str:
+    return words.problem or "no verb and no service"
 
 
 def _sort(words: list[str]) -> tuple[str, str, list[str]]:
@@ -88,20 +94,28 @@ def _sort(words: list[str]) -> tuple[str, str, list[str]]:
         return rest[0], "", [first]
     if len(rest) == 2 and rest[0] == "alarm" and rest[1] in _SWITCH:
         return "alarm", rest[1], [first]
-    raise UsageError("wrong usage; see svc --help")
+    from supervise.programs.svc.misspelt import wrong_verb
+
+    raise wrong_usage("svc", wrong_verb(words, (*_VERBS, "signal", "alarm"), _VERBS_LAST))
 
 
 def _send_letters(argv: list[str]) -> int:
-    letters = ""
+    groups = []
     while argv and argv[0].startswith("-") and argv[0] not in ("-", "--"):
-        letters += argv.pop(0)[1:]
+        groups.append(argv.pop(0)[1:])
     if argv[:1] == ["--"]:
         argv.pop(0)
-    wrong = [letter for letter in letters if letter not in LETTERS]
-    if wrong:
-        raise UsageError(f"wrong usage: no command has the letter {wrong[0]!r}; see svc --help")
+    for group in groups:
+        if len(group) > 3 or group.lower() in MEANT or any(letter not in LETTERS for letter in group):
+            from supervise.programs.svc.misspelt import wrong_group
+
+            wrong = wrong_group(group, argv, _VERBS)
+            if wrong:
+                raise wrong_usage("svc", wrong)
+    letters = "".join(groups)
     if not letters or not argv:
-        raise UsageError(f"wrong usage: no {'service' if letters else 'letters'}; see svc --help")
+        raise wrong_usage("svc", "no service is named" if letters else "there are no letters")
+    check(letters)
     code = 0
     for directory in argv:
         try:
@@ -121,7 +135,9 @@ def _verb(name: str, detail: str) -> Verb:
         wanted = detail.upper()
         wanted = wanted[3:] if wanted.startswith("SIG") else wanted
         if wanted not in SIGNAL:
-            raise UsageError(f"cannot send the signal {detail!r}, only {', '.join(SIGNAL)}")
+            from supervise.programs.wrong_usage import hint
+
+            raise UsageError(f"cannot send the signal {detail!r}{hint(wanted, SIGNAL)}; there are {', '.join(SIGNAL)}")
         return SIGNAL[wanted]
     return VERBS[name]
 

@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def _main(argv: list[str]) -> int:
-    args = parse("svstat", str(__doc__), argv)
+    args = parse("svstat", str(__doc__), argv, lambda words: words.wrong(("--long", "--json", "--watch")))
     if args is None:
         return 0
     if args["--watch"]:

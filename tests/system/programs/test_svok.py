@@ -49,8 +49,9 @@ def test_no_permission_is_no(box: Box) -> None:
 
 
 def test_wrong_usage_and_help(box: Box) -> None:
-    for args in ((), ("a", "b"), ("-z",)):
+    wrong = {(): "no service is named", ("a", "b"): "'b' is one word too many", ("-z",): "there is no option -z"}
+    for args, said in wrong.items():
         done = run_tool(box, "svok", *args)
-        assert done.returncode == 100 and done.stderr == "svok: fatal: wrong usage; see svok --help\n"
+        assert done.returncode == 100 and done.stderr == f"svok: fatal: wrong usage: {said}; see svok --help\n"
     assert "Usage:" in run_tool(box, "svok", "--help").stdout
     assert run_tool(box, "svok", "--version").stdout.startswith("svok ")

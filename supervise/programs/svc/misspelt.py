@@ -1,0 +1,74 @@
+"""What is wrong with the words of svc: which of them it is, and what was probably meant.
+
+What lives here is loaded when something is wrong.
+"""
+
+from __future__ import annotations
+
+from supervise.client import LETTERS, ClientError, Service
+from supervise.client.meant import MEANT
+from supervise.programs.svc.verbs import SIGNAL
+from supervise.programs.wrong_usage import hint, listing, nearest
+
+_SWITCH = "alarm is to be on or off"
+_OPTIONS = ("--help", "--version", "--wait", "--no-wait")
+
+
+def wrong_verb(words: list[str], verbs: tuple[str, ...], verbs_last: tuple[str, ...]) -> str:
+    """What is wrong with words that are no command.  `verbs` may come first, `verbs_last` after a service."""
+    first, rest = words[0], words[1:]
+    if first == "signal":
+        named = [word.upper() for word in rest if nearest(word.upper().replace("SIG", "", 1), SIGNAL)]
+        return "no service is named" if named else "the signal is missing" if rest else "no signal and no service"
+    if first == "alarm":
+        return f"{_SWITCH}, not {rest[0]!r}" if len(rest) > 1 else "no service is named" if rest else _SWITCH
+    if first in verbs:
+        return "no service is named"
+    if not rest:
+        return _no_verb(first, verbs) if _near(first, verbs) else f"what is to be done with {first!r}: no verb"
+    second = rest[0]
+    if second == "alarm":
+        return f"{_SWITCH}, not {rest[1]!r}" if rest[1:] else _SWITCH
+    later = [word for word in rest if word in verbs]
+    if later:
+        return f"the verb comes first: svc {' '.join([later[0], *(word for word in words if word != later[0])])}"
+    if second in verbs_last:
+        return f"{second!r} takes one service, the one before it"
+    if not _near(first, verbs) and (_near(second, verbs_last) or _is_service(first)):
+        return _no_verb(second, verbs_last)
+    return _no_verb(first, verbs)
+
+
+def _no_verb(word: str, verbs: tuple[str, ...]) -> str:
+    near = MEANT.get(word.lower(), ("", ""))[1]
+    if near:
+        return f"there is no verb {word!r}, the nearest is {near!r}"
+    return f"there is no verb {word!r}" + (hint(word, verbs) or f", only {listing(verbs)}")
+
+
+def _near(word: str, verbs: tuple[str, ...]) -> str:
+    return MEANT.get(word.lower(), ("", ""))[1] or nearest(word, verbs)
+
+
+def _is_service(word: str) -> bool:
+    try:
+        Service(word)
+    except ClientError:
+        return False
+    return True
+
+
+def wrong_group(group: str, services: list[str], verbs: tuple[str, ...]) -> str:
+    """What is wrong with letters after one `-`, where that can be told by the group alone; empty if nothing is."""
+    verb = MEANT.get(group.lower(), ("", ""))[1]
+    if verb:
+        letters = ", ".join(group)
+        return f"-{group} is the letters {letters}; the verb is: svc {' '.join([verb, *services])}"
+    option = nearest(f"--{group}", _OPTIONS) if len(group) > 3 else ""
+    if f"--{group}" == option:
+        return f"-{group} is the letters {', '.join(group)}; the option is {option}"
+    unknown = [letter for letter in group if letter not in LETTERS]
+    if unknown:
+        near = option or nearest(group, verbs) if len(group) > 2 else ""
+        return f"no command has the letter {unknown[0]!r}" + (f", the nearest to -{group} is {near}" if near else "")
+    return ""

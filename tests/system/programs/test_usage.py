@@ -1,0 +1,141 @@
+"""Every program tells in one line which word was wrong; with docopt, with docopt-ng, and with both."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE, Box
+from installing import PROGRAMS, own
+from pretended import pretended
+from tools import run_tool
+
+
+@pytest.fixture(scope="module")
+def docopt_ng(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with docopt-ng and nothing else; where there is no package index there is none."""
+    folder = tmp_path_factory.mktemp("docopt_ng")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
+    try:
+        done = subprocess.run(
+            [*pip, "--retries", "1", "--timeout", "10", "--target", str(folder), "docopt-ng"], capture_output=True,
+            text=True, timeout=PATIENCE * 2,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        pytest.skip("docopt-ng cannot be installed: the package index does not answer")
+    if done.returncode:
+        pytest.skip(f"docopt-ng cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
+    return folder
+
+
+def _docopt(modules: Path, folder: Path) -> None:
+    pass
+
+
+def _both(modules: Path, folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, modules / path.name, dirs_exist_ok=True)
+        else:
+            shutil.copy(path, modules)
+
+
+def _docopt_ng(modules: Path, folder: Path) -> None:
+    (modules / "docopt.py").unlink()
+    _both(modules, folder)
+
+
+Install = Callable[[Path, Path], None]
+
+
+@pytest.fixture(params=[_docopt, _docopt_ng, _both], ids=["docopt", "docopt-ng", "both"])
+def tool(box: Box, request: pytest.FixtureRequest) -> Callable[..., tuple[int, str, str]]:
+    """Runs one of the programs of an installation of its own, with one of them or both."""
+    install: Install = request.param
+    install(own(box), Path() if install is _docopt else request.getfixturevalue("docopt_ng"))
+
+    def run(name: str, *args: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [str(box.folder / "own" / "bin" / name), *args], cwd=box.folder, env=box.env, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_they_work(box: Box, tool: Callable[..., tuple[int, str, str]]) -> None:
+    assert tool("supervise", "-pstatus/app", "-f", "sleep 1000", "-t5") == (0, "", "")
+    pid = box.pid
+    assert tool("supervise", "--check", "app")[0] == 100
+    assert tool("svok", "./status/app") == (0, "", "")
+    assert tool("svwait", "-ut5", "app") == (0, "", "")
+    assert tool("svc", "pause", "--wait", "20", "app") == (0, f"status/app: paused (pid {pid})\n", "")
+    assert tool("svc", "--no-w", "resume", "app") == (0, "status/app: resume: sent\n", "")
+    assert tool("svstat", "--js", "app")[1].startswith("{")
+    assert tool("svlog", "-sn1", "--", "app")[1].count("\n") == 1
+    assert tool("svc", "exit", "app")[0] == 0
+
+
+WRONG = {
+    ("supervise", "--foregroud", "-p", "x"): "there is no option --foregroud, the nearest is --foreground",
+    ("supervise", "-p", "status/app", "-f", "sleep", "9"): (
+        "'9' is one word too many: quote the whole command of -f, or use -u"
+    ),
+    ("supervise", "-p", "status/app"): "-f COMMAND is missing",
+    ("supervise", "-f", "x"): "-p STATUS_DIR is missing",
+    ("supervise",): "-p or -u STATUS_DIR is missing",
+    ("supervise", "-u", "status/app"): "the command after -u STATUS_DIR is missing",
+    ("supervise", "-p", "x", "-u", "y", "z"): "-u and -p exclude each other",
+    ("supervise", "--check", "a", "b"): "--check takes one NAME, 'b' is one word too many",
+    ("supervise", "--check", "--resume"): "--resume means nothing to --check",
+    ("svc", "sotp", "web"): "there is no verb 'sotp', the nearest is 'stop'",
+    ("svc", "--hlep"): "there is no option --hlep, the nearest is --help",
+    ("svc", "-stop", "web"): "-stop is the letters s, t, o, p; the verb is: svc stop web",
+    ("svc", "stop", "web", "--wait"): "--wait takes a value, SECONDS",
+    ("svc",): "no verb and no service",
+    ("svstat", "--jsno"): "there is no option --jsno, the nearest is --json",
+    ("svstat", "--json", "--long"): "--long and --json exclude each other",
+    ("svok", "--hepl"): "there is no option --hepl, the nearest is --help",
+    ("svok",): "no service is named",
+    ("svwait", "-u"): "no service is named",
+    ("svwait", "--up", "web"): "there is no option --up, the nearest is -u",
+    ("svlog", "-e", "-s"): "-e and -s exclude each other",
+    ("svlog", "--lines", "5"): "there is no option --lines",
+}
+
+
+def test_the_word_that_is_wrong_is_named(tool: Callable[..., tuple[int, str, str]]) -> None:
+    for (name, *args), said in WRONG.items():
+        assert tool(name, *args) == (100, "", f"{name}: fatal: wrong usage: {said}; see {name} --help\n")
+
+
+def test_help_wherever_it_is_asked_for(tool: Callable[..., tuple[int, str, str]]) -> None:
+    for name in PROGRAMS:
+        expected = tool(name, "--help")
+        assert expected[0] == 0 and "Usage:" in expected[1] and not expected[2]
+        also = ("--no-wait", "--help") if name == "svc" else ("-h", "app")
+        for args in (("-h",), ("app", "--help"), ("--hel",), also):
+            if name != "supervise" or args[0] != "app":  # whose options come first
+                assert tool(name, *args) == expected, (name, args)
+        assert tool(name, "--version")[1].startswith(f"{name} ")
+
+
+def test_h_with_a_service_is_a_letter(box: Box) -> None:
+    with pretended(box) as supervise:
+        done = run_tool(box, "svc", "-h", "app")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        supervise.wait_letters("h\n")
+
+
+def test_letters_that_contradict_each_other(box: Box) -> None:
+    with pretended(box) as supervise:
+        for args in (("-du", "app"), ("-d", "-u", "app", "app")):
+            done = run_tool(box, "svc", *args)
+            assert done.returncode == 100
+            assert done.stderr == "svc: fatal: cannot send 'du': u and d contradict each other; R is a restart\n"
+        assert supervise.unread() == 0
