@@ -13,7 +13,7 @@ import sys
 
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.config import Config
-from supervise.config.restrictions import copy, holds, keep, plainly_harmless
+from supervise.config.restrictions import copy, holds, keep, plainly_harmless, stays
 from supervise.protocol.filenames import dirname, fsencode, join
 from supervise.protocol.paths import plain
 from supervise.system.installed import replaced
@@ -55,6 +55,7 @@ class ConfFile:
         self.silent = False  # there is none, or it is empty
         self.held = False  # what restricts the service is not what the file says, but what was in force
         self.failing = False  # it could not be read, and that may pass
+        self.problems: list[str] = []  # of the last reading, and what it leaves as it was
         self._seen: tuple[object, ...] | None = None
 
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
@@ -65,6 +66,11 @@ class ConfFile:
         blocks.
         """
         config, problems = self._read(previous)
+        self.problems = problems
+        if self.silent and self.named and not self.present:
+            self.problems = [f"{self.path} does not exist: no policy"]
+        elif self.held and not problems:
+            self.problems = [f"{self.path}: {stays(config)}"]
         return config.frozen(), problems
 
     def _read(self, previous: Config | None) -> tuple[Config, list[str]]:

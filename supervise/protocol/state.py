@@ -13,6 +13,9 @@ supervised here.  They are counted when all that was read with them has been obe
 on: started, sent, read.  So who writes letters can know when they were obeyed: by it, and by what was in the FIFO
 before them.  It is null, or not there, where an older release does not count.
 
+`startsecs` is that of the configuration in force; `config_problems` lists what was wrong with the file when it was last
+read, a line each for people, as `FILE:LINE: what is wrong`.  Both are null where an older release did not write them.
+
 `fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
 "not_ready", "late"; null as well where an older release did not write it.
 

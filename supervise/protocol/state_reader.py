@@ -91,6 +91,8 @@ _FIELDS: dict[str, Any] = {
     "unsent": (list,),
     "notify_address": (str, type(None)),
     "restrictions": (dict, type(None)),
+    "startsecs": _OPTIONAL_INT,
+    "config_problems": (list, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -117,6 +119,8 @@ _DEFAULTS: dict[str, Any] = {
     "unsent": [],
     "notify_address": None,
     "restrictions": None,
+    "startsecs": None,
+    "config_problems": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
@@ -169,6 +173,8 @@ def decode(data: bytes) -> dict[str, Any]:
         raise StateError(f"wanted is {fields['wanted']!r}")
     if not fields["command"] or not all(isinstance(word, str) for word in fields["command"]):
         raise StateError("command is not a list of words")
+    if not all(isinstance(problem, str) for problem in fields["config_problems"] or ()):
+        raise StateError("config_problems is not a list of lines")
     for former in fields["formers"]:
         if not isinstance(former, dict):
             raise StateError("formers is not a list of objects")

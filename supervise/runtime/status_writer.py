@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from supervise.config.file import ConfFile
     from supervise.machine.machine import Machine
     from supervise.protocol.record import Want
     from supervise.runtime.event_log import Log
@@ -77,6 +78,7 @@ class StatusWriter:
         self.problem = ""  # what could not be written last, and why
         self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
+        self.conf: ConfFile | None = None
 
     def restore(self, fields: dict[str, Any], pid: int) -> None:
         """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
@@ -300,4 +302,6 @@ class StatusWriter:
             "formers": self.formers,
             "unsent": self.unsent,
             "restrictions": in_force(machine.config),
+            "startsecs": machine.config.startsecs,
+            "config_problems": self.conf.problems if self.conf else [],
         }

@@ -100,7 +100,7 @@ class Supervisor:
         self._reaper = Reaper(self._service, log)
         self._wakeup = Wakeup()
         self._control = Control(kept.control, self._wakeup, self.machine, self._service, self._actions, log)
-        self._conf = conf
+        self._conf = self._status_writer.conf = conf
         self._statusdir_watch: StatusDirWatch | None = None
         self._eager_from: float | None = None
         self._direct: Process | None = None  # see Control.direct

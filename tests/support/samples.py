@@ -51,6 +51,8 @@ SAMPLE: dict[str, Any] = {
     "fault_kind": None,
     "notify_address": None,
     "restrictions": None,
+    "startsecs": None,
+    "config_problems": None,
 }
 LAST_EXIT: dict[str, Any] = {
     "code": 3,

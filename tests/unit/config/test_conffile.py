@@ -24,6 +24,7 @@ from supervise.config.file import (
     read_file,
     watch_plan,
 )
+from supervise.config.restrictions import stays
 
 STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -45,6 +46,10 @@ def policy(max_tries: int) -> Config:
     return config
 
 
+def conf_text(config: Config) -> str:
+    return stays(config).partition(": ")[2]
+
+
 # Reading.
 
 
@@ -53,6 +58,25 @@ def test_a_file_is_read(path: Path) -> None:
     conf = conf_file(path)
     assert conf.read() == (policy(5), [])
     assert conf.present
+
+
+def test_what_was_wrong_when_it_was_last_read_is_kept(path: Path) -> None:
+    conf = conf_file(path)
+    path.write_text("[app]\nmax_tries : many\n")
+    assert conf.read()[1] == conf.problems != []
+    path.write_text("[app]\nuser : root\n")
+    was = conf.read()[0]
+    assert conf.problems == []
+    path.write_text("")
+    assert conf.read(was)[1] == []  # what restricted it does so
+    assert conf.problems == [f"{path}: what restricts the service stays as it was: {conf_text(was)}"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_that_there_is_none_is_wrong_where_it_was_named(path: Path, named: bool) -> None:
+    conf = conf_file(path, named)
+    conf.read()
+    assert conf.problems == ([f"{path} does not exist: no policy"] if named else [])
 
 
 def test_a_file_that_is_absent_means_no_policy(path: Path) -> None:

@@ -107,17 +107,21 @@ states = st.fixed_dictionaries(
         "fault_kind": st.one_of(st.none(), TEXT),
         "notify_address": st.one_of(st.none(), TEXT),
         "restrictions": st.one_of(st.none(), st.dictionaries(TEXT, TEXT, max_size=3)),
+        "startsecs": st.one_of(st.none(), COUNT),
+        "config_problems": st.one_of(st.none(), st.lists(TEXT, max_size=3)),
     }
 )
 
 # Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions,
-# with kinds and counts beside words, with clocks that nobody sets and what checks have found.
+# with kinds and counts beside words, with clocks that nobody sets and what checks have found, with what tells whether a
+# start or a reload was a success.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
 TRUST = {"restrictions", "pid_namespace"}
 PROTOCOL = {"control_obeyed", "fault_kind"}
 CLOCKS = {"changed_boottime", "phase_boottime", "health"}
-NEWER = ADOPTION | READINESS | TRUST | PROTOCOL | CLOCKS
+VERDICTS = {"startsecs", "config_problems"}
+NEWER = ADOPTION | READINESS | TRUST | PROTOCOL | CLOCKS | VERDICTS
 # The same within objects.
 NEWER_INSIDE = {
     "totals": {"expected", "hangs"},

@@ -15,6 +15,7 @@ from fakes import FakeLog, FakeTime
 from shortage import NO_DESCRIPTORS, NO_ROOM, few_descriptors, no_room
 
 from supervise.config.config import Config
+from supervise.config.file import ConfFile
 from supervise.machine.machine import Machine
 from supervise.protocol import record
 from supervise.protocol.exitstatus import ExitStatus, Fault
@@ -102,6 +103,20 @@ def test_both_say_what_the_machine_is(desk: Desk, process: Process) -> None:
     assert found["directory"] == desk.directory.identity()
     service = found["service"]
     assert {**process.identity(), "start_time": service["start_time"]} == service
+
+
+def test_the_state_has_what_tells_whether_a_start_or_a_reload_was_a_success(desk: Desk, tmp_path: Path) -> None:
+    desk.machine.config = config = Config()
+    config.startsecs = 7
+    desk.writer.settle(None)
+    assert (desk.state["startsecs"], desk.state["config_problems"]) == (7, [])
+    desk.writer.conf = ConfFile(str(tmp_path / "supervise.conf"), "app", True)
+    for text, problems in (("[app]\nx\n", 1), ("[app]\n", 0)):
+        (tmp_path / "supervise.conf").write_text(text)
+        desk.writer.conf.read()
+        desk.writer.settle(None)
+        assert desk.state["config_problems"] == desk.writer.conf.problems
+        assert len(desk.writer.conf.problems) == problems
 
 
 def test_what_has_not_changed_is_not_written(desk: Desk, process: Process) -> None:
