@@ -26,7 +26,7 @@ from supervise.client.errors import (
 )
 from supervise.client.meant import LETTERS
 from supervise.client.service import LOGS, Service, services
-from supervise.client.status import DamagedState, HasEnded, Health, LastExit, Status, TimeLimit
+from supervise.client.status import DamagedState, DidNotStayUp, Health, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",
@@ -36,7 +36,7 @@ __all__ = [
     "ClientError",
     "DamagedRecord",
     "DamagedState",
-    "HasEnded",
+    "DidNotStayUp",
     "Health",
     "LastExit",
     "NoPermission",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from supervise.client.conditions import Obeyed, back_up, kept_down, kept_up
 from supervise.client.errors import CannotComeTrue, ClientError, NotRunning
-from supervise.client.status import HasEnded, TimeLimit
+from supervise.client.status import DidNotStayUp, TimeLimit
 from supervise.client.wait import look, outcomes
 
 TYPE_CHECKING = False
@@ -36,12 +36,10 @@ def send(
     return before, condition if condition and not counts else Obeyed(length, condition)
 
 
-def outcome(
-    service: Service, what: str, letters: str, condition: Condition, seconds: float | None
-) -> tuple[Status, Status]:
-    """Command a service and wait until the condition is true: the status before and then.
+def outcome(service: Service, what: str, letters: str, condition: Condition, seconds: float | None) -> Status:
+    """Command a service and wait until the condition is true: the status then.
 
-    Raises TimeLimit, CannotComeTrue, and what `send` does.
+    Raises TimeLimit, CannotComeTrue, DidNotStayUp, and what `send` does.
     """
     before, condition = send(service, what, letters, condition)
     for _, result in outcomes({service: (before, condition)}, seconds):
@@ -49,36 +47,24 @@ def outcome(
             raise TimeLimit(f"cannot {what} {service.path} within {seconds:g} seconds", result.status)
         if isinstance(result, CannotComeTrue):
             raise CannotComeTrue(f"cannot {what} {service.path}", result.why)
+        if isinstance(result, DidNotStayUp):
+            raise DidNotStayUp(f"cannot {what} {service.path}", result.why, result.status)
         if isinstance(result, ClientError):
             raise result
-        return before, result
+        return result
     raise AssertionError("one service has one outcome")
 
 
 def start(service: Service, seconds: float | None) -> Status:
     """Do what Service.start says."""
-    return _going(service, "start", *outcome(service, "start", "u", kept_up, seconds))
+    return outcome(service, "start", "u", kept_up, seconds)
 
 
 def restart(service: Service, seconds: float | None) -> Status:
     """Do what Service.restart says."""
-    return _going(service, "restart", *outcome(service, "restart", "R", back_up, seconds))
+    return outcome(service, "restart", "R", back_up, seconds)
 
 
 def stop(service: Service, seconds: float | None) -> Status:
     """Do what Service.stop says."""
-    return outcome(service, "stop", "d", kept_down, seconds)[1]
-
-
-def _going(service: Service, what: str, before: Status, now: Status) -> Status:
-    """The status of a service that was started, if it runs or has done what it was to do.  Raises HasEnded."""
-    if not now.pid and not ended_as_expected(before, now):
-        raise HasEnded(f"cannot {what} {service.path}: it {now.last_exit}, and is not restarted", now)
-    return now
-
-
-def ended_as_expected(before: Status, now: Status) -> bool:
-    """Whether a service that has ended since and is not restarted has ended with an expected code (`exitcodes`)."""
-    if now.state is None or before.state is None:
-        return False
-    return bool(now.state["totals"]["expected"] != before.state["totals"]["expected"])
+    return outcome(service, "stop", "d", kept_down, seconds)

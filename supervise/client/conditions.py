@@ -1,10 +1,13 @@
 """Conditions to wait for: predicates on the status of a service before and now.
 
 What lives here: the conditions.  What does not: waiting (wait.py), commands (verbs.py).
-A condition is a function of two Status; all but `unsupervised` need a supervise to come true.
+A condition is a function of two Status; all but `unsupervised` need a supervise to come true.  One that is Lasting may
+come true because time has passed, and fail while supervise goes on.
 """
 
 from __future__ import annotations
+
+import time
 
 from supervise.protocol.record import DOWN, ONCE, UP
 
@@ -15,7 +18,9 @@ if TYPE_CHECKING:
     from supervise.client.status import Status
 
     Condition = Callable[[Status, Status], bool]
-    ConditionName = Literal["up", "ready", "down", "restarted", "unsupervised"]
+    ConditionName = Literal["up", "ready", "down", "restarted", "unsupervised", "stayed_up"]
+
+STARTSECS = 1  # where a supervise does not tell
 
 
 def up(before: Status, now: Status) -> bool:
@@ -52,20 +57,89 @@ def started_since(before: Status, now: Status) -> bool:
     return bool(now.state["totals"]["starts"] != before.state["totals"]["starts"])
 
 
+class Lasting:
+    """A condition that may come true with nothing changing, and that may fail."""
+
+    __slots__ = ()
+
+    def __call__(self, before: Status, now: Status) -> bool:
+        raise NotImplementedError
+
+    def seconds(self, before: Status, now: Status) -> float | None:
+        """In how many seconds it may come true with nothing changing; None: something has to change."""
+        return None
+
+    def failed(self, before: Status, now: Status) -> bool:
+        """Whether the service has ended in a way that is no success, be it that it is started again."""
+        return False
+
+
+class StayedUp(Lasting):
+    """The condition that a service has `reached` what was wanted, and has been up for its `startsecs`.
+
+    It has failed when there was an exit since the first look after less than that, or before the service was ready; or
+    one after which it is down for good.  But one that has ended as expected, and is not restarted for that, has run,
+    which is as good.  `again`: the first exit of a service that was up is part of what was asked for.
+    """
+
+    __slots__ = ("_reached", "_again")
+
+    def __init__(self, reached: Condition, again: bool = False) -> None:
+        self._reached = reached
+        self._again = again
+
+    def __call__(self, before: Status, now: Status) -> bool:
+        if finished_since(before, now):
+            return _as_expected(before, now)
+        return self._reached(before, now) and _up_for(now) >= startsecs(now)
+
+    def seconds(self, before: Status, now: Status) -> float | None:
+        return max(startsecs(now) - _up_for(now), 0.0) if self._reached(before, now) else None
+
+    def failed(self, before: Status, now: Status) -> bool:
+        if now.state is None or before.state is None:
+            return False
+        exits = now.state["totals"]["exits"] - before.state["totals"]["exits"] - bool(self._again and before.pid)
+        if exits <= 0 or _as_expected(before, now):
+            return False
+        return bool(now.quick_exits or now.gave_up or finished_since(before, now))
+
+
+def startsecs(now: Status) -> int:
+    """How many seconds a service has to be up for, so that its start was a success."""
+    found: int | None = now.state["startsecs"] if now.state else None
+    return STARTSECS if found is None else found
+
+
+def _up_for(now: Status) -> float:
+    """Seconds since the start of a service that is up."""
+    began = now.state["started_at"] if now.state else None
+    found = -1.0 if began is None else time.monotonic() - began
+    return now.seconds if found < 0 else found  # below 0 where /proc and the clock are another time namespace's
+
+
+def _as_expected(before: Status, now: Status) -> bool:
+    """Whether there was an exit since the first look that is no failure, and no reason to start again."""
+    assert now.state and before.state
+    return bool(now.state["totals"]["expected"] != before.state["totals"]["expected"])
+
+
 # What the verbs of svc wait for.
 
 
-def kept_up(before: Status, now: Status) -> bool:
-    """The service is ready and is to go on, or has ended since and is not restarted.
-
-    Not one that was told to stop and has not ended yet.
-    """
-    return (now.ready and now.want == UP) or finished_since(before, now)
+def ready_to_go_on(before: Status, now: Status) -> bool:
+    """The service is ready and is to go on: not one that was told to stop and has not ended yet."""
+    return now.ready and now.want == UP
 
 
-def back_up(before: Status, now: Status) -> bool:
-    """The service was started after the first look and is ready, or has ended since and is not restarted."""
-    return (now.ready and started_since(before, now)) or finished_since(before, now)
+def ready_again(before: Status, now: Status) -> bool:
+    """The service was started after the first look and is ready."""
+    return now.ready and started_since(before, now)
+
+
+kept_up = StayedUp(ready_to_go_on)
+back_up = StayedUp(ready_again, again=True)
+stayed_up = StayedUp(ready)
 
 
 def finished_since(before: Status, now: Status) -> bool:
@@ -83,11 +157,26 @@ def kept_down(before: Status, now: Status) -> bool:
     return not now.supervised or (now.want == DOWN and settled)
 
 
-def run_once(before: Status, now: Status) -> bool:
+class RunOnce(Lasting):
+    """The condition that a service runs, not to be restarted, and has for its `startsecs`; or has run."""
+
+    __slots__ = ()
+
+    def __call__(self, before: Status, now: Status) -> bool:
+        return runs_once(before, now) and (not now.pid or _up_for(now) >= startsecs(now))
+
+    def seconds(self, before: Status, now: Status) -> float | None:
+        return max(startsecs(now) - _up_for(now), 0.0) if now.pid and runs_once(before, now) else None
+
+
+def runs_once(before: Status, now: Status) -> bool:
     """The service runs and does not say that it is starting yet, or has run; and it is not to be restarted."""
     if now.pid == 0:
-        return now.want == ONCE and started_since(before, now)
+        return now.want == ONCE and started_since(before, now) and (now.state is None or now.current)
     return now.want == ONCE and (now.state is None or (now.current and now.phase != "starting"))
+
+
+run_once = RunOnce()
 
 
 def ended(before: Status, now: Status) -> bool:
@@ -122,7 +211,7 @@ def upgraded(before: Status, now: Status) -> bool:
     return any(now.state[name] > before.state[name] for name in ("upgrades", "upgrades_refused"))
 
 
-class Obeyed:
+class Obeyed(Lasting):
     """The condition that letters were obeyed, and then the condition `then`, if there is one.
 
     supervise counts what it has obeyed (state.py, `control_obeyed`).  The C implementation does not, nor do older
@@ -146,6 +235,18 @@ class Obeyed:
                 return False
         return self._then is None or self._then(before, now)
 
+    def seconds(self, before: Status, now: Status) -> float | None:
+        then = self._then
+        return then.seconds(before, now) if isinstance(then, Lasting) and self._may_be(before, now) else None
+
+    def failed(self, before: Status, now: Status) -> bool:
+        then = self._then
+        return isinstance(then, Lasting) and self._may_be(before, now) and then.failed(before, now)
+
+    def _may_be(self, before: Status, now: Status) -> bool:
+        """Whether the letters were obeyed, as far as that is known."""
+        return self.known or _count(before) is None or _count(now) is None
+
 
 def _count(status: Status) -> int | None:
     count: int | None = status.state["control_obeyed"] if status.state else None
@@ -158,4 +259,5 @@ CONDITIONS: dict[ConditionName, Condition] = {
     "down": down,
     "restarted": restarted,
     "unsupervised": unsupervised,
+    "stayed_up": stayed_up,
 }

@@ -1,17 +1,17 @@
 """The exceptions of supervise.client.
 
-Those that hold a status, DamagedState and TimeLimit, are beside that, in status.py.
+Those that hold a status, DamagedState, DidNotStayUp and TimeLimit, are beside that, in status.py.
 
 Each message is one whole sentence part, such as `cannot read status/app: Permission denied`, to stand after
 `svc: fatal: `.  Each class has the `exit_code` of a program that ends because of it: 100 for what the caller got
-wrong, 111 for what the system refuses, 99 for a time limit.
+wrong, 111 for what the system refuses, 99 for a time limit, 1 for what the service or its configuration got wrong.
 """
 
 from __future__ import annotations
 
 import errno
 
-from supervise.protocol.exitcodes import SYSTEM, USAGE
+from supervise.protocol.exitcodes import FAILED, SYSTEM, USAGE
 
 
 class ClientError(Exception):
@@ -68,6 +68,12 @@ class CannotComeTrue(ClientError):
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}: {why}")
         self.why = why
+
+
+class ConfigurationProblem(ClientError):
+    """A configuration was read, and something in it does not count."""
+
+    exit_code = FAILED
 
 
 def refused(what: str, why: OSError) -> ClientError:

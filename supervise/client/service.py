@@ -156,14 +156,15 @@ class Service:
             os.close(fd)
 
     def start(self, seconds: float | None = 30.0) -> Status:
-        """Start the service and wait until it is up, and ready where it tells that; the status then.
+        """Start the service and wait until it has been up for its startsecs, and is ready where it tells that.
 
         One that runs already goes on, and is restarted from now on when it exits; one that is just being stopped is
         started when it has ended.  One that has ended again with an expected exit code, and is not restarted, has done
-        what it was to do; with another code, HasEnded is raised.  `seconds` None: without a limit.
+        what it was to do.  The status then; `seconds` None: without a limit.
 
-        Raises HasEnded, TimeLimit, CannotComeTrue (supervise ends or gives up meanwhile), NotRunning (no supervise runs
-        that could obey), NotAStatusDir, DamagedRecord, NoPermission, SystemRefused.
+        Raises DidNotStayUp (it has ended, or is not ready in time), TimeLimit, CannotComeTrue (supervise ends or gives
+        up meanwhile), NotRunning (no supervise runs that could obey), NotAStatusDir, DamagedRecord, NoPermission,
+        SystemRefused.
         """
         from supervise.client.commanding import start
 
@@ -172,7 +173,7 @@ class Service:
     def stop(self, seconds: float | None = 30.0) -> Status:
         """Stop the service and wait until it is down, with what is left of it; the status then.
 
-        It stays down until it is started, however it was before.  Raises what `start` does, but HasEnded.
+        It stays down until it is started, however it was before.  Raises what `start` does, but DidNotStayUp.
         """
         from supervise.client.commanding import stop
 
@@ -201,8 +202,9 @@ class Service:
         """Wait for a condition, and return the status then; `seconds` None: without a limit.
 
         The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
-        (no supervise runs), or a function of the status before and now.  Raises ValueError for another word, TimeLimit,
-        CannotComeTrue, and what `status` raises.
+        (no supervise runs), "stayed_up" (ready, and up for its `startsecs`), or a function of the status before and
+        now.  Raises ValueError for another word, TimeLimit, CannotComeTrue, DidNotStayUp (for "stayed_up"), and what
+        `status` raises.
         """
         from supervise.client.wait import wait
 

@@ -8,7 +8,7 @@ import time
 
 from supervise.client.clocks import monotonic, same_boot, since_boot, started
 from supervise.client.errors import ClientError, refused
-from supervise.protocol.exitcodes import TIME_LIMIT
+from supervise.protocol.exitcodes import FAILED, TIME_LIMIT
 from supervise.protocol.record import UP, Record
 
 TYPE_CHECKING = False
@@ -320,11 +320,18 @@ class DamagedState(ClientError):
         self.status = status
 
 
-class HasEnded(ClientError):
-    """A service that was started has ended and is not restarted; `status` says how (Status.last_exit)."""
+class DidNotStayUp(ClientError):
+    """A service ended before it had been up for its `startsecs`, or before it was ready; or ended, and stays down.
 
-    def __init__(self, message: str, status: Status) -> None:
-        super().__init__(message)
+    `why` is the end of the message: how it ended, what follows, and the last line that it printed; `status` is the
+    status then.
+    """
+
+    exit_code = FAILED
+
+    def __init__(self, what: str, why: str, status: Status) -> None:
+        super().__init__(f"{what}: {why}")
+        self.why = why
         self.status = status
 
 

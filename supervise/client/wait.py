@@ -5,8 +5,9 @@ Rule 1.  Each directory is looked at after it is watched, so that no change is m
 Rule 2.  The end of a supervise, however it came, shows in the FIFO `ok`: as long as it is held open for writing, the
          kernel reports an error on it as soon as nobody reads it any more.  (When a killed process lets go of its lock
          file, it may still hold its FIFOs for a moment: a look at that time would find it alive.)
-Rule 3.  Nothing is looked at because time has passed, unless there is no inotify (inotify.py).  Then it is looked at a
-         few times a second, and no descriptor is held: it may be descriptors that are short.
+Rule 3.  Nothing is looked at because time has passed, but for a condition that may come true by that (Lasting); and
+         unless there is no inotify (inotify.py).  Then it is looked at a few times a second, and no descriptor is held:
+         it may be descriptors that are short.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import select
 import time
 
-from supervise.client.conditions import CONDITIONS, ready, unsupervised
+from supervise.client.conditions import CONDITIONS, Lasting, ready, stayed_up, unsupervised
 from supervise.client.errors import (
     CannotComeTrue,
     ClientError,
@@ -211,7 +212,7 @@ def look(service: Service, condition: Condition | None) -> Status:
     try:
         return service.status()
     except DamagedState as why:
-        if condition is ready:
+        if condition in (ready, stayed_up):
             raise
         return why.status
     except DamagedRecord as why:
@@ -248,13 +249,29 @@ def outcomes(
             left = None if end is None else end - time.monotonic()
             if not pending or (left is not None and left <= 0):
                 break
+            due = dict(_due(pending, last))
+            waits = [seconds for seconds in (left, *due.values()) if seconds is not None]
             if progress:
                 progress(list(pending), left)
-                left = _TICK if left is None else min(left, _TICK)
-            changed = watcher.wait(left)[0]
+                waits.append(_TICK)
+            begun = time.monotonic()
+            changed = watcher.wait(min(waits, default=None))[0]
+            passed = time.monotonic() - begun
+            changed |= {service for service, seconds in due.items() if seconds <= passed}
     for service in pending:
         message = f"cannot wait longer for {service.path}: not so within {seconds:g} seconds"
         yield service, TimeLimit(message, last.get(service))
+
+
+def _due(
+    pending: dict[Service, tuple[Status, Condition]], last: dict[Service, Status]
+) -> Iterator[tuple[Service, float]]:
+    """Those that are to be looked at although nothing may have changed, and in how many seconds."""
+    for service, (before, condition) in pending.items():
+        if isinstance(condition, Lasting) and service in last:
+            seconds = condition.seconds(before, last[service])
+            if seconds is not None:
+                yield service, seconds
 
 
 def _settled(
@@ -286,6 +303,10 @@ def _judge(
         return why
     if condition(before, now):
         return now
+    if isinstance(condition, Lasting) and condition.failed(before, now):
+        from supervise.client.last_words import did_not_stay_up
+
+        return did_not_stay_up(service, now)
     if now.supervised or condition is unsupervised:
         return None
     why_not = "supervise has given up" if now.gave_up else "supervise not running"

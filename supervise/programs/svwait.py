@@ -1,13 +1,15 @@
-"""svwait: wait until services are up, ready, down, restarted, or unsupervised.
+"""svwait: wait until services are up, have stayed up, are ready, down, and so on.
 
 Usage:
-  svwait (-u | -U | -d | -r | -x) [-t SECONDS] [-o] DIR...
+  svwait (-u | -U | -s | -d | -r | -x) [-t SECONDS] [-o] DIR...
   svwait -h | --help | --version
 
 Options:
   -u          until they run
   -U          until they run and are ready; of one that does not say so (notify,
               notification_fd): until it runs
+  -s          until they have stayed up: as -U, and for as long as their
+              startsecs say
   -d          until they do not run
   -r          until they have been started after svwait was
   -x          until no supervise runs there
@@ -18,9 +20,9 @@ Options:
 
 DIR is a status directory, or the name of a service.
 
-Exit codes: 0 it is so; 99 the time is over; 100 wrong usage, or there is no
-such service; 111 it can't come true any more, because supervise has given up
-or ended, or the system refused.
+Exit codes: 0 it is so; 1 with -s: one has ended too soon; 99 the time is over;
+100 wrong usage, or there is no such service; 111 it can't come true any more,
+because supervise has given up or ended, or the system refused.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from supervise.client.conditions import ConditionName
 
 _CONDITION: dict[str, ConditionName]
-_CONDITION = {"-u": "up", "-U": "ready", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
+_CONDITION = {"-u": "up", "-U": "ready", "-s": "stayed_up", "-d": "down", "-r": "restarted", "-x": "unsupervised"}
 
 
 def main() -> int:

@@ -107,6 +107,7 @@ complete -c svstat -l watch -d 'The table, live'
 
 complete -c svwait -s u -d 'Until they run'
 complete -c svwait -s U -d 'Until they run and are ready'
+complete -c svwait -s s -d 'Until they have stayed up'
 complete -c svwait -s d -d 'Until they do not run'
 complete -c svwait -s r -d 'Until they have been started again'
 complete -c svwait -s x -d 'Until no supervise runs'

@@ -10,7 +10,7 @@ Usage:
   svc -h | --help | --version
 
 Options:
-  --wait SECONDS  wait at most so long until it is so [default: 30]
+  --wait SECONDS  wait at most so long until it is so (default: 30, and startsecs)
   --no-wait       only send the command
   -h, --help      this text; -h DIR... is the letter
   --version       the version
@@ -24,11 +24,13 @@ in this order, in one write, without waiting for what comes of them.
   r read the configuration again    e upgrade supervise in place
 
 DIR is a status directory, or the name of a service.  All are commanded first,
-and waited for together.  `start` and `restart` wait until the service is up,
-and ready where it tells that; `exit` takes it down and ends its supervise.
+and waited for together.  `start`, `restart` and `once` wait until the service
+has been up for its startsecs, and is ready where it tells that; `exit` takes it
+down and ends its supervise.
 
-Exit codes: 0 it is so; 99 not so within the time; 100 wrong usage, or there is
-no such service; 111 it can't be, or the system refused.
+Exit codes: 0 it is so; 1 the service has ended instead, or its configuration
+has problems; 99 not so within the time; 100 wrong usage, or there is no such
+service; 111 it can't be, or the system refused.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ _SWITCH = ("on", "off")
 _GRAMMAR = """Usage: svc [options] WORD...
 
 Options:
-  --wait SECONDS  [default: 30]
+  --wait SECONDS
   --no-wait
 """
 
@@ -67,13 +69,13 @@ def _main(argv: list[str]) -> int:
     args = parse("svc", str(__doc__), argv, _missing, _GRAMMAR)
     if args is None:
         return 0
-    limit = seconds("--wait", args["--wait"])
+    limit = None if args["--wait"] is None else seconds("--wait", args["--wait"])
     name, detail, directories = _sort(args["WORD"])
     if name == "status":
         from supervise.programs.svstat.main import short
 
         return short(directories, "svc")
-    return command(_verb(name, detail), directories, None if args["--no-wait"] else limit)
+    return command(_verb(name, detail), directories, limit, not args["--no-wait"])
 
 
 def _missing(words: Words) -> str:
@@ -142,8 +144,8 @@ def _verb(name: str, detail: str) -> Verb:
     return VERBS[name]
 
 
-def command(verb: Verb, directories: list[str], limit: float | None) -> int:
-    """Command services, and wait for what comes of it for `limit` seconds (None: do not); the exit code."""
+def command(verb: Verb, directories: list[str], limit: float | None, wait: bool) -> int:
+    """Command services, and `wait` for what comes of it, for `limit` seconds (None: the usual); the exit code."""
     services = []
     code = 0
     for directory in directories:
@@ -152,7 +154,7 @@ def command(verb: Verb, directories: list[str], limit: float | None) -> int:
         except ClientError as why:
             complain("svc", why)
             code = max(code, why.exit_code)
-    if limit is None:
+    if not wait:
         return max(code, _only_send(verb, services))
     from supervise.programs.svc.run import Execution
 

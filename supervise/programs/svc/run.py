@@ -10,10 +10,22 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client import CannotComeTrue, ClientError, NotRunning, Service, Status, SystemRefused, TimeLimit
-from supervise.client.conditions import Obeyed
+from supervise.client import (
+    CannotComeTrue,
+    ClientError,
+    DidNotStayUp,
+    NotRunning,
+    Service,
+    Status,
+    SystemRefused,
+    TimeLimit,
+)
+from supervise.client.commanding import send
+from supervise.client.conditions import Lasting, Obeyed, startsecs
+from supervise.client.errors import ConfigurationProblem
 from supervise.client.wait import look, outcomes
 from supervise.programs.program import complain
+from supervise.programs.svc.verbs import Problems, ended_badly
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
@@ -21,15 +33,20 @@ if TYPE_CHECKING:
     from supervise.client.conditions import Condition
     from supervise.programs.svc.verbs import Verb
 
+_LIMIT = 30.0  # seconds
 _CLEAR = "\r\033[K"
 
 
 class Execution:
-    """The execution of one verb: `run` sends it, waits for at most `limit` seconds, and says what happened."""
+    """The execution of one verb: `run` sends it, waits for at most `limit` seconds, and says what happened.
 
-    def __init__(self, verb: Verb, limit: float) -> None:
+    Without a limit it is _LIMIT, and the longest time more that a service has to stay up for.
+    """
+
+    def __init__(self, verb: Verb, limit: float | None) -> None:
         self._verb = verb
-        self._limit = limit
+        self._limit = _LIMIT if limit is None else limit
+        self._may_take_longer = limit is None and isinstance(verb.condition, Lasting)
         self._code = 0
         self._progress = sys.stderr is not None and sys.stderr.isatty()
 
@@ -41,6 +58,8 @@ class Execution:
                 pending[service] = self._send(service)
             except ClientError as why:
                 self._failed(why)
+        if self._may_take_longer:
+            self._limit += max((startsecs(before) for before, _ in pending.values()), default=0)
         try:
             for service, outcome in outcomes(pending, self._limit, self._show if self._progress else None):
                 self._say(service, *pending[service], outcome)
@@ -49,14 +68,10 @@ class Execution:
         return self._code
 
     def _send(self, service: Service) -> tuple[Status, Condition]:
-        if not service.supervised():
-            raise NotRunning(f"cannot {self._verb.name} {service.path}: supervise not running")
-        before = look(service, self._verb.condition)
-        if self._verb.name == "pause" and not before.pid:
+        verb = self._verb
+        if verb.name == "pause" and service.supervised() and not look(service, None).pid:
             raise NotRunning(f"cannot pause {service.path}: the service is not running")
-        length = service.send(self._verb.letters)
-        condition = self._verb.condition if not self._verb.counts else None
-        return before, condition or Obeyed(length, self._verb.condition)
+        return send(service, verb.name, verb.letters, verb.condition, verb.counts)
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
         self._clear()
@@ -70,15 +85,24 @@ class Execution:
             self._failed(TimeLimit(f"cannot {name} {service.path} within {self._limit:g} seconds: {how}"))
         elif isinstance(outcome, CannotComeTrue):
             self._failed(CannotComeTrue(f"cannot {name} {service.path}", outcome.why))
+        elif isinstance(outcome, DidNotStayUp):
+            self._failed(DidNotStayUp(f"cannot {name} {service.path}", outcome.why, outcome.status))
         elif isinstance(outcome, ClientError):
             self._failed(outcome)
+        elif name == "once" and ended_badly(before, outcome):
+            from supervise.client.last_words import why
+
+            self._failed(DidNotStayUp(f"cannot run {service.path} once", why(service, outcome), outcome))
         elif self._verb.condition is None and not (isinstance(condition, Obeyed) and condition.known):
             print(f"{one_line(service.path)}: sent", flush=True)
         else:
             try:
                 words = self._verb.words(before, outcome)
-            except SystemRefused as why:
-                self._failed(SystemRefused(f"cannot {name} {service.path}: {why}"))
+            except SystemRefused as problem:
+                self._failed(SystemRefused(f"cannot {name} {service.path}: {problem}"))
+            except Problems as problems:
+                for line in problems.lines:
+                    self._failed(ConfigurationProblem(f"cannot {name} all of {service.path}: {line}"))
             else:
                 print(f"{one_line(service.path)}: {words}", flush=True)
 

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     Words = Callable[[Status, Status], str]
 
 
+class Problems(Exception):
+    """A configuration was read, and these lines say what is wrong with it."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(*lines)
+        self.lines = lines
+
+
 class Verb:
     """A verb: the `letters` to send, the `condition` to wait for, if any, and the `words` that say that it is so.
 
@@ -43,12 +51,9 @@ def _was(before: Status, now: Status) -> str:
     return " already" if now.pid == before.pid else ""
 
 
-def _finished(before: Status, now: Status) -> str:
-    """Of a service that was started, has ended and is not restarted."""
-    assert now.state and before.state
-    if now.state["totals"]["expected"] != before.state["totals"]["expected"]:
-        return f"has run and is not restarted: it {now.last_exit}"
-    raise SystemRefused(f"it {now.last_exit}, and is not restarted")
+def _finished(now: Status) -> str:
+    """Of a service that was started, has ended as expected and is not restarted."""
+    return f"has run and is not restarted: it {now.last_exit}"
 
 
 def _pid(now: Status) -> str:
@@ -56,7 +61,7 @@ def _pid(now: Status) -> str:
 
 
 def _start(before: Status, now: Status) -> str:
-    return f"up{_was(before, now)} {_pid(now)}" if now.pid else _finished(before, now)
+    return f"up{_was(before, now)} {_pid(now)}" if now.pid else _finished(now)
 
 
 def _stop(before: Status, now: Status) -> str:
@@ -65,7 +70,7 @@ def _stop(before: Status, now: Status) -> str:
 
 def _restart(before: Status, now: Status) -> str:
     if not now.pid:
-        return _finished(before, now)
+        return _finished(now)
     if not before.pid:
         return f"started {_pid(now)}"
     return f"restarted (pid {before.pid}, now {now.pid})" + (", ready" if now.phase == "ready" else "")
@@ -73,6 +78,22 @@ def _restart(before: Status, now: Status) -> str:
 
 def _once(before: Status, now: Status) -> str:
     return f"up, not to be restarted (pid {now.pid})" if now.pid else "has run once and is down"
+
+
+def _reload(before: Status, now: Status) -> str:
+    problems = now.state["config_problems"] if now.state else None
+    if problems:
+        raise Problems(problems)
+    return "read the configuration again"
+
+
+def ended_badly(before: Status, now: Status) -> bool:
+    """Whether a service that was to run once has done so already, and has failed."""
+    last = now.last_exit
+    if now.pid or not last or last.planned or not (now.state and before.state):
+        return False
+    expected = now.state["totals"]["expected"] != before.state["totals"]["expected"]
+    return not expected and last.code != 0
 
 
 def _exit(before: Status, now: Status) -> str:
@@ -131,7 +152,7 @@ VERBS = {
         Verb("pause", "p", conditions.paused, _pause),
         Verb("resume", "c", conditions.not_paused, _resume),
         Verb("kill", "k", _not_up, _kill),
-        Verb("reload", "r", None, lambda before, now: "read the configuration again"),
+        Verb("reload", "r", None, _reload),
         Verb("upgrade", "e", conditions.upgraded, _upgrade, counts=False),
     )
 }

@@ -61,10 +61,9 @@ def test_one_that_ends_and_is_not_restarted(app: Box) -> None:
             try:
                 found = act(PATIENCE)
                 found = found if not found.pid else service.wait(lambda _, now: now.finished, PATIENCE)
-            except client.HasEnded as why:
-                assert code and str(why) == (
-                    f"cannot {act.__name__} status/app: it exited with status 3, and is not restarted"
-                )
+            except client.DidNotStayUp as why:
+                assert code and str(why).startswith(f"cannot {act.__name__} status/app: it exited with status 3 after ")
+                assert str(why).endswith(" seconds, and is not restarted")
                 found = why.status
             assert found.finished and found.last_exit and found.last_exit.code == code
 

@@ -201,13 +201,13 @@ def test_one_that_does_not_get_ready_in_time(box: Box) -> None:
         (
             "crashes",
             {"code": 1},
-            111,
-            "svc: fatal: cannot {} status/app: it exited with status 1, and is not restarted\n",
+            1,
+            "svc: fatal: cannot {} status/app: it exited with status 1 after 2.5 seconds, and is not restarted\n",
         ),
         (
             "failures",
             {"code": None, "failure": "cannot execute 'x': No such file or directory"},
-            111,
+            1,
             "svc: fatal: cannot {} status/app: it could not be started: cannot execute 'x': No such file or directory, "
             "and is not restarted\n",
         ),
