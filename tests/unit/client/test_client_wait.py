@@ -155,7 +155,7 @@ def test_without_inotify_it_sleeps_between_two_looks(service: Service, monkeypat
     monkeypatch.setattr(wait, "look", lambda *args: looks.append(1) or service.status())
     with pytest.raises(TimeLimit):
         service.wait("down", 1.0)
-    assert 2 <= len(looks) <= 8
+    assert 3 <= len(looks) <= 12
 
 
 @pytest.mark.usefixtures("no_inotify")

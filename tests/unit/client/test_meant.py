@@ -31,6 +31,7 @@ def test_a_word_is_not_sent(played: Pretended, word: str) -> None:
 
 def test_all_verbs_are_words() -> None:
     assert {*_VERBS, *_VERBS_LAST, "signal", "alarm"} <= set(MEANT)
+    assert sorted(MEANT) == sorted(WORDS.split())
 
 
 def test_what_was_meant_is_said() -> None:
