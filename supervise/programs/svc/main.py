@@ -10,7 +10,8 @@ Usage:
   svc -h | --help | --version
 
 Options:
-  --wait SECONDS  wait at most so long until it is so (default: 30, and startsecs)
+  --wait SECONDS  wait at most so long until it is so (default: 30, and
+                  startsecs)
   --no-wait       only send the command
   -h, --help      this text; -h DIR... is the letter
   --version       the version

@@ -114,9 +114,9 @@ def test_help(box: Box, option: str) -> None:
     assert tree(box.folder) == {}
 
 
-@pytest.mark.parametrize("option", ["-v", "--version"])
-def test_version(box: Box, option: str) -> None:
-    done = box.run(option)
+@pytest.mark.parametrize("words", [["-v"], ["--version"], ["--version", "extra"]], ids=" ".join)
+def test_version(box: Box, words: list[str]) -> None:
+    done = box.run(*words)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"supervise \d+\.\d+\S*\n", done.stdout)
     assert tree(box.folder) == {}
@@ -244,7 +244,6 @@ def test_a_directory_serves_again_after_its_supervise_ended(box: Box) -> None:
         ["-t", "", "-p", "status/app", "-f", SERVICE],
         ["-r", "", "-p", "status/app", "-f", SERVICE],
         ["-r", "'", "-p", "status/app", "-f", SERVICE],
-        ["--version", "extra"],
     ],
 )
 def test_wrong_usage(box: Box, args: list[str]) -> None:

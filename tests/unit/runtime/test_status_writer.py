@@ -108,13 +108,13 @@ def test_both_say_what_the_machine_is(desk: Desk, process: Process) -> None:
 def test_the_state_has_what_tells_whether_a_start_or_a_reload_was_a_success(desk: Desk, tmp_path: Path) -> None:
     desk.machine.config = config = Config()
     config.startsecs = 7
-    desk.writer.settle(None)
+    desk.writer.write(None)
     assert (desk.state["startsecs"], desk.state["config_problems"]) == (7, [])
     desk.writer.conf = ConfFile(str(tmp_path / "supervise.conf"), "app", True)
     for text, problems in (("[app]\nx\n", 1), ("[app]\n", 0)):
         (tmp_path / "supervise.conf").write_text(text)
         desk.writer.conf.read()
-        desk.writer.settle(None)
+        desk.writer.write(None)
         assert desk.state["config_problems"] == desk.writer.conf.problems
         assert len(desk.writer.conf.problems) == problems
 
