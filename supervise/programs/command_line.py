@@ -119,9 +119,8 @@ def parse(argv: list[str]) -> dict[str, Any]:
     from supervise.programs.wrong_usage import Words
 
     words = Words(str(__doc__), argv, options_first=True)
-    asked = [] if words.problem else words.given(("--help", "--version"))
-    if asked:
-        return {"--help": False, "--version": False, asked[0]: True}
+    if "--help" in words.options and not words.problem:
+        return {"--help": True}
     what = _what_is_wrong(words)
     raise UsageError(f"wrong usage{': ' if what else ''}{what}; see supervise --help")
 
@@ -131,6 +130,8 @@ def _what_is_wrong(typed: Words) -> str:
     options, words = typed.options, typed.words
     if typed.problem:
         return typed.problem
+    if "--version" in options:
+        return "--version stands alone"
     if "--check" in options:
         senseless = typed.given((*_WITH_A_VALUE[:3], *_WITH_A_VALUE[4:], *_ALONE))
         if senseless:
