@@ -1,6 +1,7 @@
 """Start-up: from the first instruction of the process that stays until its service runs.
 
-It is told what to do on its standard input (options.py); what arguments it has are for people with ps(1).
+It is told what to do on its standard input (options.py); what arguments it has are for people with ps(1), and hold
+no command (handoff.py).
 
 A fresh interpreter, without site-packages, rather than a fork of the one that read the command line: what docopt
 and its imports take would stay in memory as long as the service runs.  Until the service runs, 2 is still the

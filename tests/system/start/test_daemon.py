@@ -109,6 +109,42 @@ def test_a_working_directory_that_is_gone(box: Box) -> None:
     assert alive(box.pid)
 
 
+# What ps(1) shows.
+
+
+def shown(pid: int) -> list[str]:
+    words = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")
+    return words[[word.endswith("/daemon.py") for word in words].index(True) + 1 : -1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-p", "status/app", "-f", "sleep 86397"),
+        ("-u", "status/app", "sleep", "86397"),
+        ("-f", "sleep 86397", "-p", "status/app"),
+        ("-fsleep 86397", "-r", "sleep 86397", "-p", "status/app"),
+    ],
+)
+def test_supervise_is_not_found_by_the_services_command_line(box: Box, words: tuple[str, ...]) -> None:
+    done = box.run(*words)
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run(["pgrep", "-f", "sleep 86397", "-s", str(box.supervisor)], capture_output=True).stdout == (
+        b"%d\n" % box.pid
+    )
+    assert shown(box.supervisor) == [words[max(words.index(one) for one in ("-p", "-u") if one in words)], "status/app"]
+
+
+def test_nor_one_in_the_foreground_or_upgraded(box: Box) -> None:
+    process = box.foreground("sleep", "86397", options=("-F", "/dev/null"))
+    box.wait_log("service started")
+    line = ["-F", "/dev/null", "--foreground", "-u", "status/app"]
+    assert shown(process.pid) == line
+    box.control("e")
+    box.wait_log("supervise replaced by the installed version")
+    assert shown(process.pid) == line
+
+
 # The service.
 
 
