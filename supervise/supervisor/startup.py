@@ -86,6 +86,8 @@ def main() -> int:
     options.variables = {**apart, **options.variables}
     env.update(options.variables)
     os.environ.update(options.variables)  # for %(ENV_x)s in the configuration
+    if options.foreground:  # in the background of a terminal that stops who writes to it (stty tostop)
+        _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
     ignored = ignored_signals()
     if options.trial:
         from supervise.supervisor.trial import run_trial

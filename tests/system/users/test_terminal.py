@@ -86,6 +86,9 @@ SUPERVISED = (SUPERVISE, "--foreground", "-u", "status/app")
 SHELL = ("/bin/sh", "-c", '"$@"; exit', "sh")  # so that it is not the leader of the session
 
 
+BACKGROUND = ("/bin/sh", "-c", 'stty tostop; set -m; "$@" & wait', "sh")
+
+
 def tty_of(pid: int) -> str:
     """The number of a process's controlling terminal, 0 for none."""
     return stat(pid)[4]
@@ -195,3 +198,32 @@ def test_then_nothing_is_started(stage: Stage, monkeypatch: pytest.MonkeyPatch) 
     launcher._options.foreground = True
     found = launcher.service()
     assert not isinstance(found, int) and found.failure == "cannot give up the controlling terminal: x"
+
+
+@pytest.mark.parametrize("conf", ["", "[global]\numask : 022\n"], ids=["spawned", "forked"])
+def test_in_the_background_log_lines_do_not_stop_supervise(box: Box, terminal: Terminal, conf: str) -> None:
+    """`stty tostop`: who writes to the terminal is sent TTOU, which stops the service alone, if it does so."""
+    box.conf(conf)
+    first = terminal.start(*BACKGROUND, *SUPERVISED, "sh", "-c", "date >&2; echo >/dev/tty; exec sleep 1000")
+    supervisor = box.supervisor
+    assert supervisor != terminal.pid
+    assert os.getpgid(supervisor) != os.tcgetpgrp(terminal.master)
+    pid = first
+    for count in (1, 2):
+        wait_for("the service to be stopped by what it writes", lambda pid=pid: stat(pid)[0] == "T")  # type: ignore[misc]
+        ignored = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines())["SigIgn"]
+        assert not int(ignored, 16) & 1 << (signal.SIGTTOU - 1)
+        box.control("e")
+        box.wait_log("supervise replaced by the installed version", count)
+        os.kill(pid, signal.SIGKILL)
+        pid = box.wait_new_pid(pid)
+    assert stat(supervisor)[0] in "SR"
+    seen = bytearray()
+
+    def shown(text: bytes) -> bool:
+        seen.extend(terminal.shown())
+        return text in seen
+
+    wait_for("its log on the terminal", lambda: shown(b"was killed by signal 9"))
+    box.control("dx")
+    box.wait_gone()
