@@ -12,6 +12,7 @@ from supervise.config.parser import parse
 from supervise.config.sections import Problem, Problems, section_names, split
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.text import one_line
+from supervise.system.errors import lost_directory
 from supervise.system.trust import Untrusted
 
 OK, PROBLEMS = 0, USAGE
@@ -36,7 +37,8 @@ def check(path: str, name: str | None) -> int:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         data, cut, status = read_from(fd)
     except OSError as why:
-        print(f"{one_line(path)}: cannot be read: {why.strerror}{_BLOCKS if why.errno != errno.ENOENT else ''}")
+        lost = lost_directory(path)
+        print(f"{one_line(path)}: cannot be read: {why.strerror}{lost}{_BLOCKS if why.errno != errno.ENOENT else ''}")
         return PROBLEMS
     harmless = cut and looked_through(path, data, status)
     sections = section_names(data)

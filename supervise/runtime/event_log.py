@@ -160,6 +160,13 @@ class Log:
                 self._say_unusable(name, str(why))
         return problems
 
+    def create(self) -> None:
+        """Have a log of warnings from the start, before there is one.  Never raises: `probe` has said why not."""
+        try:
+            self._directory.append(LOG_WF, b"")
+        except (OSError, StatusDirError):
+            pass
+
     def _say_unusable(self, name: str, why: str) -> None:
         if name not in self._unusable:
             self._unusable.add(name)

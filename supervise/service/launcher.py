@@ -16,6 +16,7 @@ from supervise.protocol.filenames import DEVNULL, fsdecode, fsencode
 from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.system.descriptors import close
+from supervise.system.errors import lost_directory
 from supervise.system.spawn import HELPER, append_to, inherit, spawn, why_not
 from supervise.system.statusdir import StatusDirError
 
@@ -166,6 +167,13 @@ class Launcher:
         if self.watchdog_usec:
             env[_WATCHDOG_USEC] = b"%d" % self.watchdog_usec
         return env
+
+    def note_lost_directory(self) -> None:
+        """Say once that the working directory of a service that fails was removed: it may fail for that."""
+        lost = "" if self._config.directory.startswith("/") else lost_directory()
+        if lost and lost not in self._warned:
+            self._warned.add(lost)
+            self._log.add(WARNING, "%s: the service, which fails, is started there", lost.strip(" ()"))
 
     # The programs beside it.
 

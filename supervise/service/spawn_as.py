@@ -27,6 +27,7 @@ from supervise.protocol.filenames import fsencode, join
 from supervise.runtime.polling import pause
 from supervise.system.credentials import Refused, become
 from supervise.system.descriptors import close
+from supervise.system.errors import lost_directory
 from supervise.system.spawn import HANDLED, HELPER, HELPERS, search_path, send, why_not
 
 TYPE_CHECKING = False
@@ -170,7 +171,7 @@ def change_to(directory: str) -> None:
     try:
         os.chdir(directory.encode("utf-8", "surrogateescape"))
     except OSError as why:
-        raise Refused(f"cannot change to directory {directory}: {why.strerror}") from None
+        raise Refused(f"cannot change to directory {directory}: {why.strerror}{lost_directory(directory)}") from None
 
 
 def execute(argv: list[str], env: Mapping[bytes, bytes]) -> str:

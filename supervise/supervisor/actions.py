@@ -129,6 +129,8 @@ class Actions:
             self._end_script()
         elif kind == states.GONE:
             self._status_writer.exited(*action[1:])
+            if self._machine.quick_exits and not action[1].failure:  # a failure names it itself
+                self._launcher.note_lost_directory()
         elif not (self.follower and self.new_upgrader and self.alarms):
             if action not in self.postponed:  # an alarm is like no other
                 self.postponed.append(action)

@@ -12,6 +12,7 @@ from supervise.protocol.paths import service_name
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.runtime.event_log import Log
 from supervise.supervisor.loop import Supervisor
+from supervise.system.errors import lost_directory
 from supervise.system.spawn import HELPER
 
 TYPE_CHECKING = False
@@ -67,7 +68,7 @@ def build_supervisor(
     if conf.present:
         log.add(NOTICE, "configuration %s: %s", options.conf, config)
     elif conf.named:
-        problems.append(f"{options.conf} does not exist: no policy")
+        problems.append(f"{options.conf} does not exist: no policy{lost_directory(options.conf)}")
     if conf.held or config.blocked:
         problems.append(f"{options.conf}: {stays(config)}")
     forwarder = None

@@ -176,6 +176,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
         supervisor.start(predecessor)
+        log.create()
         directory.keep()
     except Exception as why:
         if isinstance(why, (StatusDirError, StartError)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import posix as os
 import stat
 
 # What may be over in a moment: no descriptors, no memory, a disk or a server that does not answer.
@@ -42,6 +43,25 @@ class NotBelieved(StatusDirError):
 def is_transient(why: OSError) -> bool:
     """Whether an error of the system is transient: no memory, no descriptors, a busy disk."""
     return why.errno in _TRANSIENT
+
+
+def lost_directory(path: str = ".") -> str:
+    """For a message about a path: that it begins in a working directory that was removed; "" if it does not."""
+    if path.startswith("/"):
+        return ""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return ""
+    else:
+        return ""
+    try:
+        place = os.readlink("/proc/self/cwd").rpartition(" (deleted)")[0]
+    except OSError:
+        place = ""
+    return f" (the working directory{' ' if place else ''}{place} was removed)"
 
 
 def kind(mode: int) -> str:

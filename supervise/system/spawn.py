@@ -12,6 +12,7 @@ import stat
 
 from supervise.protocol.exitstatus import SIGNAL_NAMES, ExitStatus, from_wait_status
 from supervise.protocol.filenames import DEFPATH, fsdecode, join
+from supervise.system.errors import lost_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,13 +125,14 @@ def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
             with open(found, "rb") as script:
                 head = script.readline(256)
             if head.startswith(b"#!"):
-                interpreter = head[2:].strip().decode("utf-8", "backslashreplace")
-                return f"{found}: its interpreter does not exist: {interpreter!r}"
+                interpreter = head[2:].strip(b" \t\n").decode("utf-8", "backslashreplace")
+                more = " (its lines end in CR LF)" if interpreter.endswith("\r") else ""
+                return f"{found}: its interpreter does not exist: {interpreter!r}{more}{lost_directory(interpreter)}"
             return f"{found}: its loader does not exist"
         if isinstance(error, PermissionError) and not mode & 0o111:
             return f"{found}: not executable"
         if error.errno == 8:
             return f"{found}: not a program: neither a binary for this machine nor a script with a #! line"
     except OSError as why:
-        return f"{found}: {why.strerror}"
+        return f"{found}: {why.strerror}{lost_directory(found)}"
     return f"{found}: {error.strerror}"

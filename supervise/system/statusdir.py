@@ -19,7 +19,7 @@ from supervise.system.errors import LockHeld as LockHeld
 from supervise.system.errors import NotBelieved as NotBelieved
 from supervise.system.errors import StatusDirError as StatusDirError
 from supervise.system.errors import WrongKind as WrongKind
-from supervise.system.errors import is_transient, kind
+from supervise.system.errors import is_transient, kind, lost_directory
 from supervise.system.retry import retried
 from supervise.system.rollback import SAFE as _SAFE
 from supervise.system.rollback import Rollback
@@ -52,7 +52,8 @@ class StatusDir(Rollback):
             raise StatusDirError(f"cannot use {path}: {why}") from None
         except OSError as why:
             self.remove_made()
-            raise self._refused("open", ".", why) from None
+            refused = self._refused("open", ".", why)
+            raise StatusDirError(f"{refused}{lost_directory(path)}", refused.transient) from None
         self.foreign = is_foreign(self.fd)
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             close(self.fd)
