@@ -45,10 +45,14 @@ _LASTING = (
 
 
 class ConfFile:
-    """The configuration file of one service: its `path`, and whether the user `named` it."""
+    """The configuration file of one service: its `path`, and whether the user `named` it.
 
-    def __init__(self, path: str, name: str, named: bool) -> None:
+    `text` is what it says, where the path is that of a descriptor, which cannot be read again; else None.
+    """
+
+    def __init__(self, path: str, name: str, named: bool, text: bytes | None = None) -> None:
         self.path = path
+        self._text = text
         self._name = name
         self.named = named
         self.present = False
@@ -76,7 +80,10 @@ class ConfFile:
     def _read(self, previous: Config | None) -> tuple[Config, list[str]]:
         self.held = self.failing = self.silent = False
         try:
-            data, cut, found = read_file(self.path)
+            if self._text is None:
+                data, cut, found = read_file(self.path)
+            else:
+                data, cut, found = self._text, False, os.stat("/")  # which is never compared
             parse = parser()
         except FileNotFoundError:
             self.present, self.silent, self._seen = False, True, None
@@ -100,7 +107,7 @@ class ConfFile:
             self.held = holds(previous)
             return previous, [problem]
         self.present, self._seen = True, signature(found)
-        names = names_for(self.path, self._name)
+        names = names_for(self.path if self._text is None else "-", self._name)
         harmless = False
         if cut and previous is None:  # a start: later, nothing is imported, and what is in force stays
             from supervise.config.oversize import harmless as looked_through
@@ -111,7 +118,7 @@ class ConfFile:
             self.held = previous is not None
             if previous is None or previous.blocked:
                 config.blocked = problems.blocking[0].at(self.path)
-        elif not data and stat.S_ISREG(found.st_mode):
+        elif not data and (stat.S_ISREG(found.st_mode) or self._text is not None):
             self.silent = True
             config = self._keep(config, previous)
         return config, problems.lines(self.path)
@@ -124,7 +131,7 @@ class ConfFile:
 
     def changed(self) -> bool:
         """Whether the file was replaced or written since it was read."""
-        return self._look() != self._seen
+        return self._text is None and self._look() != self._seen
 
     def forget(self) -> None:
         """Treat the file as changed, so that it is read again."""
@@ -138,7 +145,7 @@ class ConfFile:
 
     def plan(self) -> tuple[Watched, ...]:
         """The watches that notice a change of the file, as its path leads now.  Equal plans need the same watches."""
-        return watch_plan(self.path)
+        return watch_plan(self.path) if self._text is None else ()
 
 
 class Replaced(Exception):

@@ -7,6 +7,7 @@ import os
 
 from supervise.config.config import Config
 from supervise.config.file import names_for, open_configuration, read_from
+from supervise.config.from_descriptor import Unreadable, read
 from supervise.config.oversize import harmless as looked_through
 from supervise.config.parser import parse
 from supervise.config.sections import Problem, Problems, section_names, split
@@ -30,16 +31,22 @@ def check(path: str, name: str | None) -> int:
     """
     disbelieved = ""
     try:
+        text = read(path)
+    except Unreadable as why:
+        print(one_line(str(why)) + _BLOCKS)
+        return PROBLEMS
+    try:
         try:
-            fd = open_configuration(path)
+            fd = open_configuration(path) if text is None else -1
         except Untrusted as why:  # by supervise, if this user starts it; what it says is looked at all the same
             disbelieved = f"{one_line(path)}: not believed: {one_line(str(why))}"
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        data, cut, status = read_from(fd)
+        data, cut, status = read_from(fd) if text is None else (text, False, os.stat("/"))
     except OSError as why:
         lost = lost_directory(path)
         print(f"{one_line(path)}: cannot be read: {why.strerror}{lost}{_BLOCKS if why.errno != errno.ENOENT else ''}")
         return PROBLEMS
+    base = path if text is None else "-"  # in the current directory
     harmless = cut and looked_through(path, data, status)
     sections = section_names(data)
     names = [name] if name is not None else [section for section in sections if section != "global"]
@@ -49,7 +56,7 @@ def check(path: str, name: str | None) -> int:
     blocking = {disbelieved}
     # Every problem of the file, whichever service was asked for.
     for service in [*sections, *(one for one in names if one not in sections)]:
-        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(path, service), harmless=harmless)
+        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(base, service), harmless=harmless)
         kept = [*problems.kept, *(without_effect(data, service, config) if service in sections else [])]
         found.update((problem.at(one_line(path)), problem.line) for problem in kept)
         if problems.dropped:
@@ -57,7 +64,7 @@ def check(path: str, name: str | None) -> int:
         if service in names:
             blocking.update(problem.at(one_line(path)) for problem in problems.blocking)
     for service in names:
-        config, _ = parse(data, service, cut=cut, names=names_for(path, service))
+        config, _ = parse(data, service, cut=cut, names=names_for(base, service))
         _describe(service, service in sections)
         for key, value in config.items():
             print(f"  {key} : {one_line(value)}".rstrip())

@@ -95,6 +95,8 @@ def _do(
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
     options = read_options(args)
     options.variables = apart
+    if options.conf.startswith(("/dev/", "/proc/")):
+        options.conf_text = read_descriptor(options.conf)
     if options.foreground:
         if daemon:
             daemon.dismiss()
@@ -198,6 +200,16 @@ def read_options(args: dict[str, Any]) -> Options:
         exit_with_service=bool(args["--exit-with-service"]),
         advice=advice,
     )
+
+
+def read_descriptor(path: str) -> bytes | None:
+    """What a configuration says that is a descriptor; None where it is none.  Raises UsageError."""
+    from supervise.config.from_descriptor import Unreadable, read
+
+    try:
+        return read(path)
+    except Unreadable as why:
+        raise UsageError(str(why)) from None
 
 
 def words(option: str, text: str, advice: list[str]) -> list[str]:

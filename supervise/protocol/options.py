@@ -26,9 +26,13 @@ class Options:
     `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
     `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
     `advice`: warnings about the command line, to be said at the start.
+    `conf_text`: what `conf` said, where that is a descriptor, which is read once; else None.
     """
 
-    __slots__ = ("path", "conf", "conf_named", "script", "reset", "command", *_FLAGS, "handover", "variables", "advice")
+    __slots__ = (
+        *("path", "conf", "conf_named", "conf_text", "script", "reset", "command"),
+        *(*_FLAGS, "handover", "variables", "advice"),
+    )
 
     def __init__(
         self,
@@ -45,11 +49,13 @@ class Options:
         handover: str = "",
         variables: dict[bytes, bytes] | None = None,
         advice: list[str] | None = None,
+        conf_text: bytes | None = None,
     ) -> None:
         self.path = path
         self.command = command
         self.conf = conf
         self.conf_named = conf_named
+        self.conf_text = conf_text
         self.script = script or []
         self.reset = reset
         self.foreground = foreground
@@ -80,6 +86,8 @@ class Options:
     def encode(self) -> bytes:
         """Serialise the options."""
         words = [self.path, f"{'conf' if self.conf_named else 'default-conf'}={self.conf}"]
+        if self.conf_text is not None:
+            words.append(f"conf-text={fsdecode(self.conf_text)}")
         words += [f"script={word}" for word in self.script]
         if self.reset is not None:
             words.append(f"reset={self.reset}")
@@ -100,6 +108,8 @@ class Options:
             key, _, value = word.partition("=")
             if key in ("conf", "default-conf"):
                 options.conf, options.conf_named = value, key == "conf"
+            elif key == "conf-text":
+                options.conf_text = fsencode(value)
             elif key in ("script", "advice"):
                 getattr(options, key).append(value)
             elif key == "reset":

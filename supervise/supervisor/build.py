@@ -67,6 +67,8 @@ def build_supervisor(
         log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
         log.add(NOTICE, "configuration %s: %s", options.conf, config)
+        if options.conf_text is not None:
+            log.add(NOTICE, "configuration %s stays as it is: what it leads to is read once", options.conf)
     elif conf.named:
         problems.append(f"{options.conf} does not exist: no policy{lost_directory(options.conf)}")
     if conf.held or config.blocked:

@@ -153,7 +153,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         conflict = claim(directory, lock)
         boot = known_boot()
         kept = HeldDescriptors(lock, *retried(directory.open_fifos))
-        conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+        conf = ConfFile(options.conf, service_name(options.path), options.conf_named, options.conf_text)
         config, problems = conf.read()
         predecessor = left_behind(directory, boot, config.user)
         if predecessor.process and predecessor.fields:

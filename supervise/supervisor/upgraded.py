@@ -58,9 +58,9 @@ def build_upgraded(
     directory.keep()
     kept = HeldDescriptors(descriptors["lock"], descriptors["control"], descriptors["ok"])
     options = options.without_handover()
-    if fields.get("configured"):
+    if fields.get("configured") and options.conf_text is None:
         find_again(options.conf)
-    conf = ConfFile(options.conf, service_name(options.path), options.conf_named)
+    conf = ConfFile(options.conf, service_name(options.path), options.conf_named, options.conf_text)
     config, problems = conf.read(recorded_config(fields))
     what = fields["boot_id"], conf, config, problems, fields.get("place", "")
     supervisor, log = build_supervisor(options, directory, kept, env, ignored, *what, Upgraded)

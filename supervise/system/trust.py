@@ -136,7 +136,7 @@ def open_file(path: str, flags: int) -> int:
         way.look_above()
         fd = way.open_last(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            _refuse_unbelieved(fd)
+            refuse_unbelieved(fd)
             if _is_foreign_owner(os.fstat(way.at)):
                 raise Untrusted(f"{_where(way.at)}, which it is in, belongs to user {os.fstat(way.at).st_uid}")
         except BaseException:
@@ -147,7 +147,8 @@ def open_file(path: str, flags: int) -> int:
         os.close(way.at)
 
 
-def _refuse_unbelieved(fd: int) -> None:
+def refuse_unbelieved(fd: int) -> None:
+    """Raise Untrusted for an open configuration that others own, or can write to (rule 5).  Raises OSError."""
     found = os.fstat(fd)
     if _is_foreign_owner(found):
         raise Untrusted(f"it belongs to user {found.st_uid}")

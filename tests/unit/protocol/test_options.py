@@ -70,6 +70,7 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "command": ["true"],
         "conf": "supervise.conf",
         "conf_named": False,
+        "conf_text": None,
         "script": [],
         "reset": None,
         "foreground": False,
@@ -80,6 +81,13 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "variables": {},
         "advice": [],
     }
+
+
+def test_what_a_descriptor_said_arrives_byte_for_byte() -> None:
+    for text in (b"", b"[app]\na = \xff\n"):
+        first = Options("status/app", ["true"], conf="/dev/fd/3", conf_text=text)
+        assert Options.decode(first.encode()).conf_text == text
+        assert Options.decode(first.with_handover({}, trial=True).encode()).conf_text == text
 
 
 def test_what_was_set_apart_arrives_byte_for_byte_and_is_handed_over() -> None:
