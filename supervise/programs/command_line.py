@@ -5,6 +5,8 @@ Usage:
             [--resume] [--foreground] [--exit-with-service]
   supervise [-F CONF] [-r SCRIPT] [-t SECONDS] [--resume] [--foreground]
             [--exit-with-service] -u STATUS_DIR COMMAND [ARG ...]
+  supervise -p STATUS_DIR --resume [-F CONF] [-r SCRIPT] [-t SECONDS]
+            [--foreground] [--exit-with-service]
   supervise --check [-F CONF] [NAME]
   supervise -h | --help | -v | --version
 
@@ -17,7 +19,8 @@ Options:
                  exited
   -t SECONDS     let N start again at 1 when the last exit was SECONDS ago
   --resume       want what the last supervise wanted: down stays down, alarms
-                 off stay off
+                 off stay off; with no command, supervise what it has
+                 supervised, in its working directory
   --foreground   do not become a daemon; may be process 1 of a container
   --exit-with-service  end when the service has ended and is not restarted, with
                  its exit code, or 128 + N after signal N
@@ -93,7 +96,16 @@ def _do(
         os.environ.clear()
         os.environ.update({**env, **apart})
         return check(args["-F"] or DEFAULT_CONF, args["NAME"])
-    options = read_options(args)
+    if args["-p"] is not None and args["-f"] is None:
+        from supervise.programs.resumption import enter
+
+        options, place = read_resumed(args)
+        if daemon:
+            daemon.dismiss()  # it has been started where this is
+            daemon = None
+        enter(place, env)
+    else:
+        options = read_options(args)
     options.variables = apart
     if options.conf.startswith(("/dev/", "/proc/")):
         options.conf_text = read_descriptor(options.conf)
@@ -173,17 +185,12 @@ def plain_command_line(argv: list[str]) -> dict[str, Any] | None:
     if args["-u"] and command and not args["-p"] and not args["-f"]:
         args["COMMAND"], args["ARG"] = command[0], command[1:]
         return args
-    return args if args["-p"] and args["-f"] and not args["-u"] and not command else None
+    return args if args["-p"] and (args["-f"] or args["--resume"]) and not args["-u"] and not command else None
 
 
 def read_options(args: dict[str, Any]) -> Options:
     """Validate the arguments.  Raises UsageError."""
-    typed = args["-u"] if args["-p"] is None else args["-p"]
-    path = plain(typed)
-    try:
-        service_name(path)
-    except BadPath as why:
-        raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
+    path = status_directory(args["-u"] if args["-p"] is None else args["-p"])
     advice: list[str] = []
     command = words("-f", args["-f"], advice) if args["-p"] is not None else [args["COMMAND"], *args["ARG"]]
     if not command[0]:
@@ -200,6 +207,36 @@ def read_options(args: dict[str, Any]) -> Options:
         exit_with_service=bool(args["--exit-with-service"]),
         advice=advice,
     )
+
+
+def read_resumed(args: dict[str, Any]) -> tuple[Options, str]:
+    """The options for --resume without a command, and where to: resumption.py.  Raises UsageError, OSError.
+
+    What was typed comes before what is recorded, and --foreground is never that.
+    """
+    from supervise.programs.resumption import NotResumable, resumed
+
+    try:
+        options, place = resumed(status_directory(args["-p"]), args["-F"])
+    except NotResumable as why:
+        raise UsageError(str(why)) from None
+    if args["-r"] is not None:
+        options.script = words("-r", args["-r"], options.advice)
+    if args["-t"] is not None:
+        options.reset = seconds("-t", args["-t"])
+    options.foreground = bool(args["--foreground"])
+    options.exit_with_service |= bool(args["--exit-with-service"])
+    return options, place
+
+
+def status_directory(typed: str) -> str:
+    """A status directory without what is superfluous in its path.  Raises UsageError."""
+    path = plain(typed)
+    try:
+        service_name(path)
+    except BadPath as why:
+        raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
+    return path
 
 
 def read_descriptor(path: str) -> bytes | None:

@@ -83,6 +83,22 @@ class Options:
         copy.trial, copy.handover = trial, handover
         return copy
 
+    def for_state(self) -> dict[str, Any]:
+        """What the state says of them, as state.py describes it."""
+        try:
+            directory = os.getcwd()
+        except OSError:
+            directory = None
+        return {
+            "directory": directory,
+            "conf": self.conf,
+            "conf_named": self.conf_named,
+            "script": self.script,
+            "reset": self.reset,
+            "exit_with_service": self.exit_with_service,
+            "foreground": self.foreground,
+        }
+
     def encode(self) -> bytes:
         """Serialise the options."""
         words = [self.path, f"{'conf' if self.conf_named else 'default-conf'}={self.conf}"]

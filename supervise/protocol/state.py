@@ -16,6 +16,10 @@ before them.  It is null, or not there, where an older release does not count.
 `startsecs` is that of the configuration in force; `config_problems` lists what was wrong with the file when it was last
 read, a line each for people, as `FILE:LINE: what is wrong`.  Both are null where an older release did not write them.
 
+`options` says how this supervise was started, for one that is to go on as it did (`--resume` without a command): its
+working `directory` (null: it was gone), `conf`, whether the user has named that, `script` (words), `reset`,
+`exit_with_service` and `foreground`; null where an older release did not write it.
+
 `fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
 "not_ready", "late"; null as well where an older release did not write it.
 

@@ -47,6 +47,15 @@ _HEALTH = {
     "failing_boottime": _OPTIONAL_NUMBER,
     "problem": (str, type(None)),
 }
+_OPTIONS = {
+    "directory": (str, type(None)),
+    "conf": (str,),
+    "conf_named": (bool,),
+    "script": (list,),
+    "reset": _OPTIONAL_INT,
+    "exit_with_service": (bool,),
+    "foreground": (bool,),
+}
 _TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned", "expected", "hangs")
 _FIELDS: dict[str, Any] = {
     "version": (int,),
@@ -93,6 +102,7 @@ _FIELDS: dict[str, Any] = {
     "restrictions": (dict, type(None)),
     "startsecs": _OPTIONAL_INT,
     "config_problems": (list, type(None)),
+    "options": (_OPTIONS, None),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -121,6 +131,7 @@ _DEFAULTS: dict[str, Any] = {
     "restrictions": None,
     "startsecs": None,
     "config_problems": None,
+    "options": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},

@@ -43,7 +43,17 @@ def boottime() -> float:
 class StatusWriter:
     """Writes the record and the state of one service, each when it has changed."""
 
-    def __init__(self, directory: StatusDir, machine: Machine, command: list[str], boot: str, log: Log) -> None:
+    def __init__(
+        self,
+        directory: StatusDir,
+        machine: Machine,
+        command: list[str],
+        boot: str,
+        log: Log,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """`options` as state.py describes them."""
+        self._options = options
         self._directory = directory
         self._machine = machine
         self._command = command
@@ -304,4 +314,5 @@ class StatusWriter:
             "restrictions": in_force(machine.config),
             "startsecs": machine.config.startsecs,
             "config_problems": self.conf.problems if self.conf else [],
+            "options": self._options,
         }

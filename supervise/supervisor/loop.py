@@ -90,7 +90,9 @@ class Supervisor:
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, _chance)
         self._launcher = Launcher(options, directory, env, ignored, log, config)
-        self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log)
+        self._status_writer = StatusWriter(
+            directory, self.machine, options.command, boot_id, log, options.for_state()
+        )
         parts = self.machine, self._launcher, self._status_writer, directory, env, ignored, self._reactor, log
         self._service = Service(*parts)
         doers = self._service, self._launcher, self._status_writer, self._reactor, self._internal_errors

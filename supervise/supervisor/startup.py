@@ -33,7 +33,7 @@ from supervise.system.descriptors import HeldDescriptors, close
 from supervise.system.procfs import boot_id
 from supervise.system.retry import retried
 from supervise.system.spawn import ignored_signals
-from supervise.system.statusdir import StatusDir, StatusDirError
+from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,6 +181,10 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
     except Exception as why:
         if isinstance(why, (StatusDirError, StartError)):
             text = str(why)
+            if directory and isinstance(why, LockHeld):
+                from supervise.supervisor.lock_conflict import what_else
+
+                text += what_else(directory, options.command)
         elif isinstance(why, OSError) and why.strerror:
             text = f"cannot supervise {options.path}: {why.strerror}"
         elif isinstance(why, MemoryError):

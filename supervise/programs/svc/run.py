@@ -69,9 +69,16 @@ class Execution:
 
     def _send(self, service: Service) -> tuple[Status, Condition]:
         verb = self._verb
+        earlier = None
+        if verb.name == "start" and not service.supervised():
+            from supervise.programs.svc.resume import resume
+
+            earlier = look(service, None)
+            resume(service)
         if verb.name == "pause" and service.supervised() and not look(service, None).pid:
             raise NotRunning(f"cannot pause {service.path}: the service is not running")
-        return send(service, verb.name, verb.letters, verb.condition, verb.counts)
+        before, condition = send(service, verb.name, verb.letters, verb.condition, verb.counts)
+        return earlier or before, condition
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
         self._clear()

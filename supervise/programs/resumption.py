@@ -1,0 +1,101 @@
+"""`supervise -p STATUS_DIR --resume`, with no command: what was supervised there before, as its state has it.
+
+A command is run that a file names.  So the state must be one that only this user and root can have written, in a
+directory that others cannot change (trust.py), and of this very directory.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervise.config.from_descriptor import descriptor
+from supervise.protocol.names import STATE
+from supervise.protocol.options import Options
+from supervise.protocol.state_reader import StateError, decode
+from supervise.system.statusdir import StatusDir, StatusDirError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_GIVE = "give the command"
+
+
+class NotResumable(Exception):
+    """There is nothing that could be resumed; the message says why, and what to type."""
+
+
+def resumed(path: str, conf: str | None) -> tuple[Options, str]:
+    """The options of the supervise that was at `path`, a status directory, and its working directory.
+
+    `conf`: the configuration that was typed, which takes the place of the recorded one.  What is relative of both is
+    made absolute, if that directory is another than this process's.  Raises NotResumable: there is nothing that could
+    be resumed; OSError: it may not be believed, or cannot be read.
+    """
+    fields = _state(path)
+    said = fields["options"]
+    if said is None:
+        raise NotResumable(f"cannot resume {path}: its state does not say how it was started; {_GIVE}")
+    place = said["directory"]
+    if place is None:
+        raise NotResumable(f"cannot resume {path}: its state does not name a working directory; {_GIVE}")
+    if not all(isinstance(word, str) for word in said["script"]):
+        raise NotResumable(f"cannot resume {path}: its state is damaged: script; {_GIVE}")
+    recorded, named = said["conf"], said["conf_named"]
+    if conf is None and descriptor(recorded) is not None:
+        raise NotResumable(f"cannot resume {path}: its configuration was {recorded}; name one with -F")
+    if not _is_here(place):
+        path = os.path.join(os.getcwd(), path)
+        conf = conf if conf is None or descriptor(conf) is not None else os.path.join(os.getcwd(), conf)
+    options = Options(
+        path,
+        fields["command"],
+        conf=recorded if conf is None else conf,
+        conf_named=named or conf is not None,
+        script=said["script"],
+        reset=said["reset"],
+        resume=True,
+        exit_with_service=said["exit_with_service"],
+    )
+    return options, place
+
+
+def _state(path: str) -> dict[str, Any]:
+    if not os.path.lexists(f"{path}/{STATE}"):
+        raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_GIVE}")
+    try:
+        directory = StatusDir(path)
+        try:
+            data = directory.read(STATE)
+            here = directory.identity()
+        finally:
+            os.close(directory.fd)
+        if data is None:
+            raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_GIVE}")
+        fields = decode(data)
+    except StatusDirError as why:
+        raise OSError(f"cannot resume {path}: {why}") from None
+    except StateError as why:
+        raise NotResumable(f"cannot resume {path}: cannot use {path}/{STATE}: {why}; {_GIVE}") from None
+    if fields["directory"] != here:
+        raise NotResumable(f"cannot resume {path}: {path}/{STATE} is from another directory; {_GIVE}")
+    return fields
+
+
+def enter(place: str, env: dict[bytes, bytes]) -> None:
+    """Change to the working directory that a supervise had, and tell it so.  Raises OSError."""
+    if _is_here(place):
+        return
+    try:
+        os.chdir(place)
+    except OSError as why:
+        raise OSError(f"cannot resume: cannot change to {place}, where it was started: {why.strerror}") from None
+    if b"PWD" in env:
+        env[b"PWD"] = os.fsencode(place)
+
+
+def _is_here(place: str) -> bool:
+    try:
+        return os.path.samefile(place, ".")
+    except OSError:
+        return False
