@@ -9,6 +9,7 @@ import sys
 
 from supervise.client.errors import (
     DamagedRecord,
+    NoPermission,
     NotAStatusDir,
     NotRunning,
     SystemRefused,
@@ -53,12 +54,30 @@ class Service:
         return f"Service({self.path!r})"
 
     def supervised(self) -> bool:
-        """Whether a supervise runs here.  Raises NotAStatusDir, NoPermission, SystemRefused."""
-        fd = self.open_fifo(OK)
+        """Whether a supervise runs here.  Raises NotAStatusDir, NoPermission, SystemRefused.
+
+        Who may only look at the directory cannot open `ok`, and is told what the lock says.
+        """
+        try:
+            fd = self.open_fifo(OK)
+        except NoPermission as why:
+            return self._supervised_by_lock(why)
         if fd is None:
             return False
         os.close(fd)
         return True
+
+    def _supervised_by_lock(self, refusal: NoPermission) -> bool:
+        from supervise.client.liveness import holds_lock
+        from supervise.protocol.state_reader import SIZE_LIMIT, decode
+
+        try:
+            held = holds_lock(self.path, lambda: decode(_read(f"{self.path}/{STATE}", SIZE_LIMIT)))
+        except OSError:
+            held = None
+        if held is None:
+            raise refusal
+        return held
 
     def open_fifo(self, name: str) -> int | None:
         """Open `ok` or `control` to write, if a supervise reads it; never waits, never makes it.

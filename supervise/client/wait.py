@@ -8,6 +8,7 @@ Rule 2.  The end of a supervise, however it came, shows in the FIFO `ok`: as lon
 Rule 3.  Nothing is looked at because time has passed, but for a condition that may come true by that (Lasting); and
          unless there is no inotify (inotify.py).  Then it is looked at a few times a second, and no descriptor is held:
          it may be descriptors that are short.
+Rule 4.  But for what this user may see and not command: he is not told that it ends, and so looks once a second.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from supervise.client.errors import (
     CannotComeTrue,
     ClientError,
     DamagedRecord,
+    NoPermission,
     NotAStatusDir,
     SystemRefused,
     refused,
@@ -57,6 +59,7 @@ class Watcher:
         self._paths: dict[tuple[int, int], str] = {}  # device and inode -> the path that is watched
         self._services: dict[str, list[Service]] = {}  # path that is watched -> the services it stands for
         self._held: dict[int, Service] = {}  # open `ok` -> whose it is
+        self._only_seen: set[Service] = set()  # those whose `ok` this user may not open (rule 4)
 
     def add(self, service: Service) -> None:
         """Watch a service.  Raises NotAStatusDir, NoPermission, SystemRefused."""
@@ -100,12 +103,17 @@ class Watcher:
         except SystemRefused:
             self.do_without()
             return
+        except NoPermission:
+            service.supervised()
+            self._only_seen.add(service)
+            return
         if fd is not None:
             self._held[fd] = service
             self._poll.register(fd, 0)  # an error is always reported
 
     def remove(self, service: Service) -> None:
         """Forget a service whose directory has gone: its inode may be given to another."""
+        self._only_seen.discard(service)
         for path, watched in self._services.items():
             if service in watched:
                 watched.remove(service)
@@ -129,6 +137,8 @@ class Watcher:
         while not (services or paths or readable):
             # At most a day, which poll can count in milliseconds.
             left = self._changes.left(None if end is None else min(max(end - time.monotonic(), 0), 86400.0))
+            if self._only_seen:
+                left = _TICK if left is None else min(left, _TICK)
             ready = self._poll.poll(None if left is None else left * 1000)
             for fd, _ in ready:
                 if fd in self._held:
@@ -137,6 +147,8 @@ class Watcher:
                     readable.add(fd)
             self._changes.drain()
             paths |= self._changes.wait(0)
+            if not ready:
+                services |= self._only_seen
             for path in paths & self._services.keys():
                 services.update(self._services[path])
             if not ready and end is not None and time.monotonic() >= end:

@@ -33,6 +33,7 @@ _READ_LIMIT = (1 << 20) + 1  # bytes
 _ROUNDS = 100  # tries to have a lock that nobody else takes away, or has a hand in: on some disks none is one's own
 _NEW = ".new"  # what these two are written as before they are renamed
 
+_READABLE = 0o644
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
@@ -55,6 +56,7 @@ class StatusDir(Rollback):
             refused = self._refused("open", ".", why)
             raise StatusDirError(f"{refused}{lost_directory(path)}", refused.transient) from None
         self.foreign = is_foreign(self.fd)
+        self._shown = self._is_shown()
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.fd, effective_ids=True):
             close(self.fd)
             self.remove_made()
@@ -75,7 +77,15 @@ class StatusDir(Rollback):
         directory._prepare(path)
         directory.fd = fd
         directory.foreign = is_foreign(fd)
+        directory._shown = directory._is_shown()
         return directory
+
+    def _is_shown(self) -> bool:
+        """Whether others may look into the directory: what is written there can be read, whatever umask there is."""
+        try:
+            return bool(os.fstat(self.fd).st_mode & 0o011)
+        except OSError:
+            return False
 
     @property
     def made(self) -> bool:
@@ -339,17 +349,27 @@ class StatusDir(Rollback):
         return data
 
     def _create(self, name: str) -> int:
+        fd = self._create_anew(name)
+        try:
+            if self._shown:
+                os.fchmod(fd, _READABLE)
+        except OSError:
+            close(fd)
+            raise
+        return fd
+
+    def _create_anew(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
         try:
-            return os.open(name, flags, 0o644, dir_fd=self.fd)
+            return os.open(name, flags, _READABLE, dir_fd=self.fd)
         except FileNotFoundError:
             if not (self.restore and self.restore()):
                 raise
-            return os.open(name, flags, 0o644, dir_fd=self.fd)
+            return os.open(name, flags, _READABLE, dir_fd=self.fd)
         except FileExistsError:
             # Left over from a supervise that was killed, or planted.
             os.unlink(name, dir_fd=self.fd)
-            return os.open(name, flags, 0o644, dir_fd=self.fd)
+            return os.open(name, flags, _READABLE, dir_fd=self.fd)
 
     # What the service prints, and what supervise has to say.
 
