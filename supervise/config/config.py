@@ -9,7 +9,13 @@ from supervise.config.written import logged, written
 
 SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 POLICY_KEYS = ("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped")
-RESTRICTING = ("user", "group", "umask", "directory")  # what these say is never passed over: see restrictions.py
+# What limits a service.  Each is text in one form (limits.py); empty: as supervise's own.
+LIMITS = (
+    *("rlimit_nofile", "rlimit_core", "rlimit_nproc", "rlimit_as"),
+    *("nice", "ionice", "oom_score_adj", "cpu_affinity"),
+    *("cgroup", "memory_max", "cpu_max"),
+)
+RESTRICTING = ("user", "group", "umask", "directory", *LIMITS)  # what these say is never passed over: restrictions.py
 
 
 class _Standing:
@@ -30,6 +36,7 @@ class Config(_Standing):
         *("autorestart", "exitcodes", "restart_delay", "restart_delay_max", "startsecs"),
         *("stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup"),
         *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
+        *LIMITS,
         *("notify", "notification_fd", "starttimeoutsecs"),
         *("watchdog_secs", "watchdog_signal"),
         *("check_command", "check_interval", "check_timeout", "check_failures", "check_delay"),
@@ -57,6 +64,9 @@ class Config(_Standing):
         self.umask: int | None = None  # None: inherited
         self.environment: tuple[tuple[str, str], ...] = ()
         self.redirect_stderr = False
+        self.rlimit_nofile = self.rlimit_core = self.rlimit_nproc = self.rlimit_as = ""
+        self.nice = self.ionice = self.oom_score_adj = self.cpu_affinity = ""
+        self.cgroup = self.memory_max = self.cpu_max = ""
         self.notify = False
         self.notification_fd = 0
         self.starttimeoutsecs = 0
@@ -80,6 +90,11 @@ class Config(_Standing):
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, key) for key in Config.__slots__))
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything limits the service."""
+        return any(getattr(self, key) for key in LIMITS)
 
     def items(self) -> list[tuple[str, str]]:
         """Every key with its value as a person would write it."""

@@ -31,6 +31,8 @@ def restricting(word: str) -> str:
     if len(word) > _LONGEST:
         return ""
     word = word.lower()
+    if word in RESTRICTING:
+        return word
     return next((key for key in RESTRICTING if abs(len(word) - len(key)) < 2 and one_off(word, key)), "")
 
 

@@ -14,7 +14,7 @@ Rule 3.  They are in the state, for a supervise that replaces this one, or takes
 
 from __future__ import annotations
 
-from supervise.config.config import KEYS, RESTRICTING, Config
+from supervise.config.config import KEYS, LIMITS, RESTRICTING, Config
 from supervise.config.written import written
 
 _DEFAULTS = Config().frozen()
@@ -71,5 +71,6 @@ def stays(config: Config) -> str:
     """The log line that says which restrictions stay in force, whatever the file says."""
     if config.blocked:
         return f"the service is not started: {config.blocked}"
-    said = ", ".join(f"{key} {written(key, getattr(config, key)) or '(empty)'}" for key in RESTRICTING)
+    values = ((key, written(key, getattr(config, key))) for key in RESTRICTING)
+    said = ", ".join(f"{key} {text or '(empty)'}" for key, text in values if text or key not in LIMITS)
     return f"what restricts the service stays as it was: {said}"

@@ -6,8 +6,12 @@ What lives here: each kind of value, its limits and its wording.  What does not:
 
 from __future__ import annotations
 
+import sys
+
+from supervise.config.config import LIMITS
 from supervise.config.shellwords import Unbalanced, split
 from supervise.protocol.exitstatus import signal_name
+from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,6 +187,23 @@ def _numbers(text: str) -> tuple[list[str], list[str]]:
     return _words(text, "number", _NUMBER_MARKS)
 
 
+# What limits the service, which few configurations do: what reads that is in memory where one does.
+
+
+def _limit(key: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if "supervise.config.limits" not in sys.modules and replaced():
+            raise BadValue("another version of supervise is installed: upgrade this one (letter e) to read it")
+        from supervise.config.limits import BadLimit, parse_limit
+
+        try:
+            return parse_limit(key, text)
+        except BadLimit as why:
+            raise BadValue(f"{show(why.text)} {why.why}") from None
+
+    return parse
+
+
 # Which key has which kind of value.  Each raises BadValue; none is asked about an empty text but those of LISTS.
 SCALARS: dict[str, Callable[[str], Any]] = {
     "alarm_interval": _interval,
@@ -213,6 +234,7 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "check_failures": _some,
     "check_delay": _seconds,
     "pidfile": _text,
+    **{key: _limit(key) for key in LIMITS},
 }
 # Of these, the words that are of use and the complaints about the others.
 LISTS: dict[str, Callable[[str], tuple[list[str], list[str]]]] = {

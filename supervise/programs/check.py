@@ -88,6 +88,8 @@ def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
             found.append(Problem(line, f"{key}: less than restart_delay, {config.restart_delay}: counts as that"))
         elif service == "global":
             continue
+        elif key in ("memory_max", "cpu_max") and not config.cgroup:
+            found.append(Problem(line, f"{key}: there is no cgroup that it would limit: no start succeeds"))
         elif key in _CHECKS and not config.check_command:
             found.append(Problem(line, f"{key}: of no effect without check_command"))
         elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd or config.check_command):

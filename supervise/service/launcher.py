@@ -92,13 +92,16 @@ class Launcher:
     def govern(self, config: Config) -> None:
         """Use a configuration for the next start; `blocked`, if it blocks starts or what it needs cannot be had."""
         self.config = config
-        self.blocked = config.blocked or (_NOT_LOADED if self._by_fork and not self.can_fork else "")
+        self.blocked = config.blocked
+        if not self.blocked and ((self._by_fork and not self.can_fork) or (config.limited and not self.can_limit)):
+            self.blocked = _NOT_LOADED
 
     @staticmethod
     def needs_fork(config: Config) -> bool:
         """Whether a start under this configuration takes more than posix_spawn can do."""
         own_path = any(name == "PATH" for name, _ in config.environment)
-        return bool(config.user or config.group or config.directory or config.umask is not None or own_path)
+        said = config.user or config.group or config.directory or config.umask is not None or own_path
+        return bool(said or config.limited)
 
     @property
     def can_fork(self) -> bool:
@@ -108,6 +111,15 @@ class Launcher:
     def complete(self) -> None:
         """Import spawn_as.py if it is needed: later the installed files may be another version's."""
         from supervise.service import spawn_as  # noqa: F401
+
+    @property
+    def can_limit(self) -> bool:
+        """Whether limits.py, which a start with limits needs beside that, is imported."""
+        return "supervise.service.limits" in sys.modules
+
+    def complete_limits(self) -> None:
+        """Import limits.py, as `complete` does."""
+        from supervise.service import limits  # noqa: F401
 
     def check(self) -> None:
         """Check that the output files can be written.  Raises StartError; later that is a warning only."""

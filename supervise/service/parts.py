@@ -1,7 +1,7 @@
-"""Optional parts of a service, made when its configuration asks for them: notification, pidfile, checks, user.
+"""Optional parts of a service, made when its configuration asks for them: notification, pidfile, checks, user, limits.
 
 What lives here: the list of these parts, and having them imported, made and told, in time.  What does not: what they do
-(readiness.py, successor.py, health_check.py, spawn_as.py).  What each of them is told is in part.py.
+(readiness.py, successor.py, health_check.py, spawn_as.py, limits.py).  What each of them is told is in part.py.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ def _other_user(parts: Parts) -> None:
     parts.launcher.complete()
 
 
+def _limits(parts: Parts) -> None:
+    parts.launcher.complete_limits()
+
+
 # The list.  Each part: its name, and what it is of Parts, where others talk to it; whether a configuration asks for it;
 # how it is imported and made (to None, where nobody is to be told of anything); and its keys.  Those stay as they were
 # where the part cannot be had; what restricts is none of them, for that does not stay (Launcher.govern).
@@ -77,6 +81,7 @@ KINDS: tuple[Kind, ...] = (
         _other_user,
         ("environment",),
     ),
+    ("limits", lambda config, parts: config.limited and not parts.launcher.can_limit, _limits, ()),
 )
 
 

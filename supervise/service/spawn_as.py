@@ -1,4 +1,4 @@
-"""Spawning by fork what posix_spawn(3) cannot: as another user, in another directory, with another umask.
+"""Spawning by fork what posix_spawn(3) cannot: as another user, in another directory, with another umask, limited.
 
 Theory of operation
 -------------------
@@ -14,6 +14,7 @@ Rule 3.  What may take long, a directory on another machine or a user whom a nam
          sees a changed entry at the next start.
 Rule 4.  The user comes before the directory, and both before the program: what it could not find itself later is not
          found for it.
+Rule 5.  Of its limits, what only root may set comes before the user, and what would limit the child itself last.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def spawn_as(
     session: bool = False,
     terminal: bool = False,
 ) -> int | str:
-    """Spawn a program with the `user`, `group`, `directory` and `umask` of a configuration: its pid, or the problem.
+    """Spawn a program with the user, directory, umask and limits of a configuration: its pid, or the problem.
 
     The program is looked for with the PATH of `env`, which is given HOME, USER and LOGNAME of the user where the
     configuration does not set them.  Of descriptors only those that are inherited, in this order.  `terminal`: there
@@ -138,6 +139,10 @@ def _child(
             place(ours, its)
         if config.umask is not None:
             os.umask(config.umask)
+        if config.limited:
+            from supervise.service import limits  # it has been imported (launcher.py)
+
+            limits.set_privileged(config)
         if config.user or config.group:
             said = {name for name, _ in config.environment}
             for name, value in become(config.user, config.group, terminal and not session):
@@ -147,6 +152,8 @@ def _child(
                         env[name.encode()] = fsencode(value)
         if config.directory:
             change_to(config.directory)
+        if config.limited:
+            limits.set_rlimits(config)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         problem = execute(argv, env)
     except Refused as why:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
-_OPTIONAL = ("_ctypes",)  # subreaper.py can do without
+_OPTIONAL = ("_ctypes", "ctypes")  # subreaper.py can do without, and service/limits.py says so
 _GLOBAL_SHIFT = 1 if sys.version_info >= (3, 11) else 0
 _ATTRIBUTE_SHIFT = 1 if sys.version_info >= (3, 12) else 0
 _UNKNOWN = object()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_config import complaints, made, read, the_complaint
 
-from supervise.config.config import POLICY_KEYS, RESTRICTING, Config
+from supervise.config.config import LIMITS, POLICY_KEYS, RESTRICTING, Config
 from supervise.config.expand import Names
 from supervise.config.parser import parse
 from supervise.config.sections import LINE_LIMIT
@@ -29,6 +29,17 @@ group : adm
 umask : 027
 environment : A="1",B='two words'
 redirect_stderr : on
+rlimit_nofile : 1024:4096
+rlimit_core : 0
+rlimit_nproc : 100
+rlimit_as : 1024M
+nice : +5
+ionice : be
+oom_score_adj : -500
+cpu_affinity : 3,0-1,2 7
+cgroup : /sys/fs/cgroup/%(program_name)s
+memory_max : 65536k
+cpu_max : 150%
 notify : 1
 notification_fd : 5
 starttimeoutsecs : 60
@@ -57,6 +68,17 @@ FULL_CONFIG = made(
     umask=0o27,
     environment=(("A", "1"), ("B", "two words")),
     redirect_stderr=True,
+    rlimit_nofile="1024:4096",
+    rlimit_core="0",
+    rlimit_nproc="100",
+    rlimit_as="1G",
+    nice="5",
+    ionice="best-effort:4",
+    oom_score_adj="-500",
+    cpu_affinity="0-3,7",
+    cgroup="/sys/fs/cgroup/app",
+    memory_max="64M",
+    cpu_max="150000 100000",
     notify=True,
     notification_fd=5,
     starttimeoutsecs=60,
@@ -99,7 +121,7 @@ def test_the_defaults() -> None:
         **dict.fromkeys(("restart_delay_max", "stopwaitsecs", "notification_fd", "starttimeoutsecs"), 0),
         **dict.fromkeys(("watchdog_secs",), 0),
         **dict.fromkeys(("stopasgroup", "killasgroup", "redirect_stderr", "notify"), False),
-        **dict.fromkeys(("directory", "user", "group", "pidfile"), ""),
+        **dict.fromkeys(("directory", "user", "group", "pidfile", *LIMITS), ""),
         **dict.fromkeys(("environment", "check_command"), ()),
         **dict.fromkeys(("umask", "check_delay")),
         "check_interval": 30,
@@ -132,6 +154,17 @@ BAD = {
     "umask": "888",
     "environment": 'A="1',
     "redirect_stderr": "y",
+    "rlimit_nofile": "2:1",
+    "rlimit_core": "1X",
+    "rlimit_nproc": "1K",
+    "rlimit_as": "-1",
+    "nice": "20",
+    "ionice": "idle:1",
+    "oom_score_adj": "1001",
+    "cpu_affinity": "3-1",
+    "cgroup": "app",
+    "memory_max": "50%",
+    "cpu_max": "half",
     "notify": "systemd",
     "notification_fd": "2",
     "starttimeoutsecs": "x",
@@ -263,9 +296,7 @@ def test_of_a_variable_given_twice_the_last_one_counts() -> None:
 def test_a_variable_that_cannot_be_expanded_is_missing_at_first_and_then_all_stay_as_they_were() -> None:
     text = "[app]\nenvironment : A=1,B=%(ENV_NOSUCH)s\n"
     assert expanded(text).environment == (("A", "1"),)
-    assert the_complaint(text) == (
-        "conf:2: environment: B: no variable NOSUCH in supervise's environment: skipped"
-    )
+    assert the_complaint(text) == ("conf:2: environment: B: no variable NOSUCH in supervise's environment: skipped")
     was = made(environment=(("A", "0"), ("B", "2")))
     assert expanded(text, was) == was
 
@@ -361,7 +392,9 @@ def test_the_log_is_told_what_is_not_at_its_default() -> None:
         "no policy: alarm_interval is 0, restarts are not limited, autorestart unexpected, exitcodes 0,2,"
         " restart_delay 2, restart_delay_max 60, startsecs 5, stopsignal QUIT, stopwaitsecs 30, stopasgroup yes,"
         " killasgroup yes, directory /etc/app/run, user www-data, group adm, umask 027, environment A B,"
-        " redirect_stderr yes, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"
+        " redirect_stderr yes, rlimit_nofile 1024:4096, rlimit_core 0, rlimit_nproc 100, rlimit_as 1G, nice 5,"
+        " ionice best-effort:4, oom_score_adj -500, cpu_affinity 0-3,7, cgroup /sys/fs/cgroup/app, memory_max 64M,"
+        " cpu_max 150000 100000, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"
         " watchdog_signal KILL, check_command curl ..., check_interval 15, check_timeout 5, check_failures 2,"
         " check_delay 1, pidfile app.pid"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import limit_values
 from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,7 @@ values = {
     "group": st.sampled_from(["", "adm"]),
     "umask": st.none() | st.integers(0, 0o777),
     "environment": st.dictionaries(st.sampled_from("ABCD"), plain | st.just(' "\\, %')).map(lambda d: tuple(d.items())),
+    **limit_values.values,
     "notification_fd": st.just(0) | st.integers(3, 1023),
     "check_command": st.just(()) | st.lists(plain | st.just(" '"), min_size=1, max_size=3).map(tuple),
     "check_failures": st.integers(1, MAX_INT),
