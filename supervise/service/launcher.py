@@ -22,7 +22,7 @@ from supervise.system.statusdir import StatusDirError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from supervise.protocol.options import Options
     from supervise.runtime.event_log import Log
@@ -225,8 +225,10 @@ class Launcher:
         outputs = [self._output(STDOUT)]
         outputs.append(outputs[0] if self._config.redirect_stderr and not script else self._output(STDERR))
         descriptors = [inherit(outputs[0], 1), inherit(outputs[1], 2), *more]
+        # In a directory of another user's it can be a file of root's that he has moved there: that is not given away.
+        files = () if script or self._directory.foreign else (1, 2)
         try:
-            return self._execute(argv, env, descriptors, script, self._by_fork and not script)
+            return self._execute(argv, env, descriptors, script, self._by_fork and not script, files)
         finally:
             for fd in set(outputs) - {self._null}:
                 close(fd)
@@ -238,14 +240,14 @@ class Launcher:
         descriptors: list[Descriptor],
         session: bool,
         by_fork: bool,
+        files: Sequence[int] = (),
     ) -> int | str:
-        """Start a program in its own session, or else its own process group."""
+        """Start a program in its own session, or else its own process group; `files` are given to its user."""
         if by_fork:
             from supervise.service.spawn_as import spawn_as
 
-            return spawn_as(
-                self._config, argv, env, self._ignored, descriptors, session, terminal=self._options.foreground
-            )
+            terminal = self._options.foreground
+            return spawn_as(self._config, argv, env, self._ignored, descriptors, session, terminal, files)
         try:
             return spawn(argv, env, self._ignored, descriptors, session)
         except OSError as why:

@@ -54,12 +54,14 @@ def spawn_as(
     descriptors: Sequence[Descriptor],
     session: bool = False,
     terminal: bool = False,
+    files: Sequence[int] = (),
 ) -> int | str:
     """Spawn a program with the user, directory, umask and limits of a configuration: its pid, or the problem.
 
     The program is looked for with the PATH of `env`, which is given HOME, USER and LOGNAME of the user where the
     configuration does not set them.  Of descriptors only those that are inherited, in this order.  `terminal`: there
-    may be a controlling terminal.  The pid, or what went wrong.
+    may be a controlling terminal.  `files`: those of its descriptors that are given to its user.  The pid, or what
+    went wrong.
     """
     try:
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -70,7 +72,7 @@ def spawn_as(
         pid = os.fork()
         if pid == 0:
             try:
-                _child(writing, config, argv, dict(env), (*HANDLED, *ignored), descriptors, session, terminal)
+                _child(writing, config, argv, dict(env), (*HANDLED, *ignored), descriptors, session, terminal, files)
             finally:
                 os._exit(127)
     except OSError as why:
@@ -124,6 +126,7 @@ def _child(
     descriptors: Sequence[Descriptor],
     session: bool,
     terminal: bool,
+    files: Sequence[int],
 ) -> None:
     """Become the program.  If this returns, the reason has been written to `report`."""
     if any(its == report for _, _, its in descriptors):
@@ -145,7 +148,7 @@ def _child(
             limits.set_privileged(config)
         if config.user or config.group:
             said = {name for name, _ in config.environment}
-            for name, value in become(config.user, config.group, terminal and not session):
+            for name, value in become(config.user, config.group, terminal and not session, files):
                 if name not in said:
                     env.pop(name.encode(), None)
                     if value is not None:

@@ -13,16 +13,20 @@ Rule 4.  HOME, USER and LOGNAME are those of the user's entry.  Without one, HOM
 Rule 5.  Another user's process has no controlling terminal, for it could push keystrokes into that one (TIOCSTI).
          For a process that is no leader of its session TIOCNOTTY gives up its own only; so it stays in supervise's
          session, and the terminal stays supervise's.
+Rule 6.  What another user's process prints to may be given to him, so that it can open /dev/stdout: a regular file of
+         root's with one name, by its descriptor.  What belongs to anybody else stays his.
 """
 
 from __future__ import annotations
 
 import errno
 import posix as os
+import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
+    from collections.abc import Sequence
 
     Said = list[tuple[str, str | None]]
 
@@ -31,10 +35,11 @@ class Refused(Exception):
     """The credentials cannot be changed; the message says which, and why."""
 
 
-def become(user: str, group: str, terminal: bool = False) -> Said:
+def become(user: str, group: str, terminal: bool = False, files: Sequence[int] = ()) -> Said:
     """Change this process's credentials to a user and group, either may be empty; the variables of his environment.
 
-    `terminal`: there may be a controlling terminal, which another user must not have.  Raises Refused.
+    `terminal`: there may be a controlling terminal, which another user must not have.  `files`: descriptors of files
+    that are given to another user.  Raises Refused.
     """
     name, _, own_group = user.partition(":")
     group = group or own_group
@@ -46,6 +51,8 @@ def become(user: str, group: str, terminal: bool = False) -> Said:
     gid = _group(group) if group else entry.pw_gid if entry else uid
     if not same and terminal:
         leave_terminal()
+    for fd in () if same else files:
+        give(fd, uid, gid)
     if root and (group or not same):
         _change(f"user {user}" if user else f"group {group}", uid, gid, entry or _entry(uid))
     elif group and (os.getgid(), os.getegid()) != (gid, gid):
@@ -53,6 +60,19 @@ def become(user: str, group: str, terminal: bool = False) -> Said:
     if entry:
         return [("HOME", entry.pw_dir), ("USER", entry.pw_name), ("LOGNAME", entry.pw_name)]
     return [] if same else [("HOME", "/"), ("USER", None), ("LOGNAME", None)]
+
+
+def give(fd: int, uid: int, gid: int) -> None:
+    """Give the file of a descriptor to a user, if it is root's (rule 6).
+
+    Where the file system refuses, he can write to it by the descriptor all the same, and that is all he needs to run.
+    """
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+            os.fchown(fd, uid, gid)
+    except OSError:
+        pass
 
 
 def leave_terminal() -> None:

@@ -145,7 +145,7 @@ def test_outputs_are_opened_by_supervise(stage: Stage) -> None:
     assert stage.status.stat().st_mode & 0o777 == 0o700
     assert stage.shell("echo out; echo err >&2", user=USER) == "out\n"
     assert stage.output("__stderr") == "err\n"
-    assert (stage.status / "__stdout").stat().st_uid == 0
+    assert (stage.status / "__stdout").stat().st_uid == pwd.getpwnam(USER).pw_uid  # and given to him
 
 
 @root_only
