@@ -52,7 +52,8 @@ def compose(
         what = f"gave up after {restarts} restarts!"
         follows = "supervise has given up: the service stays down"
     path = one_line(fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
-    logs = "\n            ".join(f"{path}/{log}" for log in (LOG, LOG_WF, STDOUT, STDERR))
+    names = LOG, LOG_WF, *([] if config.stdout_logfile else [STDOUT]), *([] if config.stderr_logfile else [STDERR])
+    logs = "\n            ".join(f"{path}/{log}" for log in names)
     subject = f"{stamp} [Alarm: {host}] Service {said_name} {what}"
     # Every line is indented or begins with a word: `.` and `~` mean something to mailers.
     body = (

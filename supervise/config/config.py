@@ -36,6 +36,7 @@ class Config(_Standing):
         *("autorestart", "exitcodes", "restart_delay", "restart_delay_max", "startsecs"),
         *("stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup"),
         *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
+        *("stdout_logfile", "stderr_logfile"),
         *LIMITS,
         *("notify", "notification_fd", "starttimeoutsecs"),
         *("watchdog_secs", "watchdog_signal"),
@@ -64,6 +65,7 @@ class Config(_Standing):
         self.umask: int | None = None  # None: inherited
         self.environment: tuple[tuple[str, str], ...] = ()
         self.redirect_stderr = False
+        self.stdout_logfile = self.stderr_logfile = ""  # or INHERIT: supervise's own, in the foreground
         self.rlimit_nofile = self.rlimit_core = self.rlimit_nproc = self.rlimit_as = ""
         self.nice = self.ionice = self.oom_score_adj = self.cpu_affinity = ""
         self.cgroup = self.memory_max = self.cpu_max = ""

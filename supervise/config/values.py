@@ -22,6 +22,7 @@ MAX_SECONDS = MAX_INT // 1000  # what poll(2) can wait for, in milliseconds: nea
 SHORTEST_INTERVAL = 60  # seconds
 GSM_LIMIT = 10
 FIRST_FD, LAST_FD = 3, 1023  # what a service can be told to write to
+INHERIT = "INHERIT"  # what supervise prints to itself
 _LAST_ID = 2**32 - 2  # of users and groups
 _SIGNALS = tuple(signal_name(number) for number in range(1, 32))
 _YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
@@ -147,6 +148,12 @@ def _group(text: str) -> str:
     return _id(text, "group")
 
 
+def _logfile(text: str) -> str:
+    if text.upper() != INHERIT:
+        raise BadValue(f"{show(text)} is not {INHERIT}: nothing else can be said here yet")
+    return INHERIT
+
+
 def _text(text: str) -> str:
     return text
 
@@ -223,6 +230,8 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "group": _group,
     "umask": _mode,
     "redirect_stderr": _flag,
+    "stdout_logfile": _logfile,
+    "stderr_logfile": _logfile,
     "notify": _flag,
     "notification_fd": _descriptor,
     "starttimeoutsecs": _seconds,

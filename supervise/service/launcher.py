@@ -83,9 +83,11 @@ class Launcher:
         pairs = (tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in config.environment)
         said = {name: value for name, value in pairs if name not in _OURS}
         self._service_env = {**self._env, **said} if said else self._env
-        first = append_to(*self._directory.output(STDOUT), 1)
-        second = inherit(1, 2) if config.redirect_stderr else append_to(*self._directory.output(STDERR), 2)
-        self._outputs = [first, second]
+        self._files = output_files(config, self._options.foreground)
+        numbers = ((name, number) for name, number in ((STDOUT, 1), (STDERR, 2)) if name in self._files)
+        self._outputs = [append_to(*self._directory.output(name), number) for name, number in numbers]
+        if config.redirect_stderr:
+            self._outputs.append(inherit(1, 2))
         # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
         self._by_fork = self.needs_fork(config)
 
@@ -95,6 +97,16 @@ class Launcher:
         self.blocked = config.blocked
         if not self.blocked and ((self._by_fork and not self.can_fork) or (config.limited and not self.can_limit)):
             self.blocked = _NOT_LOADED
+        if self._cannot_inherit:
+            self._log.add(WARNING, "%s; the service prints to its files", self._cannot_inherit)
+
+    @property
+    def _cannot_inherit(self) -> str:
+        """What the configuration says of the output that cannot be; empty if it can."""
+        if self._options.foreground:
+            return ""
+        keys = [key for key in ("stdout_logfile", "stderr_logfile") if getattr(self._config, key)]
+        return f"{keys[0]} : INHERIT needs --foreground: else supervise prints to nowhere itself" if keys else ""
 
     @staticmethod
     def needs_fork(config: Config) -> bool:
@@ -122,8 +134,10 @@ class Launcher:
         from supervise.service import limits  # noqa: F401
 
     def check(self) -> None:
-        """Check that the output files can be written.  Raises StartError; later that is a warning only."""
-        for name in (STDOUT,) if self._config.redirect_stderr else (STDOUT, STDERR):
+        """Check that the service can print to where it is to.  Raises StartError; later that is a warning only."""
+        if self._cannot_inherit:
+            raise StartError(f"cannot start the service: {self._cannot_inherit}")
+        for name in self._files:
             try:
                 close(self._directory.open_output(name))
             except StatusDirError as why:
@@ -222,15 +236,17 @@ class Launcher:
         self, argv: list[str], env: Mapping[bytes, bytes], more: list[Descriptor], script: bool = False
     ) -> int | str:
         """What cannot be opened is replaced by nothing, what went wrong is told."""
-        outputs = [self._output(STDOUT)]
-        outputs.append(outputs[0] if self._config.redirect_stderr and not script else self._output(STDERR))
-        descriptors = [inherit(outputs[0], 1), inherit(outputs[1], 2), *more]
+        files = (STDOUT, STDERR) if script else self._files
+        out = self._output(STDOUT) if STDOUT in files else 1
+        err = self._output(STDERR) if STDERR in files else out if self._config.redirect_stderr else 2
         # In a directory of another user's it can be a file of root's that he has moved there: that is not given away.
-        files = () if script or self._directory.foreign else (1, 2)
+        keeps = script or self._directory.foreign
+        own = () if keeps else tuple(number for number, fd in ((1, out), (2, err)) if fd > 2)
+        descriptors = [inherit(out, 1), inherit(err, 2), *more]
         try:
-            return self._execute(argv, env, descriptors, script, self._by_fork and not script, files)
+            return self._execute(argv, env, descriptors, script, self._by_fork and not script, own)
         finally:
-            for fd in set(outputs) - {self._null}:
+            for fd in {out, err} - {1, 2, self._null}:
                 close(fd)
 
     def _execute(
@@ -268,6 +284,14 @@ class Launcher:
             return self._null
         self._warned.discard(name)
         return fd
+
+
+def output_files(config: Config, foreground: bool = True) -> tuple[str, ...]:
+    """The files that a service prints to; none where that is supervise's own output, which it has in the foreground."""
+    files = [] if config.stdout_logfile and foreground else [STDOUT]
+    if not config.redirect_stderr and not (config.stderr_logfile and foreground):
+        files.append(STDERR)
+    return tuple(files)
 
 
 def _unique() -> bytes:

@@ -52,6 +52,7 @@ def settle_descriptors(reporting: bool) -> int:
     """
     null = os.open(DEVNULL, os.O_RDWR)
     while null < 3:  # the caller had closed one of the three: this is it now, and another is needed
+        os.set_inheritable(null, True)
         null = os.open(DEVNULL, os.O_RDWR)
     report = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3) if reporting else -1
     os.dup2(null, 0)

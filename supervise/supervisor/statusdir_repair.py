@@ -22,11 +22,12 @@ import stat
 import time
 
 from supervise.protocol.filenames import fsencode
-from supervise.protocol.names import CONTROL, LOCK, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
+from supervise.protocol.names import CONTROL, LOCK, LOG_WF, NOTIFY, OK, STATE, STATUS
 from supervise.protocol.record import Record
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.state import encode
 from supervise.protocol.states import ENDED
+from supervise.service.launcher import output_files
 from supervise.supervisor import preloaded
 from supervise.supervisor.statusdir_watch import DAMAGED, GONE, HERE, OTHER
 from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
@@ -245,7 +246,7 @@ class Repair:
             fds[LOCK] = new.lock()
             fds[CONTROL], fds[OK] = new.open_fifos()
             new.claim(fds[LOCK], self._watch.place)
-            for name in (STDOUT,) if self._watch.machine.config.redirect_stderr else (STDOUT, STDERR):
+            for name in output_files(self._watch.machine.config):
                 os.close(new.open_output(name))
             self._write_into(new)
         except (OSError, StatusDirError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
+from conftest import PATIENCE, ROOT, SUPERVISE, Box, alive, wait_for
 from heirs import SLEEP, kill_supervise, state
 from mailers import record, recorded
 from system import children, needs
@@ -506,3 +507,89 @@ def test_a_container_where_nothing_was_left(plain: Container) -> None:
     plain.begin("-u", "status/app", *SLEEP)
     plain.wait_log("service started", 2)
     assert "PID namespace" not in plain.warnings
+
+
+# The image in docs/.
+
+DOCS = ROOT / "docs"
+
+
+def dockerfile(word: str) -> list[str]:
+    """The words of an instruction of the Dockerfile, in its JSON form."""
+    lines = (DOCS / "Dockerfile").read_text().splitlines()
+    (found,) = (line for line in lines if line.startswith(f"{word} ["))
+    words: list[str] = json.loads(found.partition(" ")[2])
+    return words
+
+
+def test_what_the_image_runs_prints_to_the_containers_output(plain: Container) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root: the service of the image has a user")
+    shutil.copy(DOCS / "container.conf", plain.folder / "supervise.conf")
+    (plain.folder / "supervise.conf").chmod(0o644)
+    for folder in (plain.folder, *plain.folder.parents):
+        if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    program, *words = dockerfile("ENTRYPOINT")
+    assert program == "supervise"
+    words[words.index("-F") + 1] = "supervise.conf"
+    command = "sh -c 'id -un; echo out; echo err >&2; exec sleep 86399'"
+    logs = plain.folder / "logs"
+    with open(logs, "ab") as output:
+        args = plain.words(SUPERVISE, *words, command)
+        process = subprocess.Popen(
+            args, cwd=plain.folder, env=plain.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    plain.processes.append(process)
+    plain.wait_log("service started")
+    for count in (1, 2):
+        wait_for("its output", lambda count=count: logs.read_text().count("err\n") == count)
+        said = [line for line in logs.read_text().splitlines() if line[0] != "["]
+        assert sorted(said) == sorted(["nobody", "out", "err"] * count)
+        if count == 1:
+            plain.control("k")
+    assert inner(plain.supervisor) == 1
+    os.kill(plain.supervisor, signal.SIGTERM)
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM  # the service's own end
+    assert "[NOTICE]" in logs.read_text()
+    assert not (plain.status / "__stdout").exists()
+
+
+def test_the_command_of_the_image_is_one() -> None:
+    (command,) = dockerfile("CMD")
+    assert command.split()[0] == "python3"
+    assert dockerfile("ENTRYPOINT")[-1] == "-f"
+
+
+def test_the_image_with_an_engine() -> None:
+    """Built and run, where there is an engine that has, or gets, the image that it begins with."""
+    engine = next(
+        (
+            name
+            for name in ("docker", "podman")
+            if shutil.which(name) and not subprocess.run([name, "info"], capture_output=True).returncode
+        ),
+        "",
+    )
+    if not engine:
+        pytest.skip("no container engine runs here")
+    name = f"supervise-test-{os.getpid()}"
+    built = subprocess.run(
+        [engine, "build", "-q", "-t", name, "-f", "docs/Dockerfile", "."], cwd=ROOT, capture_output=True, text=True
+    )
+    if built.returncode:
+        pytest.skip(f"cannot be built here: {built.stderr.strip()[-200:]}")
+    try:
+        command = "sh -c 'echo out; echo err >&2; exec sleep 86399'"
+        subprocess.run([engine, "run", "-d", "--rm", "--name", name, name, command], check=True, capture_output=True)
+
+        def logs() -> str:
+            done = subprocess.run([engine, "logs", name], capture_output=True, text=True)
+            return done.stdout + done.stderr
+
+        wait_for("its output", lambda: "out\n" in logs() and "err\n" in logs())
+        subprocess.run([engine, "exec", name, "svok", "status/app"], check=True, capture_output=True)
+        subprocess.run([engine, "stop", name], check=True, capture_output=True)
+    finally:
+        subprocess.run([engine, "rm", "-f", name], capture_output=True)
+        subprocess.run([engine, "rmi", "-f", name], capture_output=True)

@@ -29,6 +29,8 @@ group : adm
 umask : 027
 environment : A="1",B='two words'
 redirect_stderr : on
+stdout_logfile : INHERIT
+stderr_logfile : inherit
 rlimit_nofile : 1024:4096
 rlimit_core : 0
 rlimit_nproc : 100
@@ -68,6 +70,8 @@ FULL_CONFIG = made(
     umask=0o27,
     environment=(("A", "1"), ("B", "two words")),
     redirect_stderr=True,
+    stdout_logfile="INHERIT",
+    stderr_logfile="INHERIT",
     rlimit_nofile="1024:4096",
     rlimit_core="0",
     rlimit_nproc="100",
@@ -121,7 +125,7 @@ def test_the_defaults() -> None:
         **dict.fromkeys(("restart_delay_max", "stopwaitsecs", "notification_fd", "starttimeoutsecs"), 0),
         **dict.fromkeys(("watchdog_secs",), 0),
         **dict.fromkeys(("stopasgroup", "killasgroup", "redirect_stderr", "notify"), False),
-        **dict.fromkeys(("directory", "user", "group", "pidfile", *LIMITS), ""),
+        **dict.fromkeys(("directory", "user", "group", "pidfile", "stdout_logfile", "stderr_logfile", *LIMITS), ""),
         **dict.fromkeys(("environment", "check_command"), ()),
         **dict.fromkeys(("umask", "check_delay")),
         "check_interval": 30,
@@ -154,6 +158,8 @@ BAD = {
     "umask": "888",
     "environment": 'A="1',
     "redirect_stderr": "y",
+    "stdout_logfile": "/var/log/app",
+    "stderr_logfile": "AUTO",
     "rlimit_nofile": "2:1",
     "rlimit_core": "1X",
     "rlimit_nproc": "1K",
@@ -392,7 +398,8 @@ def test_the_log_is_told_what_is_not_at_its_default() -> None:
         "no policy: alarm_interval is 0, restarts are not limited, autorestart unexpected, exitcodes 0,2,"
         " restart_delay 2, restart_delay_max 60, startsecs 5, stopsignal QUIT, stopwaitsecs 30, stopasgroup yes,"
         " killasgroup yes, directory /etc/app/run, user www-data, group adm, umask 027, environment A B,"
-        " redirect_stderr yes, rlimit_nofile 1024:4096, rlimit_core 0, rlimit_nproc 100, rlimit_as 1G, nice 5,"
+        " redirect_stderr yes, stdout_logfile INHERIT, stderr_logfile INHERIT,"
+        " rlimit_nofile 1024:4096, rlimit_core 0, rlimit_nproc 100, rlimit_as 1G, nice 5,"
         " ionice best-effort:4, oom_score_adj -500, cpu_affinity 0-3,7, cgroup /sys/fs/cgroup/app, memory_max 64M,"
         " cpu_max 150000 100000, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"
         " watchdog_signal KILL, check_command curl ..., check_interval 15, check_timeout 5, check_failures 2,"

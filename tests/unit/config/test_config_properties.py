@@ -60,6 +60,7 @@ values = {
     "group": st.sampled_from(["", "adm"]),
     "umask": st.none() | st.integers(0, 0o777),
     "environment": st.dictionaries(st.sampled_from("ABCD"), plain | st.just(' "\\, %')).map(lambda d: tuple(d.items())),
+    **{key: st.sampled_from(["", "INHERIT"]) for key in ("stdout_logfile", "stderr_logfile")},
     **limit_values.values,
     "notification_fd": st.just(0) | st.integers(3, 1023),
     "check_command": st.just(()) | st.lists(plain | st.just(" '"), min_size=1, max_size=3).map(tuple),
