@@ -13,6 +13,7 @@ import stat
 from supervise.client.errors import NotAStatusDir, UnknownService, refused
 from supervise.protocol.names import OK, STATUS
 from supervise.protocol.paths import plain
+from supervise.protocol.text import shown_name
 
 ROOT_VARIABLE = "SUPERVISE_ROOT"
 _FOLDER = "status"
@@ -92,6 +93,6 @@ def _is_dir(path: str) -> bool:
 def _unknown(message: str, found: list[str], folder: str) -> UnknownService:
     if found:
         more = len(found) - _NAMES_SHOWN
-        shown = ", ".join(found[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        shown = ", ".join(map(shown_name, found[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
         message += f"; the services in {folder or '.'} are: {shown}"
     return UnknownService(message, found)

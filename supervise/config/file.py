@@ -14,7 +14,7 @@ import sys
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.config import Config
 from supervise.config.restrictions import copy, holds, keep, plainly_harmless, stays
-from supervise.protocol.filenames import dirname, fsencode, join
+from supervise.protocol.filenames import dirname, in_file, join
 from supervise.protocol.paths import plain
 from supervise.system.installed import replaced
 from supervise.system.trust import Untrusted, open_file, signature
@@ -53,7 +53,7 @@ class ConfFile:
     def __init__(self, path: str, name: str, named: bool, text: bytes | None = None) -> None:
         self.path = path
         self._text = text
-        self._name = name
+        self._name = in_file(name)
         self.named = named
         self.present = False
         self.silent = False  # there is none, or it is empty
@@ -165,13 +165,12 @@ def parser() -> Callable[..., tuple[Config, Problems]]:
 
 
 def names_for(path: str, service: str) -> Names:
-    """The names that the configuration at `path` can expand, for the service `service`."""
+    """The names that the configuration at `path` can expand, for the service `service`, as the file has that."""
     try:
         here = dirname(plain(join(os.getcwd(), path)))
     except OSError:
         here = dirname(plain(path)) if path.startswith("/") else ""
-    # As the file itself is decoded, whatever the locale says.
-    here = fsencode(here).decode("utf-8", "surrogateescape")
+    here = in_file(here)
     from supervise.config.expand import Names  # as parser()
 
     return Names(here, service, os.uname().nodename, os.environ)

@@ -12,7 +12,8 @@ from supervise.config.oversize import harmless as looked_through
 from supervise.config.parser import parse
 from supervise.config.sections import Problem, Problems, section_names, split
 from supervise.protocol.exitcodes import USAGE
-from supervise.protocol.text import one_line
+from supervise.protocol.filenames import from_file, in_file
+from supervise.protocol.text import one_line, shown_name
 from supervise.system.errors import lost_directory
 from supervise.system.trust import Untrusted
 
@@ -26,6 +27,7 @@ _CHECKS = ("check_interval", "check_timeout", "check_failures", "check_delay")
 def check(path: str, name: str | None) -> int:
     """Print what `path` means for the service `name`, or for every section, and every problem as `FILE:LINE: ...`.
 
+    `name` is as it was typed; sections are compared with it byte by byte, whatever the locale says.
     Whoever may read the file may see what it says, so the variables of `environment` are shown with their values.
     Returns 0, or 100 if there is a problem.
     """
@@ -49,7 +51,7 @@ def check(path: str, name: str | None) -> int:
     base = path if text is None else "-"  # in the current directory
     harmless = cut and looked_through(path, data, status)
     sections = section_names(data)
-    names = [name] if name is not None else [section for section in sections if section != "global"]
+    names = [in_file(name)] if name is not None else [section for section in sections if section != "global"]
     names = names or [""]
     # What to sort by: problems of the whole file first, the count of those not listed last.
     found: dict[str, float] = {disbelieved: 0} if disbelieved else {}
@@ -101,6 +103,6 @@ def _describe(service: str, has_section: bool) -> None:
     if not service:
         print("any service:")
     elif has_section:
-        print(f"service {one_line(service)}:")
+        print(f"service {shown_name(from_file(service))}:")
     else:
-        print(f"service {one_line(service)}, which has no section of its own:")
+        print(f"service {shown_name(from_file(service))}, which has no section of its own:")

@@ -17,6 +17,16 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def shown_name(name: str) -> str:
+    """Show a name so that no other is shown alike: what cannot be seen is escaped, and so is a backslash."""
+    text = one_line(name.replace("\\", "\\\\"))
+    bare = text.strip(" ")
+    if bare == text:
+        return text
+    before = len(text) - len(text.lstrip(" "))
+    return "\\x20" * before + bare + "\\x20" * (len(text) - len(bare) - (before if bare else len(text)))
+
+
 def say(program: str, severity: str, text: str) -> None:
     """Write a message to standard error, `PROGRAM: SEVERITY: TEXT`; nothing where that is closed."""
     try:

@@ -39,7 +39,7 @@ from __future__ import annotations
 from supervise.client import LETTERS, ClientError, Service
 from supervise.client.meant import MEANT, check
 from supervise.programs.program import UsageError, complain, parse, run, seconds, wrong_usage
-from supervise.protocol.text import one_line
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _only_send(verb: Verb, services: list[Service]) -> int:
     for service in services:
         try:
             service.command(verb.letters)
-            print(f"{one_line(service.path)}: {verb.name}: sent")
+            print(f"{shown_name(service.path)}: {verb.name}: sent")
         except ClientError as why:
             complain("svc", why)
             code = max(code, why.exit_code)

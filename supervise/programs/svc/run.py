@@ -26,7 +26,7 @@ from supervise.client.errors import ConfigurationProblem
 from supervise.client.wait import look, outcomes
 from supervise.programs.program import complain
 from supervise.programs.svc.verbs import Problems, ended_badly
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Execution:
 
             self._failed(DidNotStayUp(f"cannot run {service.path} once", why(service, outcome), outcome))
         elif self._verb.condition is None and not (isinstance(condition, Obeyed) and condition.known):
-            print(f"{one_line(service.path)}: sent", flush=True)
+            print(f"{shown_name(service.path)}: sent", flush=True)
         else:
             try:
                 words = self._verb.words(before, outcome)
@@ -111,7 +111,7 @@ class Execution:
                 for line in problems.lines:
                     self._failed(ConfigurationProblem(f"cannot {name} all of {service.path}: {line}"))
             else:
-                print(f"{one_line(service.path)}: {words}", flush=True)
+                print(f"{shown_name(service.path)}: {words}", flush=True)
 
     def _failed(self, why: ClientError) -> None:
         self._clear()
