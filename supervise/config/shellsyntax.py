@@ -33,7 +33,7 @@ def in_command(text: str, names_shown: bool = True) -> list[str]:
     if variables:
         shown = ", ".join(f"{name}=" for name in variables[:_SHOWN])
         found.append(f"no shell reads {shown} before the program: use the key environment, or env {shown}...")
-    program = words[len(variables)] if len(variables) < len(words) else ""
+    program = masked[len(variables)] if len(variables) < len(words) else ""
     if program == "exec":
         found.append("no shell reads exec: leave it out")
     elif program in _KEYS:

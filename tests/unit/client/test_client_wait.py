@@ -204,7 +204,11 @@ def test_without_descriptors_nothing_can_be_looked_at_and_that_is_said(
     assert isinstance(found, SystemRefused) and NO_DESCRIPTORS in str(found)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+# Python 3.9 loses one to a Popen of its own that fails: ctypes.util looks for the C library so, for pyinotify.
+ENOUGH = 2 if sys.version_info < (3, 10) else 1
+
+
+@pytest.mark.parametrize("number", [ENOUGH, 2, 3])
 def test_with_few_descriptors_it_is_looked_at(
     service: Service, played: Pretended, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

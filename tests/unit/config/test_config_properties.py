@@ -250,7 +250,8 @@ def test_what_a_configuration_shows_is_read_as_the_same(config: Config) -> None:
     config.alarm_interval = max(config.alarm_interval, 60)
     text = "[app]\n" + "".join(f"{key} : {value}\n" for key, value in config.items())
     read, problems = parse(text.encode(), "app")
-    assert (read, problems.lines("conf")) == (config, [])
+    said = [line for line in problems.lines("conf") if ": no shell " not in line]  # advice, on a program called A=1
+    assert (read, said) == (config, [])
 
 
 @STEADY
