@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import stat
@@ -21,11 +23,11 @@ from conftest import Box, wait_for
 from system import NOBODY, needs_root
 
 from supervise import client
-from supervise.client import liveness  # noqa: F401  (nobody may not reach the files of this Python)
-from supervise.client.inotify import Changes  # noqa: F401
-from supervise.programs.svstat import document, line, reading, table  # noqa: F401
-from supervise.protocol import exitstatus, state_reader  # noqa: F401
-from supervise.system import procfs  # noqa: F401
+
+for _module in pkgutil.iter_modules(client.__path__):  # nobody may not reach the files of this Python
+    importlib.import_module(f"supervise.client.{_module.name}")
+for _name in ("protocol.exitstatus", "protocol.state_reader", "system.procfs", "system.errors"):
+    importlib.import_module(f"supervise.{_name}")
 
 LIBC = ctypes.CDLL(None)
 PR_SET_DUMPABLE = 4  # prctl(2)
