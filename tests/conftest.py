@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -54,17 +55,25 @@ settings.load_profile("supervise")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the long ones at the beginning of what each worker has: the whole is cut into that many equal pieces."""
+    """Have each worker begin with its share of the long ones, then of the files that wait for processes, then the rest.
+
+    The whole is cut into as many equal pieces as there are workers; what is left at the end is short, to be shared.
+    """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     first = [item for item in items if any(name in item.nodeid for name in LONG)]
-    rest = [item for item in items if not any(name in item.nodeid for name in LONG)]
+    others = [item for item in items if not any(name in item.nodeid for name in LONG)]
+    shares: list[list[pytest.Item]] = [first[number::workers] for number in range(workers)]
+    waiting = (item for item in others if "/unit/" not in item.nodeid)
+    for _, of_a_file in groupby(waiting, lambda item: item.nodeid.partition("::")[0]):
+        min(shares, key=len).extend(of_a_file)
+    rest = [item for item in others if "/unit/" in item.nodeid]
     size = len(items) / workers
     sorted_ones: list[pytest.Item] = []
-    for number in range(workers):
-        sorted_ones += first[number::workers]
-        wanted = round(size * (number + 1)) - len(sorted_ones)
+    for number, share in enumerate(shares):
+        sorted_ones += share
+        wanted = max(round(size * (number + 1)) - len(sorted_ones), 0)
         sorted_ones, rest = sorted_ones + rest[:wanted], rest[wanted:]
-    items[:] = sorted_ones
+    items[:] = sorted_ones + rest
 
 
 @pytest.fixture
