@@ -172,7 +172,13 @@ class RunOnce(Lasting):
 def runs_once(before: Status, now: Status) -> bool:
     """The service runs and does not say that it is starting yet, or has run; and it is not to be restarted."""
     if now.pid == 0:
-        return now.want == ONCE and started_since(before, now) and (now.state is None or now.current)
+        if now.want != ONCE:
+            return False
+        if now.state is None or before.state is None:
+            return started_since(before, now)
+        # One that ran already has not been started again for this, and one that could not be started has exited only.
+        ended = now.state["totals"]["exits"] != before.state["totals"]["exits"]
+        return now.current and (ended or started_since(before, now)) and now.machine == "idle"
     return now.want == ONCE and (now.state is None or (now.current and now.phase != "starting"))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 
-from supervise.client.errors import NotAStatusDir, UnknownService, refused
+from supervise.client.errors import ClientError, NotAStatusDir, UnknownService, refused
 from supervise.protocol.names import OK, STATUS
 from supervise.protocol.paths import plain
 from supervise.protocol.text import shown_name
@@ -59,10 +59,18 @@ def first_folder() -> str:
 def names(folder: str) -> list[str]:
     """The names of the services below a directory, sorted; none where it cannot be read."""
     try:
+        return listed(folder)
+    except ClientError:
+        return []
+
+
+def listed(folder: str) -> list[str]:
+    """The same.  Raises NoPermission, SystemRefused: "none" would say that nothing is amiss."""
+    try:
         with os.scandir(folder or ".") as entries:
             found = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    except OSError:
-        return []
+    except OSError as why:
+        raise refused(f"list services in {folder or '.'}", why) from None
     return sorted(name for name in found if _is_status_dir(os.path.join(folder, name)))
 
 

@@ -2,7 +2,7 @@
 
 Usage:
   svc [options] (start|stop|restart|once|exit|pause|resume) DIR...
-  svc [options] (reload|upgrade|kill) DIR...
+  svc [options] (reload|upgrade|kill|status) DIR...
   svc [options] signal SIGNAL DIR...
   svc [options] alarm (on|off) DIR...
   svc [options] DIR (start|stop|restart|status|exit|reconf)
@@ -89,7 +89,7 @@ def _sort(words: list[str]) -> tuple[str, str, list[str]]:
     A verb is one where it stands first; so `svc stop start` stops the service `start`.
     """
     first, rest = words[0], words[1:]
-    if rest and first in _VERBS:
+    if rest and (first in _VERBS or first == "status"):
         return first, "", rest
     if len(rest) > 1 and (first == "signal" or (first == "alarm" and rest[0] in _SWITCH)):
         return first, rest[0], rest[1:]

@@ -61,7 +61,10 @@ def _pid(now: Status) -> str:
 
 
 def _start(before: Status, now: Status) -> str:
-    return f"up{_was(before, now)} {_pid(now)}" if now.pid else _finished(now)
+    if not now.pid:
+        return _finished(now)
+    still = ", but paused" if now.paused else ", but stopped by a signal" if now.stopped else ""
+    return f"up{_was(before, now)} {_pid(now)}{still}"
 
 
 def _stop(before: Status, now: Status) -> str:
