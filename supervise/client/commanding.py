@@ -45,14 +45,19 @@ def outcome(service: Service, what: str, letters: str, condition: Condition, sec
     for _, result in outcomes({service: (before, condition)}, seconds):
         if isinstance(result, TimeLimit):
             raise TimeLimit(f"cannot {what} {service.path} within {seconds:g} seconds", result.status)
-        if isinstance(result, CannotComeTrue):
-            raise CannotComeTrue(f"cannot {what} {service.path}", result.why)
-        if isinstance(result, DidNotStayUp):
-            raise DidNotStayUp(f"cannot {what} {service.path}", result.why, result.status)
         if isinstance(result, ClientError):
-            raise result
+            raise of_verb(result, what, service)
         return result
     raise AssertionError("one service has one outcome")
+
+
+def of_verb(problem: ClientError, what: str, service: Service) -> ClientError:
+    """The exception that waiting has had, in the words of the verb `what` that was waited for."""
+    if isinstance(problem, CannotComeTrue):
+        return CannotComeTrue(f"cannot {what} {service.path}", problem.why)
+    if isinstance(problem, DidNotStayUp):
+        return DidNotStayUp(f"cannot {what} {service.path}", problem.why, problem.status)
+    return problem
 
 
 def start(service: Service, seconds: float | None) -> Status:

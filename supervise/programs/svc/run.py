@@ -11,7 +11,6 @@ import os
 import sys
 
 from supervise.client import (
-    CannotComeTrue,
     ClientError,
     DidNotStayUp,
     NotRunning,
@@ -20,7 +19,7 @@ from supervise.client import (
     SystemRefused,
     TimeLimit,
 )
-from supervise.client.commanding import send
+from supervise.client.commanding import of_verb, send
 from supervise.client.conditions import Lasting, Obeyed, startsecs
 from supervise.client.errors import ConfigurationProblem
 from supervise.client.wait import look, outcomes
@@ -90,12 +89,8 @@ class Execution:
 
                 how = f"it is {beginning(outcome.status)}"
             self._failed(TimeLimit(f"cannot {name} {service.path} within {self._limit:g} seconds: {how}"))
-        elif isinstance(outcome, CannotComeTrue):
-            self._failed(CannotComeTrue(f"cannot {name} {service.path}", outcome.why))
-        elif isinstance(outcome, DidNotStayUp):
-            self._failed(DidNotStayUp(f"cannot {name} {service.path}", outcome.why, outcome.status))
         elif isinstance(outcome, ClientError):
-            self._failed(outcome)
+            self._failed(of_verb(outcome, name, service))
         elif name == "once" and ended_badly(before, outcome):
             from supervise.client.last_words import why
 
