@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 _PATIENCE = 3.0  # seconds
 _PAUSE = 0.1  # seconds
 _DAEMON = b"daemon.py"  # handoff.py
+_COMMAND_LINE = 16384  # bytes: three paths of the longest there are, and some flags
+# Up to so many processes each is looked at. Their locks are one list, and with more of them the cheaper way; but it is
+# a lock of the whole machine that the kernel takes for whoever reads it, and may wait some milliseconds for (RCU).
+_FEW = 512
 _DELETED = " (deleted)"
 
 
@@ -57,22 +61,17 @@ def look(directory: StatusDir, lock: int, place: bytes) -> str | None:
 
 
 def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
-    try:
-        pids = _holders()
-    except FileNotFoundError:  # a kernel that does not list them
-        pids = [-1]
-    # A lock may be held by a process that has inherited it from one that is gone.
-    if not all(os.access(f"/proc/{pid}", os.F_OK) for pid in pids):
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.access("/proc", os.F_OK) else []
-        if not pids:
-            return "there is no /proc: if another supervise has this path, it cannot be found"
+    pids = _processes()
+    if len(pids) > _FEW:
+        pids = _holders(pids)
+    if not pids:
+        return "there is no /proc: if another supervise has this path, it cannot be found"
     above, name = split(place)
     parent = os.stat(above)
     for pid in pids:
         user = -1
         try:
-            with open(f"/proc/{pid}/cmdline", "rb", buffering=0) as file:
-                words = (file.readall() or b"").split(b"\0")
+            words = _command_line(pid).split(b"\0")
             names = [basename(word.rstrip(b"/")) for word in words]
             # What ps(1) shows holds the path as it was typed. Nobody can have a directory open that is made only now.
             if _DAEMON not in names or (directory.made and name not in names):
@@ -92,14 +91,31 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
     return None
 
 
-def _holders() -> list[int]:
-    """The processes that hold a flock.  Raises OSError."""
+def _processes() -> list[int]:
+    """All that /proc shows; none, where there is none.  Raises OSError."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.access("/proc", os.F_OK) else []
+
+
+def _holders(processes: list[int]) -> list[int]:
+    """Those of `processes` that hold a flock; all, if one of the holders is none of them.  Raises OSError."""
     found: set[int] = set()
-    for _ in range(2):  # the list may change between two system calls that read it, and an entry be passed over
-        with open("/proc/locks", "rb") as file:
-            lines = [line.split() for line in file]
-        found.update(int(line[4]) for line in lines if b"FLOCK" in line and line[4].isdigit())
-    return sorted(found - {0})
+    try:
+        for _ in range(2):  # the list may change between two system calls that read it, and an entry be passed over
+            with open("/proc/locks", "rb") as file:
+                lines = [line.split() for line in file]
+            found.update(int(line[4]) for line in lines if b"FLOCK" in line and line[4].isdigit())
+    except FileNotFoundError:  # a kernel that does not list them
+        return processes
+    # A lock may be held by a process that has inherited it from one that is gone, or that is seen as 0 from here.
+    return sorted(found) if found.issubset(processes) else processes
+
+
+def _command_line(pid: int) -> bytes:
+    fd = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _COMMAND_LINE)
+    finally:
+        os.close(fd)
 
 
 def _claims(pid: int, directory: StatusDir, lock: int, parent: os.stat_result, name: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import shutil
@@ -205,27 +206,53 @@ def look(app: App) -> str | None:
         os.close(directory.fd)
 
 
-def test_where_the_kernel_does_not_list_locks(homeless: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> list[int]:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+def test_among_many_processes_those_that_hold_a_lock_are_looked_at(
+    homeless: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path_conflict, "_FEW", 0)
+    looked: list[int] = []
+    command_line = path_conflict._command_line
+    monkeypatch.setattr(path_conflict, "_command_line", lambda pid: looked.append(pid) or command_line(pid))
+    with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
+        look(homeless)
+    assert homeless.supervisor_pid in looked
+    everybody = path_conflict._processes()
+    assert len(looked) < len(everybody) or path_conflict._holders(everybody) == everybody
 
-    monkeypatch.setattr(path_conflict, "_holders", absent)
+
+@pytest.mark.parametrize("holds", ["nothing", "a process that is gone"])
+def test_where_the_list_of_locks_does_not_tell(homeless: App, monkeypatch: pytest.MonkeyPatch, holds: str) -> None:
+    monkeypatch.setattr(path_conflict, "_FEW", 0)
+    real = open
+
+    def opened(path: str, mode: str) -> object:
+        if holds == "nothing":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        if path == "/proc/locks":
+            return io.BytesIO(b"1: FLOCK  ADVISORY  WRITE 4194999 08:01:77 0 EOF\n")
+        return real(path, mode)
+
+    monkeypatch.setattr(path_conflict, "open", opened, raising=False)
     with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
         look(homeless)
 
 
+@pytest.mark.parametrize("which", ["_processes", "_holders"])
 @pytest.mark.parametrize("lasts", [True, False])
-def test_not_knowing_is_not_nobody(homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool) -> None:
+def test_not_knowing_is_not_nobody(
+    homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool, which: str
+) -> None:
     tries = []
-    holders = path_conflict._holders
+    works = getattr(path_conflict, which)
 
-    def fails() -> list[int]:
+    def fails(*args: list[int]) -> list[int]:
         tries.append(1)
         if lasts or len(tries) < 3:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return holders()
+        return works(*args)
 
-    monkeypatch.setattr(path_conflict, "_holders", fails)
+    monkeypatch.setattr(path_conflict, which, fails)
+    monkeypatch.setattr(path_conflict, "_FEW", 0)
     monkeypatch.setattr(path_conflict, "_PATIENCE", 0.5)
     monkeypatch.setattr(path_conflict, "_PAUSE", 0.01)
     text = "cannot tell whether another supervise does: Too many open files" if lasts else "supervises it, whose"
