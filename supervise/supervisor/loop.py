@@ -115,6 +115,7 @@ class Supervisor:
 
     def start(self, predecessor: Predecessor) -> None:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
+        self._status_writer.move()  # another process may have prepared this
         self._wakeup.begin()
         if predecessor.fields:
             from supervise.machine.restore import after_takeover

@@ -145,25 +145,68 @@ def read_to_end(fd: int) -> bytes:
 
 def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Supervisor | None:
     """Directory, lock, configuration, service taken over or started; None, with the reason said, if it failed."""
-    directory = None
-    locked = False
-    try:
-        directory = retried(StatusDir, options.path)
+    startup = Startup(options, env, ignored)
+    return startup.start() if startup.prepare() else None
+
+
+class Startup:
+    """The start of one supervise in two halves: what any process can prepare, and what is the supervise's own."""
+
+    def __init__(self, options: Options, env: dict[bytes, bytes], ignored: list[int]) -> None:
+        """`env` is the service's, and is changed; `ignored` as spawn.py says."""
+        self._options = options
+        self._env = env
+        self._ignored = ignored
+        self._directory: StatusDir | None = None
+        self._locked = False
+        self._supervisor: Supervisor | None = None
+        self._log: Log | None = None
+        self._predecessor = Predecessor()
+
+    def prepare(self) -> bool:
+        """Lock the directory, read the configuration, look what is left there; False if it failed, with the reason said.
+
+        A copy of this process may go on from here: nothing of it tells one process from another.
+        """
+        try:
+            self._prepare()
+        except Exception as why:
+            self._fail(why)
+            return False
+        return True
+
+    def start(self) -> Supervisor | None:
+        """Take the service over, or start it, after `prepare`; None, with the reason said, if it failed."""
+        assert self._supervisor and self._log and self._directory
+        try:
+            self._supervisor.start(self._predecessor)
+            self._log.create()
+            self._directory.keep()
+        except Exception as why:
+            self._fail(why)
+            return None
+        return self._supervisor
+
+    def _prepare(self) -> None:
+        options = self._options
+        self._directory = directory = retried(StatusDir, options.path)
         lock = retried(directory.lock)
-        locked = True
+        self._locked = True
         conflict = claim(directory, lock)
         boot = known_boot()
         kept = HeldDescriptors(lock, *retried(directory.open_fifos))
         conf = ConfFile(options.conf, service_name(options.path), options.conf_named, options.conf_text)
         config, problems = conf.read()
-        predecessor = left_behind(directory, boot, config.user)
+        self._predecessor = predecessor = left_behind(directory, boot, config.user)
         if predecessor.process and predecessor.fields:
             config, problems = conf.read(recorded_config(predecessor.fields))  # what was in force may stay
         if config.blocked and not predecessor.process:
             raise StartError(f"cannot start the service: {config.blocked}")
         if conf.silent and predecessor.restrictions and not predecessor.process:
             raise StartError(f"cannot start the service: {gone(conf, predecessor.restrictions)}")
-        supervisor, log = build_supervisor(options, directory, kept, env, ignored, boot, conf, config, problems)
+        self._supervisor, self._log = supervisor, log = build_supervisor(
+            options, directory, kept, self._env, self._ignored, boot, conf, config, problems
+        )
         if predecessor.leftover_group and not supervisor.machine.config.killasgroup:
             predecessor.warnings.append(predecessor.leftover_line)
         for problem in log.probe():
@@ -176,10 +219,10 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
-        supervisor.start(predecessor)
-        log.create()
-        directory.keep()
-    except Exception as why:
+
+    def _fail(self, why: Exception) -> None:
+        """Say why, also in a log that there is already, and leave nothing behind."""
+        options, directory = self._options, self._directory
         if isinstance(why, (StatusDirError, StartError)):
             text = str(why)
             if directory and isinstance(why, LockHeld):
@@ -193,7 +236,7 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
         else:
             text = f"cannot supervise {options.path}: {origin(why)}"
         say("supervise", "fatal", text)
-        if directory and not locked:
+        if directory and not self._locked:
             directory.withdraw()
         elif directory:
             if has_log(directory):
@@ -201,8 +244,6 @@ def launch(options: Options, env: dict[bytes, bytes], ignored: list[int]) -> Sup
                 record.add(FATAL, "%s", text)
                 record.flush()
             directory.undo()
-        return None
-    return supervisor
 
 
 def claim(directory: StatusDir, lock: int) -> list[str]:
