@@ -168,7 +168,8 @@ class Supervisor:
         if self._status_writer.failed_by:
             raise StartError(self._status_writer.problem)
 
-    def _complete_if_possible(self) -> None:
+    def complete_if_possible(self) -> None:
+        """Import and build what the first start can do without, unless it is there; never raises."""
         try:
             if self._actions.follower is None:
                 self._complete()
@@ -181,7 +182,8 @@ class Supervisor:
         All of it, and now: the files of this package may be replaced by another version's at any later time.  (What
         only some configurations need is imported when one asks for it, and then only if they have not been.)
         """
-        preloaded.strip()
+        if not preloaded.done():
+            preloaded.strip()
         from supervise.alarms.alarm import Alarms
         from supervise.runtime.inotify_lease import Watch
         from supervise.supervisor.conf_follower import ConfFollower
@@ -207,7 +209,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the end.  The exit code: 0, or 111 after giving up; with the service, that of the service."""
-        self._complete_if_possible()
+        self.complete_if_possible()
         # What the start made lives as long as the process: not to be gone through again on the way to a restart.
         gc.freeze()
         gc.enable()  # daemon.py
@@ -285,7 +287,7 @@ class Supervisor:
             self._reactor.mend()
             self._wait()
             if self._actions.follower is None:
-                self._complete_if_possible()
+                self.complete_if_possible()
                 self._follow()
             self._actions.deal()
             ended = post_missed_events(self.machine, self._service, self._reactor)

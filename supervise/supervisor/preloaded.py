@@ -39,8 +39,13 @@ def strip() -> None:
 
 def preload() -> None:
     """Read the code of all of them into memory.  Raises ImportError and OSError."""
-    for name in NAMES:
-        _codes[name] = _compiled(_path(name))
+    if not done():
+        _codes.update({name: _compiled(_path(name)) for name in NAMES})
+
+
+def done() -> bool:
+    """Whether that has been done: by whom this process is a copy of, it may be."""
+    return bool(_codes)
 
 
 def _compiled(path: str) -> bytes:
