@@ -39,6 +39,7 @@ def main(words: list[str]) -> int:
     answer = socket.socket(fileno=0)
     try:
         reach_others()
+        spare_the_search()
         import pyinotify
     except (ImportError, OSError) as why:
         answer.sendall(f"cannot import pyinotify: {why}".encode())
@@ -76,6 +77,20 @@ def main(words: list[str]) -> int:
     return 0 if said == "ok" else 1
 
 
+def spare_the_search() -> None:
+    """Have pyinotify take the C library that is loaded, as it does where none is found.
+
+    To find one, ctypes.util runs ldconfig(8), or even a compiler, and imports a quarter of all that is imported here.
+    """
+    try:
+        import ctypes
+    except ImportError:
+        return  # there is another way for pyinotify
+    instead = type(sys)("ctypes.util")
+    instead.find_library = lambda name: None  # type: ignore[attr-defined]
+    sys.modules["ctypes.util"] = ctypes.util = instead  # type: ignore[attr-defined]
+
+
 def watch_in_directory(manager: pyinotify.WatchManager, path: str) -> bool:
     """Watch a file through the directory that it is in; whether that could be done."""
     import pyinotify
@@ -91,4 +106,4 @@ def watch_in_directory(manager: pyinotify.WatchManager, path: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os._exit(main(sys.argv[1:]))  # what has been imported need not be taken apart, which takes a seventh of the time

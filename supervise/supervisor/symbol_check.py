@@ -35,7 +35,9 @@ _OPTIONAL = ("_ctypes", "ctypes")  # subreaper.py can do without, and service/li
 _GLOBAL_SHIFT = 1 if sys.version_info >= (3, 11) else 0
 _ATTRIBUTE_SHIFT = 1 if sys.version_info >= (3, 12) else 0
 _UNKNOWN = object()
-_LOADS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
+_FAST = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW")
+_LOADS = frozenset((*_FAST, "LOAD_DEREF"))
+_STORES = ("STORE_FAST", "STORE_DEREF")
 
 
 class Instance:
@@ -167,13 +169,14 @@ _read: dict[CodeType, list[tuple[str, Any]]] = {}
 def _instructions(code: CodeType) -> list[tuple[str, Any]]:
     """The instructions of a function, and what they name; those that are two in one as two."""
     if code not in _read:
-        _read[code] = list(_decoded(code))
+        _read[code] = _decoded(code)
     return _read[code]
 
 
+_OTHER = ("", None)
 _NAMES = {"LOAD_GLOBAL": _GLOBAL_SHIFT, "LOAD_ATTR": _ATTRIBUTE_SHIFT}
 _NAMES.update(dict.fromkeys(("LOAD_METHOD", "STORE_ATTR", "IMPORT_NAME", "IMPORT_FROM"), 0))
-_VARIABLES = (*_LOADS, "STORE_FAST", "LOAD_FAST_AND_CLEAR", "DELETE_FAST")
+_VARIABLES = (*_FAST, "STORE_FAST", "LOAD_FAST_AND_CLEAR", "DELETE_FAST")
 _PAIRS = {
     "LOAD_FAST_LOAD_FAST": ("LOAD_FAST", "LOAD_FAST"),
     "LOAD_FAST_BORROW_LOAD_FAST_BORROW": ("LOAD_FAST", "LOAD_FAST"),
@@ -181,42 +184,64 @@ _PAIRS = {
     "STORE_FAST_LOAD_FAST": ("STORE_FAST", "LOAD_FAST"),
 }
 _NOTHING = ("CACHE", "NOP", "RESUME", "PUSH_NULL")
-_OTHER = ("", None)
-_JUMPS = {opname[number] for number in (*hasjrel, *hasjabs)}
+# Tens of thousands are read in one trial, so what is to be made of each is looked up once, by its number.
+_SKIPPED, _VARIABLE, _NAME, _REST, _JUMP, _EXTENDED, _CELL, _PAIR, _SWAP = range(9)
+_KINDS = [_REST] * len(opname)
+for _number in (*hasjrel, *hasjabs):
+    _KINDS[_number] = _JUMP
+for _number, _name in enumerate(opname):
+    if _name in _NAMES:
+        _KINDS[_number] = _NAME
+    elif _name in _VARIABLES:
+        _KINDS[_number] = _VARIABLE
+    elif _name in ("LOAD_DEREF", "STORE_DEREF"):
+        _KINDS[_number] = _CELL
+    elif _name in _PAIRS:
+        _KINDS[_number] = _PAIR
+    elif _name in ("SWAP", "ROT_TWO"):
+        _KINDS[_number] = _SWAP
+    elif _name in _NOTHING:
+        _KINDS[_number] = _SKIPPED
+_KINDS[EXTENDED_ARG] = _EXTENDED
 
 
-def _decoded(code: CodeType) -> Iterator[tuple[str, Any]]:
-    cells = code.co_cellvars + code.co_freevars
-    if sys.version_info >= (3, 11):
-        cells = code.co_varnames + tuple(name for name in code.co_cellvars if name not in code.co_varnames)
-        cells += code.co_freevars
-    raw, more, other = code.co_code, 0, False
-    for at in range(0, len(raw), 2):
-        if raw[at] == EXTENDED_ARG:
-            more = (more | raw[at + 1]) << 8
+def _decoded(code: CodeType) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    raw, more = code.co_code, 0
+    for number, value in zip(raw[::2], raw[1::2]):
+        kind = _KINDS[number]
+        if kind == _SKIPPED:
+            more = 0
             continue
-        name, value, more = opname[raw[at]], raw[at + 1] | more, 0
-        if name in _NAMES:
-            yield name, code.co_names[value >> _NAMES[name]]
-        elif name in _VARIABLES:
-            yield name, _variable(code, value)
-        elif name in ("LOAD_DEREF", "STORE_DEREF"):
-            yield name, cells[value]
-        elif name in _PAIRS:
-            yield _PAIRS[name][0], _variable(code, value >> 4)
-            yield _PAIRS[name][1], _variable(code, value & 15)
-        elif name in ("SWAP", "ROT_TWO"):
-            yield "SWAP", 2 if name == "ROT_TWO" else value
-        elif name in _JUMPS:
-            yield "JUMP", None
-        elif name in _NOTHING:
+        if kind == _EXTENDED:
+            more = (more | value) << 8
             continue
+        value, more = value | more, 0
+        name = opname[number]
+        if kind == _VARIABLE:
+            found.append((name, _variable(code, value)))
+        elif kind == _NAME:
+            found.append((name, code.co_names[value >> _NAMES[name]]))
+        elif kind == _REST:
+            if not found or found[-1] is not _OTHER:  # many are one
+                found.append(_OTHER)
+        elif kind == _JUMP:
+            found.append(("JUMP", None))
+        elif kind == _CELL:
+            found.append((name, _cells(code)[value]))
+        elif kind == _PAIR:
+            first, second = _PAIRS[name]
+            found += (first, _variable(code, value >> 4)), (second, _variable(code, value & 15))
         else:
-            if not other:
-                yield _OTHER
-            other = True
-            continue
-        other = False
+            found.append(("SWAP", 2 if name == "ROT_TWO" else value))
+    return found
+
+
+def _cells(code: CodeType) -> tuple[str, ...]:
+    cells = code.co_cellvars
+    if sys.version_info >= (3, 11):
+        cells = code.co_varnames + tuple(name for name in cells if name not in code.co_varnames)
+    return cells + code.co_freevars
 
 
 def _variable(code: CodeType, number: int) -> str:
@@ -236,6 +261,7 @@ class _Reader:
     ) -> None:
         self._module = module
         self._code = function.__code__
+        self._codes = [*_with_nested(self._code)]
         self._variables: dict[str, object] = {}
         for name, said in function.__annotations__.items():
             kinds = [classes[part.strip()] for part in str(said).split("|") if part.strip() in classes]
@@ -243,20 +269,20 @@ class _Reader:
                 self._variables[name] = _any(kinds[0], instances)
         if first and self._code.co_argcount:
             self._variables[self._code.co_varnames[0]] = first
-        # What is given another value anywhere is not known to be what it began as.
-        for code in _with_nested(self._code):
-            for name, value in _instructions(code):
-                if name.startswith("STORE_") and value in self._variables and name != "STORE_ATTR":
-                    del self._variables[value]
+        self._stored = [value for code in self._codes for name, value in _instructions(code) if name in _STORES]
+        for value in self._stored:
+            self._variables.pop(value, None)  # what is given another value anywhere may not be what it began as
 
     def missing(self) -> Iterator[str]:
         """The unresolved names of this function and those within it."""
-        given = self._given(self._given({}))  # the second time with what is known from the first
-        for code in _with_nested(self._code):
+        given = self._given({})
+        if any(value is not _UNKNOWN for value in given.values()):
+            given = self._given(given)  # with what is known by now
+        for code in self._codes:
             top: object = _UNKNOWN
             shown = ""
             for name, value in _instructions(code):
-                if name in (*_LOADS, "LOAD_DEREF"):
+                if name in _LOADS:
                     top, shown = self._variables.get(value, given.get(value, _UNKNOWN)), value
                 elif name == "LOAD_GLOBAL":
                     if value not in vars(self._module) and not hasattr(builtins, value):
@@ -275,16 +301,14 @@ class _Reader:
     def _given(self, known: dict[str, object]) -> dict[str, object]:
         """The variables that are given one chain, and nothing else."""
         found: dict[str, object] = {}
-        stores: dict[str, int] = {}
-        for code in _with_nested(self._code):
+        for code in self._codes if self._stored else ():
             stack: list[object] = []
             chosen = False  # what follows a jump may be one of several: `a or b`
             for name, value in _instructions(code):
-                if name in ("STORE_FAST", "STORE_DEREF"):
-                    stores[value] = stores.get(value, 0) + 1
+                if name in _STORES:
                     top = stack.pop() if stack else _UNKNOWN
                     found[value], chosen = _UNKNOWN if chosen else top, False
-                elif name in (*_LOADS, "LOAD_DEREF"):
+                elif name in _LOADS:
                     stack.append(self._variables.get(value, known.get(value, _UNKNOWN)))
                 elif name in ("LOAD_ATTR", "LOAD_METHOD") and stack:
                     top = stack.pop()
@@ -294,7 +318,7 @@ class _Reader:
                 else:
                     stack.clear()
                     chosen = chosen or name == "JUMP"
-        once = {name for name, count in stores.items() if count == 1}
+        once = {name for name in found if self._stored.count(name) == 1}
         code = self._code
         many = bool(code.co_flags & 4) + bool(code.co_flags & 8)  # *args, **kwargs
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + many]
