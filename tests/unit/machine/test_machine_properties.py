@@ -17,9 +17,8 @@ from machines import (
     EVENTS,
     PHASES,
     VALUES,
-    check_adopted,
-    check_carried_on,
     check_eager,
+    check_followers,
     check_shape,
     fingerprint,
     fresh,
@@ -299,12 +298,8 @@ class AnyOrder(RuleBasedStateMachine):
         check_eager(self.loop.machine, self.loop.now, ENDS)
 
     @invariant()
-    def the_next_version_carries_on(self) -> None:
-        check_carried_on(self.loop.machine, self.loop.now)
-
-    @invariant()
-    def the_next_supervise_takes_over(self) -> None:
-        check_adopted(self.loop.machine, self.loop.now)
+    def the_next_version_carries_on_and_the_next_supervise_takes_over(self) -> None:
+        check_followers(self.loop.machine, self.loop.now)
 
     @invariant()
     def somebody_will_wake_what_is_wanted(self) -> None:
@@ -332,8 +327,7 @@ def check_answer(loop: Loop, event: str, value: Any, seconds: float) -> None:
     actions = found.handle(event, loop.now + seconds, fresh(value))
     check_shape(found)
     check_eager(found, loop.now + seconds, ENDS)
-    check_carried_on(found, loop.now + seconds)
-    check_adopted(found, loop.now + seconds)
+    check_followers(found, loop.now + seconds)
     assert [action for action in actions if action[0] == states.START] in ([], [(states.START,)])
     assert all(action[1] % action[2:] for action in actions if action[0] in LOG)
     if state == ENDED:
