@@ -22,7 +22,7 @@ from supervise.client.logfiles import LogError
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
 
 LOG = "__stdout"
-STEADY = settings(max_examples=rounds(100, 300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 300), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 pieces = st.sampled_from([b"\n", b"a", b"bc\n", b"\r", b"\0", b"\xff", b"long " * 9])
 contents = st.lists(pieces, max_size=12).map(b"".join)

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from supervise.config.file import (
 )
 from supervise.config.restrictions import stays
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(100, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FIVE = "[global]\nmax_tries : 5\n"
 

@@ -16,7 +16,7 @@ from supervise.config.sections import BOM, Problems, section_names
 from supervise.config.values import GSM_LIMIT, MAX_INT, MAX_SECONDS, RESERVED
 from supervise.config.written import written
 
-STEADY = settings(max_examples=rounds(50, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(30, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NUMBERS = ("alarm_interval", "max_tries", "max_tries_if_coredumped")
 LISTS = ("alarm_mail", "alarm_gsm")

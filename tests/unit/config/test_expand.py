@@ -16,7 +16,7 @@ from supervise.config.expand import (
 )
 from supervise.config.written import unexpanded, written_environment
 
-STEADY = settings(max_examples=rounds(70, 200), deadline=None)
+STEADY = settings(max_examples=rounds(50, 200), deadline=None)
 
 NAMES = Names("/etc/app", "web", "host7", {b"HOME": b"/root", b"EMPTY": b"", b"ODD": b"%(here)s,\"'\xff"})
 

@@ -23,7 +23,7 @@ from supervise.config.restrictions import in_force, keep, plainly_harmless, rest
 from supervise.config.sections import LINE_LIMIT
 from supervise.protocol.state import encode
 
-STEADY = settings(max_examples=rounds(60, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(40, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NAMES = Names("/etc/app", "app", "host7", {b"HOME": b"/root"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import rounds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ AT_LEAST_1 = ("restart_delay", "check_interval", "check_timeout", "check_failure
 FLAGS = ("stopasgroup", "killasgroup", "redirect_stderr", "notify")
 SIGNALS = ("stopsignal", "watchdog_signal")
 
-STEADY = settings(max_examples=300, deadline=None)
+STEADY = settings(max_examples=rounds(150, 300), deadline=None)
 
 
 def refused(key: str, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from machines import follower, written
@@ -15,7 +16,7 @@ from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.record import ONCE, UP
 from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING, SCRIPT_RUN
 
-STEADY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(100, 200), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def gaps(loop: Loop) -> list[float]:

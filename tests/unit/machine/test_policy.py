@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulated import CLEAN, CORE, CRASH, KILLED, UNKNOWN, Loop, policy, running
@@ -15,7 +16,7 @@ from supervise.protocol import states
 from supervise.protocol.exitstatus import ExitStatus, from_wait_status, signal_name
 from supervise.protocol.states import DELAY, ENDED, IDLE, RUNNING, SPAWNING
 
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MINUTE = policy(alarm_interval=60)
 

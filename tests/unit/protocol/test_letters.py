@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from samples import SIGNAL_LETTERS
 
 from supervise.protocol.letters import COMMANDS, SIGNAL_LETTER, SIGNALS, WORDS, Reader, words_in
 
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 DOCUMENTED = b"udoxRpcsnre" + "".join(SIGNAL_LETTERS).encode()
 IGNORED = b"\n \t\r"

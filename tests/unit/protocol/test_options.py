@@ -8,12 +8,13 @@ import subprocess
 import sys
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from supervise.protocol.options import Options, set_apart
 
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # What execve(2) can hand over: any bytes but NUL.  Some of them look like our own words.
 ours = st.sampled_from(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import posixpath
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervise.protocol.paths import BadPath, plain, service_name
 
-STEADY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(60, 120), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 names = st.text(st.characters(blacklist_characters="/\0"), min_size=1, max_size=8).filter(
     lambda name: name not in (".", "..")

@@ -6,12 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from supervise.protocol.record import DOWN, ONCE, SIZE, UP, Record, RecordError, decode
 
-STEADY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STEADY = settings(max_examples=rounds(75, 150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 BORN = 1_700_000_000_123_456_789  # nanoseconds
 LAST_SECOND = 2**63 - 1 - (2**62 + 10)  # the label has 63 bits

@@ -164,7 +164,7 @@ def test_the_names_of_the_events_are_those_of_the_state_machine() -> None:
     assert (*named, states.SAYS_STOPPING, states.SAYS_TEXT, states.KICK, states.TRIGGER) == ORDER
 
 
-@settings(max_examples=rounds(150, 400), deadline=None)
+@settings(max_examples=rounds(100, 400), deadline=None)
 @given(datagrams)
 @example(b"=" * LIMIT)
 @example(b"\n" * LIMIT)
