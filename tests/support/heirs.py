@@ -165,7 +165,7 @@ class Private(Box):
         super().__init__(box.folder, box.name)
         self.env = box.env
         self.package = box.folder / "lib" / "supervise"
-        shutil.copytree(INSTALLED, self.package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(INSTALLED, self.package)  # with what is compiled, for compiling it takes longer than most tests
 
     def run(
         self, *args: str | bytes, timeout: float = PATIENCE, before: Callable[[], object] | None = None
@@ -187,10 +187,11 @@ class Private(Box):
         """The file of a module, such as `supervisor.startup`."""
         return self.package.joinpath(*module.split(".")).with_suffix(".py")
 
-    def forget(self) -> None:
-        """Remove what is kept compiled."""
-        for path in [*self.package.rglob("__pycache__")]:
-            shutil.rmtree(path, ignore_errors=True)
+    def forget(self, module: str) -> None:
+        """Remove what is kept compiled of a module: a change within a second may leave it as long as it was."""
+        path = self.path(module)
+        for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+            compiled.unlink(missing_ok=True)
 
     def change(self, module: str, old: str, new: str) -> None:
         """Replace a text of a module, which must be there once."""
@@ -198,17 +199,17 @@ class Private(Box):
         text = path.read_text()
         assert text.count(old) == 1, (module, old)
         path.write_text(text.replace(old, new))
-        self.forget()
+        self.forget(module)
 
     def append(self, module: str, text: str) -> None:
         """Add to the end of a module."""
         with self.path(module).open("a") as file:
             file.write(text)
-        self.forget()
+        self.forget(module)
 
     def restore(self, module: str) -> None:
         shutil.copy(INSTALLED / self.path(module).relative_to(self.package), self.path(module))
-        self.forget()
+        self.forget(module)
 
 
 def leave_unnamed(box: Box) -> int:
