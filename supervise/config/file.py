@@ -60,6 +60,7 @@ class ConfFile:
         self.held = False  # what restricts the service is not what the file says, but what was in force
         self.failing = False  # it could not be read, and that may pass
         self.problems: list[str] = []  # of the last reading, and what it leaves as it was
+        self._places: dict[str, int] = {}  # key -> line, of those whose values may turn out later to be of no use
         self._seen: tuple[object, ...] | None = None
 
     def read(self, previous: Config | None = None) -> tuple[Config, list[str]]:
@@ -114,6 +115,7 @@ class ConfFile:
 
             harmless = looked_through(self.path, data, found)
         config, problems = parse(data, self._name, previous, cut, names=names, harmless=harmless)
+        self._places = problems.places
         if problems.blocking:
             self.held = previous is not None
             if previous is None or previous.blocked:
@@ -128,6 +130,11 @@ class ConfFile:
             return config
         self.held = holds(previous)
         return keep(config, previous)
+
+    def where(self, *keys: str) -> str:
+        """`FILE:LINE` of the first of these keys that the file has, `FILE` if it has none of them."""
+        line = next((self._places[key] for key in keys if key in self._places), 0)
+        return f"{self.path}:{line}" if line else self.path
 
     def changed(self) -> bool:
         """Whether the file was replaced or written since it was read."""

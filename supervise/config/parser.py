@@ -40,6 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_PLACED = (*RESTRICTING, "stdout_logfile", "stderr_logfile")
 ADVISED = (*EXPANDED, "environment")  # where people write what a shell would expand
 _DEFAULTS = Config().frozen()
 
@@ -92,6 +93,7 @@ def parse(
         config.blocked = previous.blocked
         for key in RESTRICTING if problems.blocking else ():
             setattr(config, key, getattr(previous, key))
+    problems.places = {key: said[key][0] for key in _PLACED if key in said}
     return config, problems
 
 

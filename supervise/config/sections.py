@@ -32,14 +32,18 @@ class Problem:
 
 
 class Problems:
-    """The problems of one file, the first PROBLEM_LIMIT of them kept; `blocking`: those that block starts."""
+    """The problems of one file, the first PROBLEM_LIMIT of them kept; `blocking`: those that block starts.
 
-    __slots__ = ("kept", "dropped", "blocking")
+    `places`: the lines of keys whose values may turn out later to be of no use.
+    """
+
+    __slots__ = ("kept", "dropped", "blocking", "places")
 
     def __init__(self) -> None:
         self.kept: list[Problem] = []
         self.dropped = 0
         self.blocking: list[Problem] = []
+        self.places: dict[str, int] = {}
 
     def add(self, line: int, text: str) -> None:
         if len(self.kept) < PROBLEM_LIMIT:

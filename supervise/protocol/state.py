@@ -14,7 +14,8 @@ on: started, sent, read.  So who writes letters can know when they were obeyed: 
 before them.  It is null, or not there, where an older release does not count.
 
 `startsecs` is that of the configuration in force; `config_problems` lists what was wrong with the file when it was last
-read, a line each for people, as `FILE:LINE: what is wrong`.  Both are null where an older release did not write them.
+read, a line each for people, as `FILE:LINE: what is wrong`, and what of it this supervise cannot do.  Both
+are null where an older release did not write them.
 
 `options` says how this supervise was started, for one that is to go on as it did (`--resume` without a command): its
 working `directory` (null: it was gone), `conf`, whether the user has named that, `script` (words), `reset`,

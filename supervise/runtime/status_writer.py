@@ -89,6 +89,7 @@ class StatusWriter:
         self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
         self.conf: ConfFile | None = None
+        self.not_in_force: list[str] = []  # what that says and this supervise cannot do
 
     def restore(self, fields: dict[str, Any], pid: int) -> None:
         """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
@@ -313,6 +314,6 @@ class StatusWriter:
             "unsent": self.unsent,
             "restrictions": in_force(machine.config),
             "startsecs": machine.config.startsecs,
-            "config_problems": self.conf.problems if self.conf else [],
+            "config_problems": [*(self.conf.problems if self.conf else ()), *self.not_in_force],
             "options": self._options,
         }

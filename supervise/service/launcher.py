@@ -23,6 +23,7 @@ from supervise.system.statusdir import StatusDirError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Callable
 
     from supervise.protocol.options import Options
     from supervise.runtime.event_log import Log
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _OURS = (b"SUPERVISE_SERVICE", b"SUPERVISE_STATUS_DIR")  # takeover.py finds the service by them
 _NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"
 
+NOT_INHERITED = ": INHERIT needs --foreground: else supervise prints to nowhere itself"
 _NOT_LOADED = "another version of supervise is installed: upgrade this one (letter e) to use this configuration"
 
 
@@ -97,16 +99,12 @@ class Launcher:
         self.blocked = config.blocked
         if not self.blocked and ((self._by_fork and not self.can_fork) or (config.limited and not self.can_limit)):
             self.blocked = _NOT_LOADED
-        if self._cannot_inherit:
-            self._log.add(WARNING, "%s; the service prints to its files", self._cannot_inherit)
 
     @property
-    def _cannot_inherit(self) -> str:
-        """What the configuration says of the output that cannot be; empty if it can."""
-        if self._options.foreground:
-            return ""
-        keys = [key for key in ("stdout_logfile", "stderr_logfile") if getattr(self._config, key)]
-        return f"{keys[0]} : INHERIT needs --foreground: else supervise prints to nowhere itself" if keys else ""
+    def not_inherited(self) -> str:
+        """The key that says of the output what cannot be; empty if it can."""
+        keys = () if self._options.foreground else ("stdout_logfile", "stderr_logfile")
+        return next((key for key in keys if getattr(self._config, key)), "")
 
     @staticmethod
     def needs_fork(config: Config) -> bool:
@@ -133,10 +131,14 @@ class Launcher:
         """Import limits.py, as `complete` does."""
         from supervise.service import limits  # noqa: F401
 
-    def check(self) -> None:
-        """Check that the service can print to where it is to.  Raises StartError; later that is a warning only."""
-        if self._cannot_inherit:
-            raise StartError(f"cannot start the service: {self._cannot_inherit}")
+    def check(self, where: Callable[[str], str]) -> None:
+        """Check that the service can print to where it is to.  Raises StartError; later that is a warning only.
+
+        `where`: the place of a key, `FILE:LINE`.
+        """
+        key = self.not_inherited
+        if key:
+            raise StartError(f"cannot start the service: {where(key)}: {key} {NOT_INHERITED}")
         for name in self._files:
             try:
                 close(self._directory.open_output(name))

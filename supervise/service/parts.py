@@ -12,6 +12,7 @@ from supervise.config.config import Config
 from supervise.config.restrictions import copy
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import CONFIG
+from supervise.service.launcher import NOT_INHERITED
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
@@ -85,6 +86,9 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
+_OTHER_VERSION = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
+
+
 class Parts:
     """The parts of one service; each is None until it is asked for, and stays from then on.
 
@@ -138,9 +142,12 @@ class Parts:
             complete = self._import_parts(config)
         except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
             self.launcher.blocked = f"cannot load what its configuration takes: {why}"
+            self.status_writer.not_in_force = [f"the service is not started: {self.launcher.blocked}"]
             return  # it is tried again
         self._asked = config
+        lines = []
         if not complete:
+            lines.append(f"{_OTHER_VERSION} takes effect after an upgrade (letter e)")
             config = copy(config)
             for *_, keys in KINDS:
                 for key in keys:
@@ -148,6 +155,7 @@ class Parts:
             self.machine.handle(CONFIG, time.monotonic(), config.frozen())
         self.launcher.govern(config)
         self._config = config
+        self._tell(lines)
         self._leftovers.configure(config.killasgroup)
         for part in self.made:
             part.configure(config)
@@ -159,11 +167,24 @@ class Parts:
         """
         missing = self._missing(config)
         if missing and replaced():
-            text = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
-            self.log.add(WARNING, "%s takes effect after an upgrade (letter e)", text)
             return False
         self.make(missing)
         return True
+
+    def _tell(self, lines: list[str]) -> None:
+        """Say what of the configuration cannot be done: `lines`, and what the launcher knows of it."""
+        launcher = self.launcher
+        if launcher.not_inherited:
+            conf = self.status_writer.conf
+            place = f"{conf.where(launcher.not_inherited)}: " if conf else ""
+            # (One that was taken over may print to what the supervise before has given it.)
+            text = f"{launcher.not_inherited} {NOT_INHERITED}; the service prints to its files from its next start on"
+            lines.append(place + text)
+        for line in lines:
+            self.log.add(WARNING, "%s", line)
+        if launcher.blocked and not launcher.config.blocked:  # which the log has of each start
+            lines.append(f"the service is not started: {launcher.blocked}")
+        self.status_writer.not_in_force = lines
 
     def _missing(self, config: Config) -> list[Kind]:
         return [kind for kind in KINDS if kind[0] not in self._have and kind[1](config, self)]

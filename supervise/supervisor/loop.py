@@ -131,7 +131,7 @@ class Supervisor:
             actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(predecessor.leftover_group))
         if actions == [(states.START,)]:
             actions = []
-            self._launcher.check()
+            self._launcher.check(self._conf.where)
             # Before there is a process: the state names the session that it will be born into (takeover.py, rule 3).
             self._status_writer.write_state()
             self._insist()

@@ -136,6 +136,8 @@ class FakeStatusWriter:
     """`exits`: the ends of the service that are to be written down."""
 
     def __init__(self) -> None:
+        self.conf: Any = None
+        self.not_in_force: list[str] = []
         self.control_obeyed = 0
         self.notify_address: str | None = None
         self.formers: list[dict[str, Any]] = []

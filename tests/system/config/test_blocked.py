@@ -257,7 +257,8 @@ def test_where_it_cannot_even_be_read_any_more_only_what_plainly_does_not_restri
 def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     class Pretended:
         config: Any = None
-        blocked = ""
+        blocked = not_inherited = ""
+        not_in_force: list[str] = []
         notify_socket = ""
         watchdog_usec = 0
         notify_address = None
@@ -282,8 +283,9 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
         for _ in range(2):
             service.parts.equip()
             assert "cannot load what its configuration takes: " in launcher.blocked
+            assert launcher.not_in_force == [f"the service is not started: {launcher.blocked}"]
     service.parts.equip()
-    assert (launcher.blocked, launcher.config) == ("", config)
+    assert (launcher.blocked, launcher.config, launcher.not_in_force) == ("", config, [])
 
 
 def test_what_is_blocked_starts_neither_service_nor_check(tmp_path: Path) -> None:

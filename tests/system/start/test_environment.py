@@ -112,9 +112,9 @@ def test_redirect_stderr(stage: Stage, way: dict[str, object]) -> None:
 
 def test_what_is_not_opened_need_not_be_there(stage: Stage) -> None:
     (stage.status / "__stderr").mkdir()
-    stage.launcher("/bin/true", redirect_stderr=True).check()
+    stage.launcher("/bin/true", redirect_stderr=True).check(str)
     with pytest.raises(StartError, match="__stderr: is a directory, not a regular file"):
-        stage.launcher("/bin/true").check()
+        stage.launcher("/bin/true").check(str)
 
 
 @way

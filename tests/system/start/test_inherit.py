@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, SUPERVISE, Box, wait_for
-from heirs import kill_supervise
+from heirs import kill_supervise, state
+from tools import run_tool
 
+LATER = (
+    ": INHERIT needs --foreground: else supervise prints to nowhere itself; the service prints to its files from its"
+    " next start on"
+)
 BOTH = "stdout_logfile : INHERIT\nstderr_logfile : INHERIT\n"
 PRINTS = ("/bin/sh", "-c", "echo out $$; echo err $$ >&2; exec sleep 86399")
 FORKED = pytest.mark.parametrize("extra", ["", "umask : 022\n"], ids=["spawned", "forked"])
@@ -82,8 +87,8 @@ def test_without_a_foreground_there_is_nothing_to_inherit(box: Box) -> None:
     done = box.run("-u", "status/app", *PRINTS)
     assert (done.returncode, done.stdout) == (111, "")
     assert done.stderr == (
-        "supervise: fatal: cannot start the service: stderr_logfile : INHERIT needs --foreground: else supervise prints"
-        " to nowhere itself\n"
+        "supervise: fatal: cannot start the service: supervise.conf:2: stderr_logfile : INHERIT needs --foreground:"
+        " else supervise prints to nowhere itself\n"
     )
     assert sorted(os.listdir(box.folder)) == ["supervise.conf"]
 
@@ -92,9 +97,20 @@ def test_later_that_is_a_warning_and_the_files_are_used(box: Box) -> None:
     pid = box.start(*PRINTS)
     box.wait_stdout("out ")
     box.conf(f"[app]\n{BOTH}")
-    box.wait_warning("stdout_logfile : INHERIT needs --foreground: else supervise prints to nowhere itself; the")
+    box.wait_warning(f"supervise.conf:2: stdout_logfile {LATER}")
     os.kill(pid, signal.SIGKILL)
     box.wait_stdout("out ", 2)
+
+
+def test_svc_reload_says_that_it_does_not_count(box: Box) -> None:
+    box.start(*PRINTS)
+    box.conf("[app]\nmax_tries : 3\nstderr_logfile : INHERIT\n")
+    done = run_tool(box, "svc", "reload", "app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"supervise.conf:3: stderr_logfile {LATER}\n" in done.stderr
+    box.conf("[app]\nmax_tries : 3\n")
+    done = run_tool(box, "svc", "reload", "app")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_another_value_is_refused_and_the_rest_applies(box: Box) -> None:
@@ -161,7 +177,11 @@ def test_a_takeover_in_the_background_warns_and_goes_on(box: Box) -> None:
     pid = box.pid
     kill_supervise(box)
     assert box.start(*PRINTS) == pid
-    box.wait_warning("stdout_logfile : INHERIT needs --foreground")
+    box.wait_warning(f"supervise.conf:2: stdout_logfile {LATER}")
+    assert f"supervise.conf:2: stdout_logfile {LATER}" in state(box)["config_problems"]
+    box.control("e")
+    box.wait_warning(f"supervise.conf:2: stdout_logfile {LATER}", 2)
+    assert (box.pid, box.stdout()) == (pid, "")  # as it says: not yet
     box.control("k")
     box.wait_stdout("out ")
 

@@ -65,10 +65,12 @@ class Pretended:
     notify_socket = ""
     watchdog_usec = 0
     can_fork = False
+    blocked = not_inherited = ""
 
     def __init__(self) -> None:
         self.governed: list[Config] = []
         self.warnings = 0
+        self.not_in_force: list[str] = []
 
     def needs_fork(self, config: Config) -> bool:
         return False
@@ -97,3 +99,4 @@ def test_parts_that_cannot_be_had_make_another_one(tmp_path: Path, monkeypatch: 
     in_force = {key: value for key, value in machine.config.items() if value != dict(Config().items())[key]}
     assert in_force == {"alarm_interval": "60"}
     assert others.warnings == 1
+    assert len(others.not_in_force) == 1 and "takes effect after an upgrade" in others.not_in_force[0]

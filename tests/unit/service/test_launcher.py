@@ -154,7 +154,7 @@ def test_a_start_is_refused_where_something_stands_in_the_place_of_an_output(
     target = plant(stage, name, kind)
     launcher = stage.launcher("/bin/true")
     with pytest.raises(StartError, match=f"cannot use {stage.status}/{name}: is a"):
-        launcher.check()
+        launcher.check(str)
     assert target.read_text() == "mine\n"
 
 
@@ -182,7 +182,7 @@ def test_without_descriptors_it_is_started_all_the_same(stage: Stage) -> None:
 def test_what_is_checked_leaves_no_descriptor(stage: Stage) -> None:
     launcher = stage.launcher("/bin/true")
     before = len(os.listdir("/proc/self/fd"))
-    launcher.check()
+    launcher.check(str)
     assert len(os.listdir("/proc/self/fd")) == before
 
 
