@@ -1,7 +1,8 @@
 """Is something amiss with a service?  What svstat --failed lists, what is red, and what comes first by trouble.
 
 Rule 1.  A service that is wanted up and does not run is failing, unless it is being started or restarted as asked.
-         So is one that supervise has given up, and one that has ended by itself as none should.
+         So is one that supervise has given up, and one that has ended by itself as none should, be it in a run that was
+         not to be followed by another (once).
 Rule 2.  One that runs is failing if it does not work: it is being ended, its checks fail or cannot be made, it is
          stopped by a signal, no supervise looks after it, or it has ended again and again within seconds of its start.
 Rule 3.  What somebody has asked for is no failure: paused, down, alarms off.  Nor is a start that still has its time.
@@ -10,16 +11,17 @@ Rule 4.  What cannot be read is failing, for nobody knows.
 
 from __future__ import annotations
 
-from supervise.protocol.record import DOWN, UP
+from supervise.protocol.record import DOWN, ONCE, UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from supervise.client.status import Status
+    from supervise.client.status import LastExit, Status
 
 _IN_A_ROW = 2  # so many quick exits, and a start within the last
 _STEADY = 10.0  # seconds has to last before it is believed
+_RUN = ("idle", "cleanup")  # what supervise is about when a run has ended that no other follows
 
 FAILING, PENDING, WELL, RESTING = range(4)  # by trouble, the worst first
 
@@ -30,6 +32,24 @@ def ending(status: Status) -> str:
     if last is None or last.code is None or last.fault:
         return "failed"
     return "ended" if last.code else "finished"
+
+
+def run_failed(status: Status) -> bool:
+    """Whether a service that was to run once has done so, and badly; one whose end was asked for has not.
+
+    Without a supervise there may be a run whose end nobody has seen: that has failed, too.
+    """
+    last = status.last_exit
+    if status.want != ONCE or (status.supervised and status.machine not in _RUN):
+        return False
+    if status.pid:
+        return not status.supervised
+    return bool(last and not last.planned and badly(last))
+
+
+def badly(last: LastExit) -> bool:
+    """Whether that is how no service should end that nobody has told to."""
+    return last.code is None or bool(last.fault) or (last.code != 0 and not last.expected)
 
 
 def unsteady(status: Status) -> bool:
@@ -55,14 +75,16 @@ def failing(status: Status | None) -> bool:
     if status is None:
         return True
     if not status.supervised:
-        return bool(status.gave_up) or status.want == UP or status.outlived
+        return bool(status.gave_up) or status.want == UP or status.outlived or run_failed(status)
     if status.pid:
         if status.machine == "aborting" or status.stopped or unsteady(status):
             return True
         return sick(status) and not status.paused and status.want != DOWN
     last = status.last_exit
     if status.finished:
-        return ending(status) == "failed" or bool(last and last.code and not last.expected)
+        return last is not None and badly(last)
+    if run_failed(status):
+        return True
     return status.want == UP and status.machine != "succession" and not (last and last.planned)
 
 

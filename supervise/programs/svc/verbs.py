@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from supervise.client import conditions
 from supervise.client.errors import SystemRefused
+from supervise.client.trouble import badly
 from supervise.protocol.letters import SIGNALS
 from supervise.protocol.names import LOG_WF
 from supervise.protocol.record import UP
@@ -96,7 +97,7 @@ def ended_badly(before: Status, now: Status) -> bool:
     if now.pid or not last or last.planned or not (now.state and before.state):
         return False
     expected = now.state["totals"]["expected"] != before.state["totals"]["expected"]
-    return not expected and last.code != 0
+    return badly(last) and not expected
 
 
 def _exit(before: Status, now: Status) -> str:

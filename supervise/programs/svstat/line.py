@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 
-from supervise.client.trouble import ending, unsteady
+from supervise.client.trouble import ending, run_failed, unsteady
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.text import one_line
 
@@ -54,7 +54,7 @@ def _daemontools(status: Status) -> str:
 def stage(status: Status) -> str:
     """How far the service is, where that is more than up or down; else nothing."""
     machine, phase, next_start = status.machine, status.phase, status.next_start_seconds
-    if status.finished:
+    if status.finished or (run_failed(status) and machine == "idle"):
         return f"{ending(status)}, not restarted"
     if next_start is not None:
         return f"next start in {_whole(next_start)}"

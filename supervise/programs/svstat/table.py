@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 from supervise.client.clocks import since_boot
-from supervise.client.trouble import FAILING, WELL, ending, rank, sick, starts, unsteady
+from supervise.client.trouble import FAILING, WELL, ending, rank, run_failed, sick, starts, unsteady
 from supervise.programs.svstat.line import PHASES
 from supervise.programs.width import columns, index, padded, shortened, shortened_within
 from supervise.protocol.exitstatus import signal_name
@@ -123,6 +123,8 @@ def _down(status: Status) -> str:
         return "stopping"
     if next_start is not None:
         return f"restarting in {duration(math.ceil(next_start))}"
+    if run_failed(status):
+        return ending(status)
     return "restarting" if status.want == UP else "down"
 
 

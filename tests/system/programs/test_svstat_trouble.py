@@ -60,6 +60,27 @@ def test_an_exit_code_that_is_expected_is_no_failure(box: Box) -> None:
     assert json.loads(line(box, "--json"))["services"][0]["last_exit"]["expected"] is True
 
 
+def test_a_run_that_failed(box: Box) -> None:
+    box.start("sh", "-c", "test -e bad && exit 3; exec sleep 1000")
+    assert run_tool(box, "svc", "stop", "app").returncode == 0
+    (box.folder / "bad").touch()
+    box.control("o")
+    wait_for("its end", lambda: "ended, not restarted" in run_tool(box, "svstat").stdout)
+    done = run_tool(box, "svstat", "--failed")
+    assert (done.returncode, done.stderr) == (1, "") and done.stdout.startswith("status/app: down ")
+    (box.folder / "bad").unlink()
+    box.control("o")
+    box.wait_new_pid(0)
+    wait_for("the run", lambda: run_tool(box, "svstat", "--failed").returncode == 0)
+    assert run_tool(box, "svc", "stop", "app").returncode == 0
+    assert run_tool(box, "svstat", "--failed").returncode == 0
+    box.control("o")
+    box.wait_new_pid(0)
+    box.control("k")
+    box.wait_down()
+    assert wait_for("its end", lambda: run_tool(box, "svstat", "--failed").stdout).startswith("status/app: down ")
+
+
 # Stopped by a signal.
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from pretended import HEALTHY, PID, SICK, state, status_of
+from samples import LAST_EXIT
 
 from supervise.client import Status
 from supervise.client.trouble import FAILING, failing, rank, summary
@@ -28,6 +29,9 @@ RED, GREEN, YELLOW = "\33[31m", "\33[32m", "\33[33m"
         ({"phase": "stopping"}, "up, stopping", YELLOW),
         ({"phase": "\33[1m"}, "up", YELLOW),
         ({"want": "once", "phase": "ready"}, "up once, ready", YELLOW),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 0}}, "down", YELLOW),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 3}}, "ended", RED),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": None, "signal": 9}}, "failed", RED),
         ({"want": "down", "machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
         ({"machine": "stopping", "phase": "ready"}, "up, stopping", YELLOW),
         ({"machine": "aborting", "phase": "ready"}, "up, being ended", RED),
@@ -136,7 +140,18 @@ def test_names_that_would_be_the_same_are_not_shortened_so_far() -> None:
         ({}, False),
         ({"want": "down"}, False),
         ({"pid": 0, "want": "down", "machine": "idle", "last_exit": {"code": 3}}, False),
-        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 3}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 3}}, True),
+        ({"pid": 0, "want": "once", "machine": "cleanup", "last_exit": {"code": 3}}, True),
+        ({"pid": 0, "want": "once", "machine": "spawning", "last_exit": {"code": 3}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 3, "expected": True}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 3, "planned": True}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 0}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": 0, "fault": "hung"}}, True),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": None, "signal": 9}}, True),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": None, "planned": True}}, False),
+        ({"pid": 0, "want": "once", "machine": "idle", "last_exit": {"code": None, "failure": "no program"}}, True),
+        ({"pid": 0, "want": "once", "machine": "idle"}, False),
+        ({"want": "once"}, False),
         ({"phase": "starting"}, False),
         ({"pid": 0, "machine": "succession"}, False),
         ({"pid": 0, "machine": "cleanup", "last_exit": {"planned": True}}, False),
@@ -166,6 +181,13 @@ def test_without_a_supervise() -> None:
         status = Status(False, Record(0, False, want, True, 0), state(0, wanted=want, machine="ended", **state_of_it))
         assert failing(status) is fails
     assert failing(None)
+
+
+def test_a_run_without_a_supervise() -> None:
+    for pid, last, fails in ((0, {"code": 3}, True), (0, {"code": 0}, False), (0, None, False), (PID, None, True)):
+        ended = {"last_exit": {**LAST_EXIT, **last}} if last else {}
+        state_of_it = state(pid, wanted="once", machine="ended", **ended)
+        assert failing(Status(False, Record(0, False, "once", True, pid), state_of_it)) is fails
 
 
 def test_the_summary() -> None:
