@@ -3,25 +3,57 @@
 Rule 1.  A service is looked at before it is commanded: whether it was restarted shows in the difference.
 Rule 2.  No condition counts before the letters were obeyed (conditions.Obeyed): straight after a command, the status
          may still be that of the time before.
-Rule 3.  What is asked of a service that no supervise runs for is refused, whatever its record says.
+Rule 3.  What is asked of a service that no supervise runs for is refused, whatever its record says; but to start it:
+         then a supervise is started first (resume.py).
 """
 
 from __future__ import annotations
 
 from supervise.client.conditions import Obeyed, back_up, kept_down, kept_up
-from supervise.client.errors import CannotComeTrue, ClientError, NotRunning
+from supervise.client.errors import CannotComeTrue, ClientError
 from supervise.client.status import DidNotStayUp, TimeLimit
 from supervise.client.wait import look, outcomes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Callable
+
     from supervise.client.conditions import Condition
     from supervise.client.service import Service
     from supervise.client.status import Status
 
 
+START = "start"  # the verb, for which a supervise is started
+
+
+def _unsaid(line: str) -> None:
+    """Who asks for a status wants no lines: what a supervise warns of is in its log as well."""
+
+
+def reach(service: Service, what: str, say: Callable[[str], None] = _unsaid) -> Status | None:
+    """See to it that a supervise runs that can obey: to start a service, one is started, whose lines are said.
+
+    How the service was before that; None where one runs already.  Raises what `send` does.
+    """
+    if service.supervised():
+        return None
+    from supervise.client.resume import gone, resume
+
+    if what != START:
+        raise gone(service, what)
+    earlier = look(service, None)
+    for line in resume(service):
+        say(line)
+    return earlier
+
+
 def send(
-    service: Service, what: str, letters: str, condition: Condition | None, counts: bool = True
+    service: Service,
+    what: str,
+    letters: str,
+    condition: Condition | None,
+    counts: bool = True,
+    say: Callable[[str], None] = _unsaid,
 ) -> tuple[Status, Condition]:
     """Look at a service, then command it; how it was before, and the condition of what is to come of that.
 
@@ -29,11 +61,10 @@ def send(
     obeyed; otherwise there must be a condition.  Raises NotRunning, NotAStatusDir, DamagedRecord, NoPermission,
     SystemRefused.
     """
-    if not service.supervised():
-        raise NotRunning(f"cannot {what} {service.path}: supervise not running")
+    earlier = reach(service, what, say)
     before = look(service, condition)
     length = service.send(letters)
-    return before, condition if condition and not counts else Obeyed(length, condition)
+    return earlier or before, condition if condition and not counts else Obeyed(length, condition)
 
 
 def outcome(service: Service, what: str, letters: str, condition: Condition, seconds: float | None) -> Status:
@@ -62,7 +93,7 @@ def of_verb(problem: ClientError, what: str, service: Service) -> ClientError:
 
 def start(service: Service, seconds: float | None) -> Status:
     """Do what Service.start says."""
-    return outcome(service, "start", "u", kept_up, seconds)
+    return outcome(service, START, "u", kept_up, seconds)
 
 
 def restart(service: Service, seconds: float | None) -> Status:

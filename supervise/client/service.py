@@ -107,27 +107,32 @@ class Service:
         # First, so that of a supervise that has ended by now the last record is read.
         supervised = self.supervised()
         record = self._record(supervised)
+        state, damaged = self.recorded_state()
+        status = Status(supervised, record, state)
+        if damaged:
+            raise DamagedState(damaged, status)
+        return status
+
+    def recorded_state(self) -> tuple[dict[str, Any] | None, str]:
+        """The state alone, None where there is none, and what is wrong with it, if anything.
+
+        Raises SystemRefused where it cannot be read just now.
+        """
         path = f"{self.path}/{STATE}"
-        damaged = ""
-        state = None
         try:
             from supervise.protocol.state_reader import SIZE_LIMIT, StateError, decode
 
-            state = decode(_read(path, SIZE_LIMIT))
+            return decode(_read(path, SIZE_LIMIT)), ""
         except FileNotFoundError:
-            pass  # a supervise of the C implementation
+            return None, ""  # a supervise of the C implementation
         except StateError as why:
-            damaged = f"cannot read {path}: damaged: {why}"
+            return None, f"cannot read {path}: damaged: {why}"
         except OSError as why:
             from supervise.system.errors import is_transient
 
             if is_transient(why):  # which says nothing about the file
                 raise refused(f"read {path}", why) from None
-            damaged = f"cannot read {path}: {why.strerror}"
-        status = Status(supervised, record, state)
-        if damaged:
-            raise DamagedState(damaged, status)
-        return status
+            return None, f"cannot read {path}: {why.strerror}"
 
     def _record(self, supervised: bool) -> Record:
         path = f"{self.path}/{STATUS}"
@@ -163,27 +168,34 @@ class Service:
         if fd is None:
             if not os.path.lexists(f"{self.path}/{CONTROL}") and not os.path.lexists(f"{self.path}/{STATUS}"):
                 raise NotAStatusDir(f"cannot command {self.path}: not a status directory")
-            raise NotRunning(f"cannot command {self.path}: supervise not running")
+            raise self._gone()
         try:
             # The newline ends what `+` began: a FIFO does not keep the boundaries of writes.
             return _unread(fd) + os.write(fd, letters.encode("ascii") + b"\n")
         except BrokenPipeError:
-            raise NotRunning(f"cannot command {self.path}: supervise not running") from None
+            raise self._gone() from None
         except BlockingIOError:
             raise SystemRefused(f"cannot command {self.path}: {CONTROL} is full, supervise does not read it") from None
         finally:
             os.close(fd)
+
+    def _gone(self) -> NotRunning:
+        from supervise.client.resume import gone
+
+        return gone(self, "command")
 
     def start(self, seconds: float | None = 30.0) -> Status:
         """Start the service and wait until it has been up for its startsecs, and is ready where it tells that.
 
         One that runs already goes on, and is restarted from now on when it exits; one that is just being stopped is
         started when it has ended.  One that has ended again with an expected exit code, and is not restarted, has done
-        what it was to do.  The status then; `seconds` None: without a limit.
+        what it was to do.  Where no supervise runs any more, one is started first, a daemon that goes on as the last
+        one did (`supervise -p STATUS_DIR --resume`), with the environment of this process; no other method does that.
+        The status then; `seconds` None: without a limit.
 
         Raises DidNotStayUp (it has ended, or is not ready in time), TimeLimit, CannotComeTrue (supervise ends or gives
-        up meanwhile), NotRunning (no supervise runs that could obey), NotAStatusDir, DamagedRecord, NoPermission,
-        SystemRefused.
+        up meanwhile), NotRunning (no supervise runs, and it is not known how one was started, or it was with
+        --foreground), NotAStatusDir, DamagedRecord, NoPermission, SystemRefused.
         """
         from supervise.client.commanding import start
 
@@ -192,7 +204,8 @@ class Service:
     def stop(self, seconds: float | None = 30.0) -> Status:
         """Stop the service and wait until it is down, with what is left of it; the status then.
 
-        It stays down until it is started, however it was before.  Raises what `start` does, but DidNotStayUp.
+        It stays down until it is started, however it was before.  Raises what `start` does, but DidNotStayUp, and
+        NotRunning wherever no supervise runs.
         """
         from supervise.client.commanding import stop
 
@@ -201,7 +214,7 @@ class Service:
     def restart(self, seconds: float | None = 30.0) -> Status:
         """Restart the service, without an alarm, and wait as `start` does; one that is down is started.
 
-        Raises what `start` does.
+        Raises what `start` does, and NotRunning wherever no supervise runs: `start` starts one.
         """
         from supervise.client.commanding import restart
 

@@ -75,6 +75,14 @@ def complain(name: str, why: object) -> None:
         pass  # standard error is closed
 
 
+def remark(line: str) -> None:
+    """Print what another program has said, after what was printed before it; not if standard error is closed."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    if sys.stderr is not None:
+        print(one_line(line), file=sys.stderr, flush=True)
+
+
 def parse(name: str, usage: str, argv: list[str], wrong: Callable[[Words], str], grammar: str = "") -> Args | None:
     """The command line as docopt reads it; None when it asked for help or the version, which is printed then.
 

@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_GIVE = "give the command"
-
 
 class NotResumable(Exception):
     """There is nothing that could be resumed; the message says why, and what to type."""
@@ -35,15 +33,17 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
     fields = _state(path)
     said = fields["options"]
     if said is None:
-        raise NotResumable(f"cannot resume {path}: its state does not say how it was started; {_GIVE}")
+        raise NotResumable(f"cannot resume {path}: its state does not say how it was started; {_anew(path)}")
     place = said["directory"]
     if place is None:
-        raise NotResumable(f"cannot resume {path}: its state does not name a working directory; {_GIVE}")
+        raise NotResumable(f"cannot resume {path}: its state does not name a working directory; {_anew(path)}")
     if not all(isinstance(word, str) for word in said["script"]):
-        raise NotResumable(f"cannot resume {path}: its state is damaged: script; {_GIVE}")
+        raise NotResumable(f"cannot resume {path}: its state is damaged: script; {_anew(path)}")
     recorded, named = said["conf"], said["conf_named"]
     if conf is None and descriptor(recorded) is not None:
-        raise NotResumable(f"cannot resume {path}: its configuration was {recorded}; name one with -F")
+        raise NotResumable(
+            f"cannot resume {path}: its configuration was {recorded}; name a file: {_again(path)} -F FILE"
+        )
     if not _is_here(place):
         path = os.path.join(os.getcwd(), path)
         conf = conf if conf is None or descriptor(conf) is not None else os.path.join(os.getcwd(), conf)
@@ -60,9 +60,21 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
     return options, place
 
 
+def _again(path: str) -> str:
+    from shlex import quote
+
+    return f"supervise -p {quote(path)} --resume"
+
+
+def _anew(path: str) -> str:
+    from shlex import quote
+
+    return f"give the command: supervise -p {quote(path)} -f COMMAND"
+
+
 def _state(path: str) -> dict[str, Any]:
     if not os.path.lexists(f"{path}/{STATE}"):
-        raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_GIVE}")
+        raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_anew(path)}")
     try:
         directory = StatusDir(path)
         try:
@@ -71,14 +83,14 @@ def _state(path: str) -> dict[str, Any]:
         finally:
             os.close(directory.fd)
         if data is None:
-            raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_GIVE}")
+            raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_anew(path)}")
         fields = decode(data)
     except StatusDirError as why:
         raise OSError(f"cannot resume {path}: {why}") from None
     except StateError as why:
-        raise NotResumable(f"cannot resume {path}: cannot use {path}/{STATE}: {why}; {_GIVE}") from None
+        raise NotResumable(f"cannot resume {path}: cannot use {path}/{STATE}: {why}; {_anew(path)}") from None
     if fields["directory"] != here:
-        raise NotResumable(f"cannot resume {path}: {path}/{STATE} is from another directory; {_GIVE}")
+        raise NotResumable(f"cannot resume {path}: {path}/{STATE} is from another directory; {_anew(path)}")
     return fields
 
 

@@ -12,7 +12,8 @@ Usage:
 Options:
   --wait SECONDS  wait at most so long until it is so (default: 30, and
                   startsecs)
-  --no-wait       only send the command
+  --no-wait       only send the command, `start` to a supervise that it
+                  starts if need be
   -h, --help      this text; -h DIR... is the letter
   --version       the version
 
@@ -27,7 +28,8 @@ in this order, in one write, without waiting for what comes of them.
 DIR is a status directory, or the name of a service.  All are commanded first,
 and waited for together.  `start`, `restart` and `once` wait until the service
 has been up for its startsecs, and is ready where it tells that; `exit` takes it
-down and ends its supervise.
+down and ends its supervise.  Where no supervise runs any more, `start` starts
+one that goes on as the last one did; everything else is refused.
 
 Exit codes: 0 it is so; 1 the service has ended instead, or its configuration
 has problems; 99 not so within the time; 100 wrong usage, or there is no such
@@ -36,9 +38,9 @@ service; 111 it can't be, or the system refused.
 
 from __future__ import annotations
 
-from supervise.client import LETTERS, ClientError, Service
+from supervise.client import LETTERS, ClientError, NotRunning, Service
 from supervise.client.meant import MEANT, check
-from supervise.programs.program import UsageError, complain, parse, run, seconds, wrong_usage
+from supervise.programs.program import UsageError, complain, parse, remark, run, seconds, wrong_usage
 from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
@@ -162,11 +164,21 @@ def command(verb: Verb, directories: list[str], limit: float | None, wait: bool)
     return max(code, Execution(verb, limit).run(services))
 
 
+def _command(service: Service, verb: Verb) -> None:
+    try:
+        service.command(verb.letters)
+    except NotRunning:
+        from supervise.client.commanding import reach
+
+        reach(service, verb.name, remark)
+        service.command(verb.letters)
+
+
 def _only_send(verb: Verb, services: list[Service]) -> int:
     code = 0
     for service in services:
         try:
-            service.command(verb.letters)
+            _command(service, verb)
             print(f"{shown_name(service.path)}: {verb.name}: sent")
         except ClientError as why:
             complain("svc", why)

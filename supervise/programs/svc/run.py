@@ -23,7 +23,7 @@ from supervise.client.commanding import of_verb, send
 from supervise.client.conditions import Lasting, Obeyed, startsecs
 from supervise.client.errors import ConfigurationProblem
 from supervise.client.wait import look, outcomes
-from supervise.programs.program import complain
+from supervise.programs.program import complain, remark
 from supervise.programs.svc.verbs import Problems, ended_badly
 from supervise.protocol.text import one_line, shown_name
 
@@ -68,16 +68,9 @@ class Execution:
 
     def _send(self, service: Service) -> tuple[Status, Condition]:
         verb = self._verb
-        earlier = None
-        if verb.name == "start" and not service.supervised():
-            from supervise.programs.svc.resume import resume
-
-            earlier = look(service, None)
-            resume(service)
         if verb.name == "pause" and service.supervised() and not look(service, None).pid:
             raise NotRunning(f"cannot pause {service.path}: the service is not running")
-        before, condition = send(service, verb.name, verb.letters, verb.condition, verb.counts)
-        return earlier or before, condition
+        return send(service, verb.name, verb.letters, verb.condition, verb.counts, remark)
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
         self._clear()

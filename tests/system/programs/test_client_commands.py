@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,8 +75,50 @@ def test_without_a_supervise(app: Box) -> None:
     service = Service("app")
     service.command("dx")
     service.wait("unsupervised", PATIENCE)
-    for act in (service.start, service.stop, service.restart):
-        with pytest.raises(client.NotRunning, match=f"^cannot {act.__name__} status/app: supervise not running$"):
+    for act in (service.stop, service.restart):
+        with pytest.raises(client.NotRunning) as caught:
+            act(PATIENCE)
+        gone = f"cannot {act.__name__} status/app: supervise not running"
+        assert str(caught.value) == f"{gone}; to start one: svc start status/app"
+    with pytest.raises(client.NotRunning, match="^cannot command status/app: supervise not running; to start one: "):
+        service.command("u")
+    assert app.supervisor == 0
+
+
+def test_start_starts_a_supervise(app: Box) -> None:
+    app.start("sleep", "1000")
+    service = Service("app")
+    first = app.supervisor
+    service.command("dx")
+    service.wait("unsupervised", PATIENCE)
+    status = service.start(PATIENCE)
+    assert status.running and status.pid == app.pid and status.supervise_pid == app.supervisor != first
+    os.kill(app.supervisor, signal.SIGKILL)
+    app.wait_gone()
+    assert service.start(PATIENCE).pid == status.pid, "it was taken over"
+
+
+def test_start_by_a_program_that_has_python_built_in(app: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.start("sleep", "1000")
+    service = Service("app")
+    service.command("dx")
+    service.wait("unsupervised", PATIENCE)
+    monkeypatch.setattr(sys, "executable", "/no/such/server")
+    assert service.start(PATIENCE).running
+    service.command("dx")
+    service.wait("unsupervised", PATIENCE)
+    monkeypatch.setattr(sys, "executable", "/no/such/python3")
+    with pytest.raises(client.SystemRefused, match="cannot execute /no/such/python3: No such file or directory$"):
+        service.start(PATIENCE)
+
+
+def test_start_leaves_a_foreground_to_whoever_started_it(app: Box) -> None:
+    process = app.foreground("sleep", "1000")
+    app.wait_log("service started")
+    app.control("dx")
+    process.wait(PATIENCE)
+    for act in (Service("app").start, Service("app").restart):
+        with pytest.raises(client.NotRunning, match="; it was started with --foreground: start it again as that was "):
             act(PATIENCE)
 
 

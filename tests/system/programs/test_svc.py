@@ -300,7 +300,10 @@ def test_no_wait(box: Box) -> None:
     assert box.pid
 
 
-@pytest.mark.parametrize("args", [["-d"], ["stop"], ["reload"], ["--no-wait", "start"]])
+GONE = [["-d"], ["-u"], ["stop"], ["restart"], ["once"], ["exit"], ["pause"], ["reload"], ["--no-wait", "stop"]]
+
+
+@pytest.mark.parametrize("args", GONE)
 def test_a_supervise_that_is_gone(box: Box, args: list[str]) -> None:
     box.start("sleep", "1000")
     os.kill(box.supervisor, signal.SIGKILL)
@@ -309,7 +312,17 @@ def test_a_supervise_that_is_gone(box: Box, args: list[str]) -> None:
     done = run_tool(box, "svc", *args, "app")
     assert done.returncode == 111
     assert done.stderr.startswith("svc: fatal: cannot ")
-    assert done.stderr.endswith(" status/app: supervise not running\n")
+    assert done.stderr.endswith(" status/app: supervise not running; to start one: svc start status/app\n")
+
+
+def test_a_supervise_that_is_gone_and_does_not_say_how_it_was_started(box: Box) -> None:
+    with c_supervise(box):
+        pass
+    done = run_tool(box, "svc", "stop", "app")
+    text = "cannot stop status/app: supervise not running; to start one: supervise -p status/app -f COMMAND"
+    assert (done.returncode, done.stderr) == (111, f"svc: fatal: {text}\n")
+    done = run_tool(box, "svc", "start", "app")
+    assert (done.returncode, done.stderr) == (111, f"svc: fatal: {text.replace('stop', 'start', 1)}\n")
 
 
 def test_a_supervise_that_ends_while_it_is_waited_for(box: Box) -> None:

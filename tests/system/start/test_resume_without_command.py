@@ -120,7 +120,9 @@ def test_in_the_foreground_only_if_typed(box: Box) -> None:
 
 
 def test_nothing_to_resume(box: Box) -> None:
-    assert refused(box, 100).endswith("there is no status/app/state; give the command\n")
+    assert refused(box, 100).endswith(
+        "there is no status/app/state; give the command: supervise -p status/app -f COMMAND\n"
+    )
     assert not box.status.exists()
 
 
@@ -132,7 +134,7 @@ def test_a_state_that_does_not_say_it(box: Box, key: str, value: object) -> None
     fields = json.loads(path.read_text())
     fields[key] = value
     path.write_text(json.dumps(fields))
-    assert refused(box, 100).endswith("; give the command\n")
+    assert refused(box, 100).endswith("; give the command: supervise -p status/app -f COMMAND\n")
     assert box.supervisor == 0
 
 
@@ -159,7 +161,9 @@ def test_a_copy_of_another_directory(box: Box) -> None:
     shutil.copytree(box.status, box.status.with_name("copy"), ignore=shutil.ignore_patterns("control", "ok"))
     done = box.run("-p", "status/copy", "--resume")
     assert done.returncode == 100
-    assert done.stderr.endswith("status/copy/state is from another directory; give the command\n")
+    assert done.stderr.endswith(
+        "status/copy/state is from another directory; give the command: supervise -p status/copy -f COMMAND\n"
+    )
 
 
 def test_a_working_directory_that_is_gone(box: Box) -> None:
@@ -177,7 +181,10 @@ def test_a_working_directory_that_is_gone(box: Box) -> None:
 def test_a_configuration_that_was_a_descriptor(box: Box) -> None:
     box.start("sleep", "1000", options=("-F", "/dev/stdin"))
     take_down(box, "dx")
-    assert refused(box, 100).endswith("its configuration was /dev/stdin; name one with -F\n")
+    said = "its configuration was /dev/stdin; name a file: supervise -p {} --resume -F FILE\n"
+    assert refused(box, 100).endswith(said.format("status/app"))
+    done = run_tool(box, "svc", "start", "app")
+    assert done.returncode == 111 and done.stderr.endswith(said.format(box.status))
     resume(box, "-F", "/dev/null")
 
 
@@ -236,6 +243,42 @@ def test_svc_start_says_why_not(box: Box) -> None:
     assert done.returncode == 111
     assert done.stderr.startswith("svc: fatal: cannot start status/app: supervise not running, and cannot be started: ")
     assert "cannot believe " in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("text", "why"), [("{}", "version"), ("no such thing", "not JSON")])
+def test_svc_start_says_what_is_wrong_with_the_state(box: Box, text: str, why: str) -> None:
+    box.start("sleep", "1000")
+    take_down(box, "dx")
+    (box.status / "state").write_text(text)
+    for verb in ("start", "stop"):
+        done = run_tool(box, "svc", verb, "app")
+        begins = f"svc: fatal: cannot {verb} status/app: supervise not running; cannot read status/app/state: damaged: "
+        assert done.returncode == 111 and done.stderr.startswith(begins) and why in done.stderr
+        assert done.stderr.endswith("; to start one: supervise -p status/app -f COMMAND\n")
+        assert done.stderr.count("\n") == 1
+
+
+def test_svc_start_without_a_record(box: Box) -> None:
+    box.start("sleep", "1000")
+    take_down(box, "dx")
+    (box.status / "status").unlink()
+    assert run_tool(box, "svc", "start", "app").returncode == 0
+    assert alive(box.pid)
+
+
+def test_svc_start_without_waiting(box: Box) -> None:
+    box.conf("[app]\nnotify : yes\nstarttimeoutsecs : 3600\n")
+    box.start("sleep", "1000")
+    take_down(box, "dx")
+    for words in (("--no-wait", "start", "app"), ("--no-wait", "app", "start")):
+        done = run_tool(box, "svc", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "status/app: start: sent\n", "")
+        pid = wait_for("its pid", lambda: box.pid)
+        os.kill(box.supervisor, signal.SIGKILL)
+        box.wait_gone()
+    assert run_tool(box, "svc", "--no-wait", "start", "app").returncode == 0
+    box.wait_log("taken over")
+    assert box.pid == pid
 
 
 # A second start.
