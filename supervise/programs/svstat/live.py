@@ -24,6 +24,7 @@ from supervise.programs.svstat.reading import look_at, rows
 from supervise.programs.svstat.table import Row, state_of, table
 from supervise.programs.svstat.terminal import ENDING, Terminal
 from supervise.programs.width import columns, cut, shortened
+from supervise.protocol.exitcodes import FAILED
 from supervise.protocol.text import one_line
 
 _USAGE_EVERY = 5.0  # seconds between two looks at /proc
@@ -196,6 +197,10 @@ class Screen:
             if row.status:
                 row.status.look_again()
 
+    def amiss(self) -> bool:
+        """Whether something is amiss with one of them, as far as was read."""
+        return any(row.rank == FAILING for row in self._rows.values())
+
     def draw(self, terminal: Terminal) -> None:
         """Draw all of it, over what is there, in one write: nothing flickers.  Raises OSError."""
         width, height = terminal.size()
@@ -214,7 +219,10 @@ class Screen:
 
 
 def watch(directories: list[str], colour: bool, failed: bool) -> int:
-    """Show the table until the user has seen enough; the exit code.  Raises ClientError."""
+    """Show the table until the user has seen enough; the exit code.  Raises ClientError.
+
+    `failed`: at first only those that are failing; and the exit code says whether one is at the end.
+    """
     if not sys.stdout.isatty():
         raise UsageError("cannot watch: standard output is not a terminal")
     with Watcher() as watcher:
@@ -224,7 +232,7 @@ def watch(directories: list[str], colour: bool, failed: bool) -> int:
             ended_by = _loop(watcher, screen, terminal, view)
     if ended_by in (signal.SIGTERM, signal.SIGHUP):
         os.kill(os.getpid(), ended_by)  # whoever sent it is to see that it was obeyed
-    return 0
+    return FAILED if failed and screen.amiss() else 0
 
 
 def _loop(watcher: Watcher, screen: Screen, terminal: Terminal, view: View) -> int:

@@ -16,8 +16,9 @@ DIR is a status directory, or the name of a service; none: every service below
 ./status, or where there is no such directory below $SUPERVISE_ROOT.
 
 Exit codes: 0 all could be read, whether they are up or down; 1 with --failed:
-something is amiss with one; 100 wrong usage, or there is no such service; 111
-one could not be read, which is said on standard error, the others are shown.
+something is amiss with one (with --watch: when it is quit); 100 wrong usage, or
+there is no such service; 111 one could not be read, which is said on standard
+error, the others are shown.
 
 The fields of --json, and what is amiss, are in man svstat.
 """
@@ -30,6 +31,7 @@ import sys
 from supervise.programs.program import complain, parse, run
 from supervise.programs.svstat.line import line
 from supervise.programs.svstat.reading import fails, read, rows
+from supervise.protocol.exitcodes import FAILED
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from supervise.programs.svstat.reading import Found
-
-_AMISS = 1  # exit code
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def _main(argv: list[str]) -> int:
     found: Iterable[Found] = read(args["DIR"])
     if args["--failed"]:
         found = list(filter(fails, found))
-    amiss = _AMISS if args["--failed"] and found else 0
+    amiss = FAILED if args["--failed"] and found else 0
     if args["--long"]:
         return max(_long(list(found)), amiss)
     if args["--json"]:

@@ -273,6 +273,22 @@ def test_failed_begins_with_them(box: Box) -> None:
         wait_for("it to go", lambda: "app" not in watched.read())
         watched.child.send("q")
         watched.ended()
+        assert watched.child.exitstatus == 0
+    finally:
+        watched.child.close(force=True)
+
+
+@pytest.mark.parametrize(("option", "code"), [(("--failed",), 1), ((), 0)])
+@pytest.mark.parametrize("key", ["q", "\3"])
+def test_how_failed_ends(box: Box, option: tuple[str, ...], code: int, key: str) -> None:
+    made(box, "zz-wanted", Record(0, False, "up", True, 0))
+    watched = Watched(box, *option)
+    try:
+        watched.shows("zz-wanted")
+        watched.child.send("f")  # what is shown now says nothing of the end
+        watched.child.send(key)
+        watched.ended()
+        assert watched.child.exitstatus == code
     finally:
         watched.child.close(force=True)
 
