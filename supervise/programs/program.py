@@ -121,6 +121,10 @@ def _read(grammar: str, argv: list[str]) -> Args | None:
         args: Args = docopt(grammar, argv, False)
     except (DocoptExit, DocoptLanguageError):
         return None
+    for words in args.values():
+        # docopt leaves the `--` behind which all are words among them, but where the grammar has it, too.
+        if isinstance(words, list) and "--" in words and not args.get("--"):
+            words.remove("--")
     return args
 
 

@@ -20,6 +20,8 @@ import sys
 from supervise.client import ClientError, Service
 from supervise.protocol.exitcodes import USAGE
 
+_GRAMMAR = "Usage: svok [--] DIR"  # what docopt is to match: a name may begin with a dash
+
 
 def main() -> int:
     """The console script; the exit code."""
@@ -37,7 +39,7 @@ def _unusual() -> int:
     from supervise.programs.program import parse, run
 
     def ask(argv: list[str]) -> int:
-        args = parse("svok", str(__doc__), argv, lambda words: words.wrong(services=(1, 1)))
+        args = parse("svok", str(__doc__), argv, lambda words: words.wrong(services=(1, 1)), _GRAMMAR)
         if args is None:
             return 0
         try:

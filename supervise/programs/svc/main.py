@@ -107,6 +107,10 @@ def _sort(words: list[str]) -> tuple[str, str, list[str]]:
 def _send_letters(argv: list[str]) -> int:
     groups = []
     while argv and argv[0].startswith("-") and argv[0] not in ("-", "--"):
+        if argv[0].startswith("--"):
+            from supervise.programs.svc.misspelt import wrong_option
+
+            raise wrong_usage("svc", wrong_option(argv[0]))
         groups.append(argv.pop(0)[1:])
     if argv[:1] == ["--"]:
         argv.pop(0)

@@ -31,12 +31,17 @@ def wrong_verb(words: list[str], verbs: tuple[str, ...], verbs_last: tuple[str, 
         return f"{_SWITCH}, not {rest[1]!r}" if rest[1:] else _SWITCH
     later = [word for word in rest if word in verbs]
     if later:
-        return f"the verb comes first: svc {' '.join([later[0], *(word for word in words if word != later[0])])}"
+        return f"the verb comes first: svc {later[0]} {_typed([word for word in words if word != later[0]])}"
     if second in verbs_last:
         return f"{second!r} takes one service, the one before it"
     if not _near(first, verbs) and (_near(second, verbs_last) or _is_service(first)):
         return _no_verb(second, verbs_last)
     return _no_verb(first, verbs)
+
+
+def _typed(services: list[str]) -> str:
+    dashes = ["--"] if any(service.startswith("-") for service in services) else []
+    return " ".join([*dashes, *services])
 
 
 def _no_verb(word: str, verbs: tuple[str, ...]) -> str:
@@ -58,12 +63,21 @@ def _is_service(word: str) -> bool:
     return True
 
 
+def wrong_option(option: str) -> str:
+    """What is wrong with a long option behind letters."""
+    name = option.partition("=")[0]
+    if name not in _OPTIONS:
+        return f"there is no option {name}{hint(name, _OPTIONS)}"
+    waited = ", which are never waited for" if "wait" in name else ""
+    return f"{name} does not go with letters{waited}"
+
+
 def wrong_group(group: str, services: list[str], verbs: tuple[str, ...]) -> str:
     """What is wrong with letters after one `-`, where that can be told by the group alone; empty if nothing is."""
     verb = MEANT.get(group.lower(), ("", ""))[1]
     if verb:
         letters = ", ".join(group)
-        return f"-{group} is the letters {letters}; the verb is: svc {' '.join([verb, *services])}"
+        return f"-{group} is the letters {letters}; the verb is: svc {verb} {_typed(services)}".rstrip()
     option = nearest(f"--{group}", _OPTIONS) if len(group) > 3 else ""
     if f"--{group}" == option:
         return f"-{group} is the letters {', '.join(group)}; the option is {option}"

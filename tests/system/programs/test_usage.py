@@ -81,6 +81,21 @@ def test_they_work(box: Box, tool: Callable[..., tuple[int, str, str]]) -> None:
     assert tool("svc", "exit", "app")[0] == 0
 
 
+def test_a_service_whose_name_begins_with_a_dash(box: Box, tool: Callable[..., tuple[int, str, str]]) -> None:
+    assert tool("supervise", "-p", "status/-x", "-f", "sleep 1000")[0] == 0
+    try:
+        for words in (("restart", "--", "-x"), ("--", "restart", "-x"), ("--no-wait", "--", "-x", "restart")):
+            code, out, err = tool("svc", *words)
+            assert (code, err) == (0, "") and out.startswith("status/-x: restart"), words
+        assert tool("svc", "-u", "--", "-x") == (0, "", "")
+        assert tool("svstat", "--", "-x")[1].startswith("status/-x: up ")
+        assert tool("svwait", "-u", "--", "-x") == tool("svok", "--", "-x") == (0, "", "")
+        assert tool("svlog", "-sn1", "--", "-x")[1].count("\n") == 1
+        assert tool("svc", "stop", "--", "--")[2].startswith("svc: fatal: cannot find a service named '--'; ")
+    finally:
+        assert tool("svc", "exit", "--", "-x") == (0, "status/-x: supervise has ended\n", "")
+
+
 WRONG = {
     ("supervise", "--foregroud", "-p", "x"): "there is no option --foregroud, the nearest is --foreground",
     ("supervise", "-p", "status/app", "-f", "sleep", "9"): (
@@ -98,6 +113,13 @@ WRONG = {
     ("svc", "-stop", "web"): "-stop is the letters s, t, o, p; the verb is: svc stop web",
     ("svc", "stop", "web", "--wait"): "--wait takes a value, SECONDS",
     ("svc",): "no verb and no service",
+    ("svc", "-u", "--no-wait", "web"): "--no-wait does not go with letters, which are never waited for",
+    ("svc", "-u", "--wait=3", "web"): "--wait does not go with letters, which are never waited for",
+    ("svc", "-u", "--nowait", "web"): "there is no option --nowait, the nearest is --no-wait",
+    ("svc", "-u", "--help", "web"): "--help does not go with letters",
+    ("svc", "-stop", "--", "-x"): "-stop is the letters s, t, o, p; the verb is: svc stop -- -x",
+    ("svok", "--"): "no service is named",
+    ("svok", "--", "a", "b"): "'b' is one word too many",
     ("svstat", "--jsno"): "there is no option --jsno, the nearest is --json",
     ("svstat", "--json", "--long"): "--long and --json exclude each other",
     ("svok", "--hepl"): "there is no option --hepl, the nearest is --help",
