@@ -27,7 +27,7 @@ def resolve(argument: str) -> str:
         if _is_dir(path):
             return path
         folder = os.path.dirname(path)
-        raise _unknown(f"cannot find {path}: no such directory", names(folder), folder)
+        raise _unknown(f"cannot find {path}: no such directory{_lost(path)}", names(folder), folder)
     if argument:
         for folder in folders():
             path = os.path.join(folder, argument)
@@ -38,8 +38,9 @@ def resolve(argument: str) -> str:
     for folder in folders():
         found = names(folder)
         if found:
-            raise _unknown(f"cannot find a service named {argument!r}", found, folder)
-    raise _unknown(f"cannot find a service named {argument!r}: there are no services in {_FOLDER}", [], "")
+            raise _unknown(f"cannot find a service named {argument!r}{_lost(argument)}", found, folder)
+    missing = f"cannot find a service named {argument!r}: there are no services in {_FOLDER}{_lost(argument)}"
+    raise _unknown(missing, [], "")
 
 
 def folders() -> list[str]:
@@ -53,7 +54,7 @@ def first_folder() -> str:
     for folder in folders():
         if _is_dir(folder):
             return folder
-    raise UnknownService(f"cannot list services: there is no directory {_FOLDER}", [])
+    raise UnknownService(f"cannot list services: there is no directory {_FOLDER}{_lost(_FOLDER)}", [])
 
 
 def names(folder: str) -> list[str]:
@@ -78,12 +79,13 @@ def _is_status_dir(path: str) -> bool:
     """Whether a supervise has been here.  Where that may not be known: yes, so that looking at it says why."""
     for name in (STATUS, OK):
         try:
-            os.lstat(f"{path}/{name}")
+            found = os.lstat(f"{path}/{name}")
         except FileNotFoundError:
             continue
         except OSError:
-            pass
-        return True
+            return True
+        if not stat.S_ISDIR(found.st_mode):  # `status` may be a directory of services
+            return True
     return False
 
 
@@ -96,6 +98,12 @@ def _is_dir(path: str) -> bool:
     except OSError as why:
         raise refused(f"look at {path}", why) from None
     raise NotAStatusDir(f"cannot use {path}: it is not a directory")
+
+
+def _lost(path: str) -> str:
+    from supervise.system.errors import lost_directory
+
+    return lost_directory(path)
 
 
 def _unknown(message: str, found: list[str], folder: str) -> UnknownService:

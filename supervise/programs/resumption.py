@@ -12,6 +12,7 @@ from supervise.config.from_descriptor import descriptor
 from supervise.protocol.names import STATE
 from supervise.protocol.options import Options
 from supervise.protocol.state_reader import StateError, decode
+from supervise.system.errors import lost_directory
 from supervise.system.statusdir import StatusDir, StatusDirError
 
 TYPE_CHECKING = False
@@ -45,8 +46,8 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
             f"cannot resume {path}: its configuration was {recorded}; name a file: {_again(path)} -F FILE"
         )
     if not _is_here(place):
-        path = os.path.join(os.getcwd(), path)
-        conf = conf if conf is None or descriptor(conf) is not None else os.path.join(os.getcwd(), conf)
+        path = _absolute(path)
+        conf = conf if conf is None or descriptor(conf) is not None else _absolute(conf)
     options = Options(
         path,
         fields["command"],
@@ -58,6 +59,16 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
         exit_with_service=said["exit_with_service"],
     )
     return options, place
+
+
+def _absolute(path: str) -> str:
+    """Raises OSError where it begins in a working directory that was removed."""
+    if path.startswith("/"):
+        return path
+    try:
+        return os.path.join(os.getcwd(), path)
+    except FileNotFoundError as why:
+        raise OSError(f"cannot resume: cannot use {path}: {why.strerror}{lost_directory(path)}") from None
 
 
 def _again(path: str) -> str:
@@ -74,7 +85,9 @@ def _anew(path: str) -> str:
 
 def _state(path: str) -> dict[str, Any]:
     if not os.path.lexists(f"{path}/{STATE}"):
-        raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_anew(path)}")
+        raise NotResumable(
+            f"cannot resume {path}: there is no {path}/{STATE}{lost_directory(path)}; {_anew(path)}"
+        )
     try:
         directory = StatusDir(path)
         try:

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SUPERVISE, Box
+from conftest import SUPERVISE, Box, alive
+from tools import BIN
 
 ENTER = 'cd here && rmdir "$PWD" && exec "$@"'
 
@@ -48,6 +49,42 @@ def test_a_relative_directory(box: Box) -> None:
     path.write_text("[app]\ndirectory : there\n")
     said = start_in_removed(box, "-F", str(path), "-u", str(box.status), "sleep", "1000")
     assert "cannot change to directory there: No such file or directory " + removed(box.folder) in said
+
+
+PROGRAMS = [
+    (("svstat",), "cannot list services: there is no directory status", 100),
+    (("svlog",), "cannot list services: there is no directory status", 100),
+    (("svstat", "app"), "cannot find a service named 'app': there are no services in status", 100),
+    (("svc", "stop", "app"), "cannot find a service named 'app': there are no services in status", 100),
+    (("svc", "-d", "./app"), "cannot find app: no such directory", 100),
+    (("svwait", "-u", "app"), "cannot find a service named 'app': there are no services in status", 100),
+    (("svlog", "app"), "cannot find a service named 'app': there are no services in status", 100),
+    (("svok", "app"), "", 100),
+]
+
+
+@pytest.mark.parametrize(("words", "said", "code"), PROGRAMS)
+def test_the_programs_say_so(box: Box, words: tuple[str, ...], said: str, code: int) -> None:
+    (box.folder / "here").mkdir()
+    done = box.run_words("/bin/sh", "-c", ENTER, "sh", str(BIN / words[0]), *words[1:])
+    text = f"{words[0]}: fatal: {said} {removed(box.folder)}\n" if said else ""
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "".join(line for line in done.stderr.splitlines(True) if "getcwd" not in line) == text
+
+
+def test_svc_start_from_there(box: Box) -> None:
+    box.start("sleep", "1000")
+    box.control("dx")
+    box.wait_gone()
+    (box.folder / "here").mkdir()
+    for code, conf in ((111, ("-F", "its.conf")), (0, ())):
+        words = (SUPERVISE, "-p", str(box.status), "--resume", *conf)
+        done = box.run_words("/bin/sh", "-c", ENTER, "sh", *words)
+        assert done.returncode == code
+        assert not code or done.stderr.endswith(f" its.conf: No such file or directory {removed(box.folder)}\n")
+        (box.folder / "here").mkdir()
+    done = box.run_words("/bin/sh", "-c", ENTER, "sh", str(BIN / "svc"), "start", str(box.status))
+    assert done.returncode == 0 and alive(box.pid)
 
 
 def test_restarts(box: Box) -> None:
