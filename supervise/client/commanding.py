@@ -12,7 +12,7 @@ from __future__ import annotations
 from supervise.client.conditions import Obeyed, back_up, kept_down, kept_up
 from supervise.client.errors import CannotComeTrue, ClientError
 from supervise.client.status import DidNotStayUp, TimeLimit
-from supervise.client.wait import look, outcomes
+from supervise.client.wait import check_seconds, look, outcomes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def outcome(service: Service, what: str, letters: str, condition: Condition, sec
 
     Raises TimeLimit, CannotComeTrue, DidNotStayUp, and what `send` does.
     """
+    check_seconds(seconds)
     before, condition = send(service, what, letters, condition)
     for _, result in outcomes({service: (before, condition)}, seconds):
         if isinstance(result, TimeLimit):

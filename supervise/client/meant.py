@@ -37,7 +37,9 @@ _OPPOSITES = (("u", "d"), ("u", "o"), ("d", "o"), ("R", "d"), ("R", "o"), ("R", 
 
 
 def check(letters: str) -> None:
-    """Raises BadLetters: one means nothing, they spell a word, or contradict each other."""
+    """Raises BadLetters: one means nothing, they spell a word, or contradict each other; TypeError."""
+    if not isinstance(letters, str):
+        raise TypeError(f"letters are a str, not {type(letters).__name__}")
     word = letters.translate({ord("+"): None, ord("="): None}).lower()
     if word in MEANT:
         meant = MEANT[word][0]

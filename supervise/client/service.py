@@ -41,12 +41,12 @@ class Service:
 
     __slots__ = ("path", "name")
 
-    def __init__(self, status_dir: str | os.PathLike[str]) -> None:
+    def __init__(self, status_dir: str | bytes | os.PathLike[str]) -> None:
         """A path, or a bare name, which is looked for as supervise/client/resolve.py says.
 
         Raises UnknownService, NotAStatusDir, NoPermission.
         """
-        self.path = resolve(os.fspath(status_dir))
+        self.path = resolve(os.fsdecode(status_dir))
         name = os.path.basename(self.path)
         self.name = os.path.basename(os.path.realpath(self.path)) if name in ("", ".", "..") else name
 
@@ -146,14 +146,18 @@ class Service:
             raise DamagedRecord(f"cannot read {path}: {why.strerror}", missing=True) from None
         except OSError as why:
             if why.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
+                if not supervised and os.path.isdir(path) and not os.path.lexists(f"{self.path}/{OK}"):
+                    raise NotAStatusDir(
+                        f"cannot read {self.path}: not a status directory; {path} is a directory"
+                    ) from None
                 raise DamagedRecord(f"cannot read {path}: damaged: not a regular file") from None
             raise refused(f"read {path}", why) from None
 
     def command(self, letters: str) -> None:
         """Send letters to supervise (supervise/protocol/letters.py), in one write; never waits.
 
-        Raises BadLetters for what cannot be meant (supervise/client/meant.py), NotRunning, NotAStatusDir, NoPermission,
-        SystemRefused.
+        Raises BadLetters for what cannot be meant (supervise/client/meant.py), TypeError for what is no str,
+        NotRunning, NotAStatusDir, NoPermission, SystemRefused.
         """
         self.send(letters)
 
@@ -235,8 +239,8 @@ class Service:
 
         The condition is "up", "ready" (Status.ready), "down", "restarted" (started after this call), "unsupervised"
         (no supervise runs), "stayed_up" (ready, and up for its `startsecs`), or a function of the status before and
-        now.  Raises ValueError for another word, TimeLimit, CannotComeTrue, DidNotStayUp (for "stayed_up"), and what
-        `status` raises.
+        now.  Raises ValueError for another word, TypeError for what is neither, TimeLimit, CannotComeTrue, DidNotStayUp
+        (for "stayed_up"), and what `status` raises.
         """
         from supervise.client.wait import wait
 
@@ -246,10 +250,14 @@ class Service:
         """The last lines of what was printed, rotated files included.
 
         `which`: "stdout" or "stderr" of the service, "supervise" or "warnings" for supervise's own two logs.
-        Raises ValueError for another word, SystemRefused where a file cannot be read.
+        Raises ValueError for another word, or fewer lines than none; SystemRefused where a file cannot be read.
         """
-        if which not in LOGS:
+        from operator import index
+
+        if which not in list(LOGS):
             raise ValueError(f"no log is called {which!r}: {', '.join(LOGS)}")
+        if index(lines) < 0:
+            raise ValueError(f"cannot read {lines} lines: 0 or more are asked for")
         from supervise.client.logfiles import LogError
         from supervise.client.tail import last_lines
 

@@ -208,11 +208,22 @@ def wait(service: Service, condition: ConditionName | Condition, seconds: float 
         if condition not in CONDITIONS:
             raise ValueError(f"cannot wait for {condition!r}, only for {', '.join(CONDITIONS)}")
         condition = CONDITIONS[condition]
+    elif not callable(condition):
+        raise TypeError(f"cannot wait for {condition!r}, only for {', '.join(CONDITIONS)}, or a function")
+    check_seconds(seconds)
     for _, outcome in outcomes({service: (look(service, condition), condition)}, seconds):
         if isinstance(outcome, ClientError):
             raise outcome
         return outcome
     raise AssertionError("one service has one outcome")
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Raises TypeError, ValueError: that is no time limit.  To be found before anything is commanded."""
+    from math import isnan
+
+    if seconds is not None and isnan(seconds):
+        raise ValueError("a time limit is a number of seconds, not nan")
 
 
 def look(service: Service, condition: Condition | None) -> Status:

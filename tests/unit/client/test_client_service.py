@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from box import Box
@@ -21,6 +22,7 @@ from supervise.client.errors import (
     UnknownService,
     refused,
 )
+from supervise.client.resolve import names
 from supervise.client.service import Service, services
 from supervise.client.status import DamagedState
 
@@ -50,7 +52,7 @@ def test_its_name_is_that_of_its_directory(played: Pretended, monkeypatch: pytes
     assert Service(f"{played.path}/").name == "app"
     assert repr(Service(played.path)) == f"Service({str(played.path)!r})"
     monkeypatch.chdir(played.path.parents[1])
-    assert Service("app").path == "status/app"
+    assert Service("app").path == Service(b"app").path == Service(Path("app")).path == "status/app"
     assert [found.name for found in services()] == ["app"]
     (played.path.parent / "no service").mkdir()
     (played.path.parent / "file").touch()
@@ -168,6 +170,13 @@ def test_what_is_somebody_elses_is_said_to_be() -> None:
         assert type(made) is kind and str(made) == "cannot read x: why"
 
 
+def test_a_folder_of_services_is_none(tmp_path: Path) -> None:
+    (tmp_path / "status" / "app").mkdir(parents=True)
+    with pytest.raises(NotAStatusDir, match=r"not a status directory; .*/status is a directory$"):
+        Service(tmp_path).status()
+    assert names(str(tmp_path.parent)) == []
+
+
 # Letters.
 
 
@@ -182,6 +191,25 @@ def test_letters_are_one_write_and_end_with_a_newline(played: Pretended, service
 def test_a_letter_that_means_nothing_is_not_sent(played: Pretended, service: Service) -> None:
     with pytest.raises(ValueError, match="no command has the letter 'z'"):
         service.send("uz")
+    assert played.unread() == 0
+
+
+@pytest.mark.parametrize("letters", [b"h", None, ["h"], 5])
+def test_letters_are_a_str(played: Pretended, service: Service, letters: Any) -> None:
+    with pytest.raises(TypeError, match=f"^letters are a str, not {type(letters).__name__}$"):
+        service.command(letters)
+    assert played.unread() == 0
+
+
+def test_what_is_no_time_limit_is_found_before_anything_is_commanded(played: Pretended, service: Service) -> None:
+    wrong: Any
+    for wrong, kind in (("5", TypeError), (float("nan"), ValueError)):
+        for act in (service.start, service.stop, service.restart, lambda seconds: service.wait("down", seconds)):
+            with pytest.raises(kind):
+                act(wrong)
+    for wrong in (None, b"up", 3):
+        with pytest.raises(TypeError, match="^cannot wait for .*, only for up, .*, or a function$"):
+            service.wait(wrong)
     assert played.unread() == 0
 
 
@@ -213,6 +241,17 @@ def test_the_last_lines_of_a_log(played: Pretended, service: Service) -> None:
     assert service.log(lines=2) == [b"2\n", b"3\n"]
     with pytest.raises(ValueError, match="no log is called 'output'"):
         service.log("output")
+    which: Any
+    for which in (None, b"stdout", ["stdout"]):
+        with pytest.raises(ValueError, match="no log is called "):
+            service.log(which)
+    assert service.log(lines=0) == []
+    with pytest.raises(ValueError, match="^cannot read -1 lines: 0 or more are asked for$"):
+        service.log(lines=-1)
+    lines: Any
+    for lines in ("1", 1.0, None):
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer$"):
+            service.log(lines=lines)
 
 
 def test_a_log_that_is_a_symlink_is_not_followed(played: Pretended, service: Service, tmp_path: Path) -> None:
