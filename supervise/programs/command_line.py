@@ -14,7 +14,8 @@ Options:
   -p STATUS_DIR  where the service's files live; the path must hold status/NAME
   -f COMMAND     the program and its arguments, split as a shell splits words
   -u STATUS_DIR  like -p, with the command as separate arguments, taken verbatim
-  -F CONF        the configuration (default: supervise.conf in this directory)
+  -F CONF        the configuration (default: supervise.conf in this directory);
+                 - is standard input
   -r SCRIPT      run SCRIPT N before each restart, N = how often the service has
                  exited
   -t SECONDS     let N start again at 1 when the last exit was SECONDS ago
@@ -95,7 +96,7 @@ def _do(
 
         os.environ.clear()
         os.environ.update({**env, **apart})
-        return check(args["-F"] or DEFAULT_CONF, args["NAME"])
+        return check(configuration(args) or DEFAULT_CONF, args["NAME"])
     if args["-p"] is not None and args["-f"] is None:
         from supervise.programs.resumption import enter
 
@@ -198,7 +199,7 @@ def read_options(args: dict[str, Any]) -> Options:
     return Options(
         path,
         command,
-        conf=args["-F"] or DEFAULT_CONF,
+        conf=configuration(args) or DEFAULT_CONF,
         conf_named=bool(args["-F"]),
         script=words("-r", args["-r"], advice) if args["-r"] is not None else None,
         reset=seconds("-t", args["-t"]) if args["-t"] is not None else None,
@@ -217,7 +218,7 @@ def read_resumed(args: dict[str, Any]) -> tuple[Options, str]:
     from supervise.programs.resumption import NotResumable, resumed
 
     try:
-        options, place = resumed(status_directory(args["-p"]), args["-F"])
+        options, place = resumed(status_directory(args["-p"]), configuration(args))
     except NotResumable as why:
         raise UsageError(str(why)) from None
     if args["-r"] is not None:
@@ -227,6 +228,12 @@ def read_resumed(args: dict[str, Any]) -> tuple[Options, str]:
     options.foreground = bool(args["--foreground"])
     options.exit_with_service |= bool(args["--exit-with-service"])
     return options, place
+
+
+def configuration(args: dict[str, Any]) -> str | None:
+    """The configuration that was named, if one was; `-` is standard input."""
+    conf: str | None = args["-F"]
+    return "/dev/stdin" if conf == "-" else conf
 
 
 def status_directory(typed: str) -> str:

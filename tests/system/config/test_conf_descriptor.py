@@ -38,9 +38,10 @@ def start(box: Box, path: str, text: bytes, *words: str) -> subprocess.Completed
         os.close(reading)
 
 
-@pytest.mark.parametrize("path", ["/dev/fd/7", "/proc/self/fd/7", "/dev/stdin"])
+@pytest.mark.parametrize("path", ["/dev/fd/7", "/proc/self/fd/7", "/dev/stdin", "-"])
 def test_a_pipe(box: Box, path: str) -> None:
     done = start(box, path, CONF)
+    path = "/dev/stdin" if path == "-" else path
     assert (done.returncode, done.stderr) == (0, "")
     said = f"hello {box.folder.resolve()}\n"
     box.wait_stdout(said)
