@@ -12,7 +12,7 @@ from supervise.protocol.exitstatus import kind_of
 from supervise.protocol.filenames import fsdecode
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.states import HUNG, NOT_READY, SICK
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ def compose(
     """
     # None of them may begin a line: what those that do can mean to mailers is below.
     host = one_line(os.uname().nodename)
-    said_name, said_how = one_line(name), one_line(str(how))
+    said_name, said_how = shown_name(name), one_line(str(how))
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     what = _what(how)
     follows = "it is not restarted (autorestart)" if stays_down else "it is being restarted"
     if gave_up:
         what = f"gave up after {restarts} restarts!"
         follows = "supervise has given up: the service stays down"
-    path = one_line(fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
+    path = shown_name(fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
     names = LOG, LOG_WF, *([] if config.stdout_logfile else [STDOUT]), *([] if config.stderr_logfile else [STDERR])
     logs = "\n            ".join(f"{path}/{log}" for log in names)
     subject = f"{stamp} [Alarm: {host}] Service {said_name} {what}"

@@ -76,7 +76,7 @@ def outcome(service: Service, what: str, letters: str, condition: Condition, sec
     before, condition = send(service, what, letters, condition)
     for _, result in outcomes({service: (before, condition)}, seconds):
         if isinstance(result, TimeLimit):
-            raise TimeLimit(f"cannot {what} {service.path} within {seconds:g} seconds", result.status)
+            raise TimeLimit(f"cannot {what} {service.shown_path} within {seconds:g} seconds", result.status)
         if isinstance(result, ClientError):
             raise of_verb(result, what, service)
         return result
@@ -86,9 +86,9 @@ def outcome(service: Service, what: str, letters: str, condition: Condition, sec
 def of_verb(problem: ClientError, what: str, service: Service) -> ClientError:
     """The exception that waiting has had, in the words of the verb `what` that was waited for."""
     if isinstance(problem, CannotComeTrue):
-        return CannotComeTrue(f"cannot {what} {service.path}", problem.why)
+        return CannotComeTrue(f"cannot {what} {service.shown_path}", problem.why)
     if isinstance(problem, DidNotStayUp):
-        return DidNotStayUp(f"cannot {what} {service.path}", problem.why, problem.status)
+        return DidNotStayUp(f"cannot {what} {service.shown_path}", problem.why, problem.status)
     return problem
 
 

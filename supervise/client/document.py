@@ -7,7 +7,9 @@ services    a list, in the order of the command line, of objects with all of the
             is the C implementation
 
 name              the service's name
-path              its status directory, as it was found
+path              its status directory, as it was found; the very text of both, but where one holds bytes that are no
+                  text: then as svstat shows it, with "\\xff" for such a byte and "\\\\" for a backslash
+path_hex          the bytes of path, in hexadecimal, whatever they are: bytes.fromhex is what leads to the service
 error             why it, or its state, could not be read; null when it could
 supervised        whether a supervise runs
 supervise_pid     its pid
@@ -63,17 +65,21 @@ processes         how many processes its process group has
 memory            bytes, resident, of the whole group
 cpu               seconds of processor time of the whole group
 cpu_percent       of one processor, since the oldest process of the group was started
+
+In any other text a byte that is no text is "\\xff", too, so that every JSON reader takes it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 
 from supervise.client.errors import ClientError
 from supervise.client.status import DamagedState
 from supervise.client.trouble import failing
 from supervise.client.usage import usage
+from supervise.protocol.text import one_line, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,15 +130,32 @@ def described(found: list[Found]) -> list[dict[str, Any]]:
     services = []
     for path, service, status, problem in found:
         fields: dict[str, Any] = {
-            "name": service.name if service else path,
-            "path": path,
+            "name": _name(service.name if service else path),
+            "path": _name(path),
+            "path_hex": os.fsencode(path).hex(),
             "error": str(problem) if problem else None,
         }
         fields.update(_status(status) if status else {**dict.fromkeys(_STATUS_FIELDS), "failing": True})
         use = used.get(status.pid) if status and status.running else None
         fields.update(_usage(use) if use else dict.fromkeys(_USAGE_FIELDS))
-        services.append(fields)
+        services.append({key: _plain(value) for key, value in fields.items()})
     return services
+
+
+def _name(name: str) -> str:
+    """A name as it is, if it is text, else as people are shown it."""
+    return name if _plain(name) == name else shown_name(name)
+
+
+def _plain(value: Any) -> Any:
+    """A value without what JSON cannot say: half a pair of surrogates, which stands for a byte that is no text."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(one_line(char) if "\ud800" <= char <= "\udfff" else char for char in value)
 
 
 def _status(status: Status) -> dict[str, Any]:

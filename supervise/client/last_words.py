@@ -20,7 +20,7 @@ _SLACK = 0.5  # seconds: a process may print before supervise has noted its star
 
 def did_not_stay_up(service: Service, status: Status) -> DidNotStayUp:
     """The exception for a service that has ended, and was not to."""
-    return DidNotStayUp(f"cannot wait for {service.path}", why(service, status), status)
+    return DidNotStayUp(f"cannot wait for {service.shown_path}", why(service, status), status)
 
 
 def why(service: Service, status: Status) -> str:

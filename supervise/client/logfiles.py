@@ -19,7 +19,7 @@ import os
 import re
 import stat
 
-from supervise.protocol.text import one_line
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_directory(path: str) -> int:
 def unreadable(path: str, why: Exception) -> LogError:
     """The exception for what cannot be read."""
     said = why.strerror if isinstance(why, OSError) and why.strerror else str(why)
-    return LogError(f"read {one_line(path)}: {said}")
+    return LogError(f"read {shown_name(path)}: {said}")
 
 
 class LogFile:

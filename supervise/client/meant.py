@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from supervise.client.errors import BadLetters
 from supervise.protocol.letters import COMMANDS, SIGNALS
+from supervise.protocol.text import quoted
 
 LETTERS = COMMANDS + "".join(SIGNALS) + "+="  # all that `control` is documented to take
 
@@ -43,12 +44,12 @@ def check(letters: str) -> None:
     word = letters.translate({ord("+"): None, ord("="): None}).lower()
     if word in MEANT:
         meant = MEANT[word][0]
-        instead = f": the letter{'s' if len(meant) > 1 else ''} for that: {meant!r}" if meant else ""
-        raise BadLetters(f"cannot send {letters!r}, which is a word, letter by letter{instead}")
+        instead = f": the letter{'s' if len(meant) > 1 else ''} for that: {quoted(meant)}" if meant else ""
+        raise BadLetters(f"cannot send {quoted(letters)}, which is a word, letter by letter{instead}")
     for letter in letters:
         if letter not in LETTERS:
-            raise BadLetters(f"no command has the letter {letter!r}")
+            raise BadLetters(f"no command has the letter {quoted(letter)}")
     for one, other in _OPPOSITES:
         if one in letters and other in letters:
             restart = "; R is a restart" if one + other == "ud" else ""
-            raise BadLetters(f"cannot send {letters!r}: {one} and {other} contradict each other{restart}")
+            raise BadLetters(f"cannot send {quoted(letters)}: {one} and {other} contradict each other{restart}")

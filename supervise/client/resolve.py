@@ -13,7 +13,7 @@ import stat
 from supervise.client.errors import ClientError, NotAStatusDir, UnknownService, refused
 from supervise.protocol.names import OK, STATUS
 from supervise.protocol.paths import plain
-from supervise.protocol.text import shown_name
+from supervise.protocol.text import quoted, shown_name
 
 ROOT_VARIABLE = "SUPERVISE_ROOT"
 _FOLDER = "status"
@@ -27,7 +27,7 @@ def resolve(argument: str) -> str:
         if _is_dir(path):
             return path
         folder = os.path.dirname(path)
-        raise _unknown(f"cannot find {path}: no such directory{_lost(path)}", names(folder), folder)
+        raise _unknown(f"cannot find {shown_name(path)}: no such directory{_lost(path)}", names(folder), folder)
     if argument:
         for folder in folders():
             path = os.path.join(folder, argument)
@@ -38,8 +38,8 @@ def resolve(argument: str) -> str:
     for folder in folders():
         found = names(folder)
         if found:
-            raise _unknown(f"cannot find a service named {argument!r}{_lost(argument)}", found, folder)
-    missing = f"cannot find a service named {argument!r}: there are no services in {_FOLDER}{_lost(argument)}"
+            raise _unknown(f"cannot find a service named {quoted(argument)}{_lost(argument)}", found, folder)
+    missing = f"cannot find a service named {quoted(argument)}: there are no services in {_FOLDER}{_lost(argument)}"
     raise _unknown(missing, [], "")
 
 
@@ -69,9 +69,9 @@ def listed(folder: str) -> list[str]:
     """The same.  Raises NoPermission, SystemRefused: "none" would say that nothing is amiss."""
     try:
         with os.scandir(folder or ".") as entries:
-            found = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+            found = [entry.name for entry in entries if entry.is_dir()]
     except OSError as why:
-        raise refused(f"list services in {folder or '.'}", why) from None
+        raise refused(f"list services in {shown_name(folder or '.')}", why) from None
     return sorted(name for name in found if _is_status_dir(os.path.join(folder, name)))
 
 
@@ -96,8 +96,8 @@ def _is_dir(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as why:
-        raise refused(f"look at {path}", why) from None
-    raise NotAStatusDir(f"cannot use {path}: it is not a directory")
+        raise refused(f"look at {shown_name(path)}", why) from None
+    raise NotAStatusDir(f"cannot use {shown_name(path)}: it is not a directory")
 
 
 def _lost(path: str) -> str:
@@ -110,5 +110,5 @@ def _unknown(message: str, found: list[str], folder: str) -> UnknownService:
     if found:
         more = len(found) - _NAMES_SHOWN
         shown = ", ".join(map(shown_name, found[:_NAMES_SHOWN])) + (f" and {more} more" if more > 0 else "")
-        message += f"; the services in {folder or '.'} are: {shown}"
+        message += f"; the services in {shown_name(folder or '.')} are: {shown}"
     return UnknownService(message, found)

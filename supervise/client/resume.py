@@ -10,6 +10,7 @@ import os
 import sys
 
 from supervise.client.errors import NotRunning, SystemRefused
+from supervise.protocol.text import shell_word, shown_name
 from supervise.system.installed import PACKAGE
 
 TYPE_CHECKING = False
@@ -27,20 +28,18 @@ def gone(service: Service, what: str) -> NotRunning:
 
 
 def _gone(service: Service, what: str) -> str:
-    return f"cannot {what} {service.path}: supervise not running"
+    return f"cannot {what} {service.shown_path}: supervise not running"
 
 
 def _way(service: Service, state: dict[str, Any] | None, damaged: str) -> str:
     """What starts a supervise here."""
-    from shlex import quote
-
     options = state["options"] if state else None
     if options and options["foreground"]:
         return "it was started with --foreground: start it again as that was done"
     path = service.path if service.path[:1] != "-" else f"./{service.path}"
     if options:
-        return f"to start one: svc start {quote(path)}"
-    return f"{damaged and f'{damaged}; '}to start one: supervise -p {quote(path)} -f COMMAND"
+        return f"to start one: svc start {shell_word(path)}"
+    return f"{damaged and f'{damaged}; '}to start one: supervise -p {shell_word(path)} -f COMMAND"
 
 
 def resume(service: Service) -> list[str]:
@@ -63,7 +62,7 @@ def resume(service: Service) -> list[str]:
             [*words, "--resume"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
     except OSError as why:
-        raise SystemRefused(f"{unable}cannot execute {words[0]}: {why.strerror}") from None
+        raise SystemRefused(f"{unable}cannot execute {shown_name(words[0])}: {why.strerror}") from None
     lines = done.stderr.decode("utf-8", "backslashreplace").splitlines()
     fatal = lines.pop() if done.returncode and lines else f"it ended with {done.returncode}"
     if done.returncode and not service.supervised():  # else another was faster

@@ -21,6 +21,7 @@ from supervise.client.status import DamagedState, Status
 from supervise.protocol.names import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import SIZE, Record, RecordError
 from supervise.protocol.record import decode as decode_record
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ _FIFO = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Service:
-    """One service, by its status directory.  `path` is that directory, `name` the service's name."""
+    """One service, by its status directory.  `path` is that directory, `name` the service's name.
+
+    Both are text as os.fsdecode makes it: os.fsencode has the bytes, also of a name that is not UTF-8.
+    """
 
     __slots__ = ("path", "name")
 
@@ -49,6 +53,11 @@ class Service:
         self.path = resolve(os.fsdecode(status_dir))
         name = os.path.basename(self.path)
         self.name = os.path.basename(os.path.realpath(self.path)) if name in ("", ".", "..") else name
+
+    @property
+    def shown_path(self) -> str:
+        """The path as messages have it: no other is shown alike, and nothing in it disturbs a terminal."""
+        return shown_name(self.path)
 
     def __repr__(self) -> str:
         return f"Service({self.path!r})"
@@ -91,11 +100,11 @@ class Service:
             if why.errno in (errno.ENXIO, errno.ENOENT):
                 return None
             if why.errno in (errno.ELOOP, errno.EISDIR, errno.ENOTDIR):
-                raise NotAStatusDir(f"cannot use {path}: it is not a FIFO") from None
-            raise refused(f"open {path}", why) from None
+                raise NotAStatusDir(f"cannot use {shown_name(path)}: it is not a FIFO") from None
+            raise refused(f"open {shown_name(path)}", why) from None
         if not stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.close(fd)
-            raise NotAStatusDir(f"cannot use {path}: it is not a FIFO")
+            raise NotAStatusDir(f"cannot use {shown_name(path)}: it is not a FIFO")
         return fd
 
     def status(self) -> Status:
@@ -126,32 +135,32 @@ class Service:
         except FileNotFoundError:
             return None, ""  # a supervise of the C implementation
         except StateError as why:
-            return None, f"cannot read {path}: damaged: {why}"
+            return None, f"cannot read {shown_name(path)}: damaged: {why}"
         except OSError as why:
             from supervise.system.errors import is_transient
 
             if is_transient(why):  # which says nothing about the file
-                raise refused(f"read {path}", why) from None
-            return None, f"cannot read {path}: {why.strerror}"
+                raise refused(f"read {shown_name(path)}", why) from None
+            return None, f"cannot read {shown_name(path)}: {why.strerror}"
 
     def _record(self, supervised: bool) -> Record:
         path = f"{self.path}/{STATUS}"
         try:
             return decode_record(_read(path, SIZE))
         except RecordError as why:
-            raise DamagedRecord(f"cannot read {path}: damaged: {why}") from None
+            raise DamagedRecord(f"cannot read {shown_name(path)}: damaged: {why}") from None
         except FileNotFoundError as why:
             if not supervised and not os.path.lexists(f"{self.path}/{OK}"):
-                raise NotAStatusDir(f"cannot read {self.path}: not a status directory") from None
-            raise DamagedRecord(f"cannot read {path}: {why.strerror}", missing=True) from None
+                raise NotAStatusDir(f"cannot read {self.shown_path}: not a status directory") from None
+            raise DamagedRecord(f"cannot read {shown_name(path)}: {why.strerror}", missing=True) from None
         except OSError as why:
             if why.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
-                if not supervised and os.path.isdir(path) and not os.path.lexists(f"{self.path}/{OK}"):
+                if not supervised and os.path.isdir(path) and not os.path.lexists(f"{self.shown_path}/{OK}"):
                     raise NotAStatusDir(
-                        f"cannot read {self.path}: not a status directory; {path} is a directory"
+                        f"cannot read {self.shown_path}: not a status directory; {shown_name(path)} is a directory"
                     ) from None
-                raise DamagedRecord(f"cannot read {path}: damaged: not a regular file") from None
-            raise refused(f"read {path}", why) from None
+                raise DamagedRecord(f"cannot read {shown_name(path)}: damaged: not a regular file") from None
+            raise refused(f"read {shown_name(path)}", why) from None
 
     def command(self, letters: str) -> None:
         """Send letters to supervise (supervise/protocol/letters.py), in one write; never waits.
@@ -171,7 +180,7 @@ class Service:
         fd = self.open_fifo(CONTROL)
         if fd is None:
             if not os.path.lexists(f"{self.path}/{CONTROL}") and not os.path.lexists(f"{self.path}/{STATUS}"):
-                raise NotAStatusDir(f"cannot command {self.path}: not a status directory")
+                raise NotAStatusDir(f"cannot command {self.shown_path}: not a status directory")
             raise self._gone()
         try:
             # The newline ends what `+` began: a FIFO does not keep the boundaries of writes.
@@ -179,7 +188,8 @@ class Service:
         except BrokenPipeError:
             raise self._gone() from None
         except BlockingIOError:
-            raise SystemRefused(f"cannot command {self.path}: {CONTROL} is full, supervise does not read it") from None
+            text = f"cannot command {self.shown_path}: {CONTROL} is full, supervise does not read it"
+            raise SystemRefused(text) from None
         finally:
             os.close(fd)
 

@@ -31,7 +31,7 @@ from supervise.client.logfiles import (
     open_files,
     rotated_names,
 )
-from supervise.protocol.text import one_line
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Follower:
         try:
             self._changes.add(path, self._mask)
         except OSError as why:
-            raise LogError(f"watch {one_line(path)}: {why.strerror}") from None
+            raise LogError(f"watch {shown_name(path)}: {why.strerror}") from None
         self.watched.add(path)
 
     def close(self) -> None:
@@ -262,4 +262,4 @@ def _nearest(path: str) -> tuple[str, int, int]:
         except OSError:
             continue
         return path, found.st_dev, found.st_ino
-    raise LogError(f"follow {one_line(path)}: it is gone")
+    raise LogError(f"follow {shown_name(path)}: it is gone")

@@ -30,6 +30,7 @@ from supervise.client.errors import (
 from supervise.client.status import DamagedState, Status, TimeLimit
 from supervise.protocol.names import OK
 from supervise.protocol.record import UP, Record
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Watcher:
                 return known
             self._changes.add(path)
         except OSError as why:
-            raise refused(f"watch {path}", why) from None
+            raise refused(f"watch {shown_name(path)}", why) from None
         if self._changes.by_looking:
             self.do_without()
         self._paths[found.st_dev, found.st_ino] = path
@@ -282,7 +283,7 @@ def outcomes(
             passed = time.monotonic() - begun
             changed |= {service for service, seconds in due.items() if seconds <= passed}
     for service in pending:
-        message = f"cannot wait longer for {service.path}: not so within {seconds:g} seconds"
+        message = f"cannot wait longer for {service.shown_path}: not so within {seconds:g} seconds"
         yield service, TimeLimit(message, last.get(service))
 
 
@@ -333,4 +334,4 @@ def _judge(
     if now.supervised or condition is unsupervised:
         return None
     why_not = "supervise has given up" if now.gave_up else "supervise not running"
-    return CannotComeTrue(f"cannot wait for {service.path}", why_not)
+    return CannotComeTrue(f"cannot wait for {service.shown_path}", why_not)

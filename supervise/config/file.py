@@ -16,6 +16,7 @@ from supervise.config.config import Config
 from supervise.config.restrictions import copy, holds, keep, plainly_harmless, stays
 from supervise.protocol.filenames import dirname, in_file, join
 from supervise.protocol.paths import plain
+from supervise.protocol.text import shown_name
 from supervise.system.installed import replaced
 from supervise.system.trust import Untrusted, open_file, signature
 
@@ -52,6 +53,7 @@ class ConfFile:
 
     def __init__(self, path: str, name: str, named: bool, text: bytes | None = None) -> None:
         self.path = path
+        self.shown_path = shown_name(path)
         self._text = text
         self._name = in_file(name)
         self.named = named
@@ -73,9 +75,9 @@ class ConfFile:
         config, problems = self._read(previous)
         self.problems = problems
         if self.silent and self.named and not self.present:
-            self.problems = [f"{self.path} does not exist: no policy"]
+            self.problems = [f"{self.shown_path} does not exist: no policy"]
         elif self.held and not problems:
-            self.problems = [f"{self.path}: {stays(config)}"]
+            self.problems = [f"{self.shown_path}: {stays(config)}"]
         return config.frozen(), problems
 
     def _read(self, previous: Config | None) -> tuple[Config, list[str]]:
@@ -91,7 +93,7 @@ class ConfFile:
             return self._keep(Config(), previous), []
         except Replaced as why:
             self.present, self._seen = True, signature(found)
-            problem = f"{self.path}: cannot be read: {why}"
+            problem = f"{self.shown_path}: cannot be read: {why}"
             config = copy(previous or Config())
             if previous is None or cut or not plainly_harmless(data):
                 config.blocked = problem
@@ -101,7 +103,7 @@ class ConfFile:
             self.present, self._seen = True, self._look()
             self.failing = not isinstance(why, OSError) or why.errno not in _LASTING
             said = "not believed" if isinstance(why, Untrusted) else "cannot be read"
-            problem = f"{self.path}: {said}: {why.strerror if isinstance(why, OSError) else why}"
+            problem = f"{self.shown_path}: {said}: {why.strerror if isinstance(why, OSError) else why}"
             if previous is None:
                 previous = Config()
                 previous.blocked = problem
@@ -119,11 +121,11 @@ class ConfFile:
         if problems.blocking:
             self.held = previous is not None
             if previous is None or previous.blocked:
-                config.blocked = problems.blocking[0].at(self.path)
+                config.blocked = problems.blocking[0].at(self.shown_path)
         elif not data and (stat.S_ISREG(found.st_mode) or self._text is not None):
             self.silent = True
             config = self._keep(config, previous)
-        return config, problems.lines(self.path)
+        return config, problems.lines(self.shown_path)
 
     def _keep(self, config: Config, previous: Config | None) -> Config:
         if previous is None:

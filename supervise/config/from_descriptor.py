@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from supervise.config.config import SIZE_LIMIT
+from supervise.protocol.text import shown_name
 from supervise.system.trust import Untrusted, refuse_unbelieved
 
 _FOLDERS = ("/dev/fd", "/proc/self/fd")
@@ -41,11 +42,11 @@ def read(path: str) -> bytes | None:
                 break
             data += part
     except Untrusted as why:
-        raise Unreadable(f"{path}: not believed: {why}") from None
+        raise Unreadable(f"{shown_name(path)}: not believed: {why}") from None
     except (OSError, OverflowError) as why:
-        raise Unreadable(f"{path}: cannot be read: {getattr(why, 'strerror', why)}") from None
+        raise Unreadable(f"{shown_name(path)}: cannot be read: {getattr(why, 'strerror', why)}") from None
     if len(data) > SIZE_LIMIT:
-        raise Unreadable(f"{path}: longer than {SIZE_LIMIT} bytes")
+        raise Unreadable(f"{shown_name(path)}: longer than {SIZE_LIMIT} bytes")
     if b"\0" in data:
-        raise Unreadable(f"{path}: has a NUL in it")
+        raise Unreadable(f"{shown_name(path)}: has a NUL in it")
     return data

@@ -11,6 +11,7 @@ import sys
 from supervise.config.config import LIMITS
 from supervise.config.shellwords import Unbalanced, split
 from supervise.protocol.exitstatus import signal_name
+from supervise.protocol.text import quoted
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
@@ -37,7 +38,7 @@ class BadValue(Exception):
 
 def show(text: str) -> str:
     """Quote text from a file for a message: short and printable."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return quoted(text if len(text) <= 60 else text[:57] + "...")
 
 
 # Numbers.

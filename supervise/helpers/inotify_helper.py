@@ -15,6 +15,7 @@ import sys
 # Last: no module of the standard library is to be found there.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from supervise.protocol.text import shown_name
 from supervise.system.isolated import reach_others
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def main(words: list[str]) -> int:
             # inotify watches only what may be read.  That this changes, its directory tells.
             watched = watch_in_directory(manager, path)
         if not watched:
-            said = f"cannot watch {path}: no permission, or fs.inotify.max_user_watches is reached"
+            said = f"cannot watch {shown_name(path)}: no permission, or fs.inotify.max_user_watches is reached"
     rights = array.array("i", [manager.get_fd()])
     try:
         answer.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

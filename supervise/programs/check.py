@@ -41,12 +41,12 @@ def check(path: str, name: str | None) -> int:
         try:
             fd = open_configuration(path) if text is None else -1
         except Untrusted as why:  # by supervise, if this user starts it; what it says is looked at all the same
-            disbelieved = f"{one_line(path)}: not believed: {one_line(str(why))}"
+            disbelieved = f"{shown_name(path)}: not believed: {one_line(str(why))}"
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         data, cut, status = read_from(fd) if text is None else (text, False, os.stat("/"))
     except OSError as why:
         lost = lost_directory(path)
-        print(f"{one_line(path)}: cannot be read: {why.strerror}{lost}{_BLOCKS if why.errno != errno.ENOENT else ''}")
+        print(f"{shown_name(path)}: cannot be read: {why.strerror}{lost}{_BLOCKS if why.errno != errno.ENOENT else ''}")
         return PROBLEMS
     base = path if text is None else "-"  # in the current directory
     harmless = cut and looked_through(path, data, status)
@@ -60,11 +60,11 @@ def check(path: str, name: str | None) -> int:
     for service in [*sections, *(one for one in names if one not in sections)]:
         config, problems = parse(data, service, cut=cut, strict=True, names=names_for(base, service), harmless=harmless)
         kept = [*problems.kept, *(without_effect(data, service, config) if service in sections else [])]
-        found.update((problem.at(one_line(path)), problem.line) for problem in kept)
+        found.update((problem.at(shown_name(path)), problem.line) for problem in kept)
         if problems.dropped:
-            found[problems.lines(one_line(path))[-1]] = float("inf")
+            found[problems.lines(shown_name(path))[-1]] = float("inf")
         if service in names:
-            blocking.update(problem.at(one_line(path)) for problem in problems.blocking)
+            blocking.update(problem.at(shown_name(path)) for problem in problems.blocking)
     for service in names:
         config, _ = parse(data, service, cut=cut, names=names_for(base, service))
         _describe(service, service in sections)

@@ -52,7 +52,7 @@ from supervise.programs.daemon_process import Daemon, execute
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.options import Options
 from supervise.protocol.paths import BadPath, plain, service_name
-from supervise.protocol.text import say
+from supervise.protocol.text import quoted, say, shown_name
 from supervise.system.isolated import reach_others
 
 TYPE_CHECKING = False
@@ -151,12 +151,12 @@ def _what_is_wrong(typed: Words) -> str:
         senseless = typed.given((*_WITH_A_VALUE[:3], *_WITH_A_VALUE[4:], *_ALONE))
         if senseless:
             return f"{senseless[0]} means nothing to --check"
-        return f"--check takes one NAME, {words[1]!r} is one word too many" if words[1:] else ""
+        return f"--check takes one NAME, {quoted(words[1])} is one word too many" if words[1:] else ""
     if "-u" in options:
         together = typed.given(("-p", "-f"))
         return f"-u and {together[0]} exclude each other" if together else "the command after -u STATUS_DIR is missing"
     if words and "-f" in options:
-        return f"{words[0]!r} is one word too many: quote the whole command of -f, or use -u"
+        return f"{quoted(words[0])} is one word too many: quote the whole command of -f, or use -u"
     if "-p" in options:
         return "-f COMMAND is missing"
     return f"{'-p' if '-f' in options else '-p or -u'} STATUS_DIR is missing"
@@ -242,7 +242,7 @@ def status_directory(typed: str) -> str:
     try:
         service_name(path)
     except BadPath as why:
-        raise UsageError(f"cannot use {typed or repr(typed)} as a status directory: {why}") from None
+        raise UsageError(f"cannot use {shown_name(typed) or quoted(typed)} as a status directory: {why}") from None
     return path
 
 
@@ -261,7 +261,7 @@ def words(option: str, text: str, advice: list[str]) -> list[str]:
     try:
         found = split(text)
     except Unbalanced as why:
-        raise UsageError(f"cannot split {option} {text!r} into words: {why}") from None
+        raise UsageError(f"cannot split {option} {quoted(text)} into words: {why}") from None
     if not found or not found[0]:
         raise UsageError(f"the command of {option} is empty")
     if suspicious(text, found):
@@ -274,5 +274,5 @@ def words(option: str, text: str, advice: list[str]) -> list[str]:
 def seconds(option: str, text: str) -> int:
     """A whole number of seconds.  Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise UsageError(f"{option} takes a whole number of seconds, not {text!r}")
+        raise UsageError(f"{option} takes a whole number of seconds, not {quoted(text)}")
     return int(text)

@@ -84,7 +84,9 @@ class Daemon:
             how = self._end()
             last = self._says().strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
             more = f": {last}" if last else ""
-            raise ChildProcessError(f"cannot supervise {options.path}: the daemon ended {how}{more}")
+            from supervise.protocol.text import shown_name
+
+            raise ChildProcessError(f"cannot supervise {shown_name(options.path)}: the daemon ended {how}{more}")
         if code[0] == 0:
             self._pid = 0  # it stays
         try:

@@ -11,7 +11,7 @@ import sys
 
 from supervise.client.errors import ClientError
 from supervise.protocol.exitcodes import USAGE
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, quoted
 from supervise.system.isolated import reach_others
 
 TYPE_CHECKING = False
@@ -137,5 +137,5 @@ def seconds(option: str, text: str) -> float:
     """A number of seconds, fractions included.  Raises UsageError."""
     digits = text.replace(".", "", 1)
     if not (digits.isascii() and digits.isdigit() and len(text) <= 12):
-        raise UsageError(f"{option} takes a number of seconds, not {text!r}")
+        raise UsageError(f"{option} takes a number of seconds, not {quoted(text)}")
     return float(text)

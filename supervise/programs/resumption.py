@@ -12,6 +12,7 @@ from supervise.config.from_descriptor import descriptor
 from supervise.protocol.names import STATE
 from supervise.protocol.options import Options
 from supervise.protocol.state_reader import StateError, decode
+from supervise.protocol.text import shell_word, shown_name
 from supervise.system.errors import lost_directory
 from supervise.system.statusdir import StatusDir, StatusDirError
 
@@ -32,18 +33,19 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
     be resumed; OSError: it may not be believed, or cannot be read.
     """
     fields = _state(path)
+    shown = shown_name(path)
     said = fields["options"]
     if said is None:
-        raise NotResumable(f"cannot resume {path}: its state does not say how it was started; {_anew(path)}")
+        raise NotResumable(f"cannot resume {shown}: its state does not say how it was started; {_anew(path)}")
     place = said["directory"]
     if place is None:
-        raise NotResumable(f"cannot resume {path}: its state does not name a working directory; {_anew(path)}")
+        raise NotResumable(f"cannot resume {shown}: its state does not name a working directory; {_anew(path)}")
     if not all(isinstance(word, str) for word in said["script"]):
-        raise NotResumable(f"cannot resume {path}: its state is damaged: script; {_anew(path)}")
+        raise NotResumable(f"cannot resume {shown}: its state is damaged: script; {_anew(path)}")
     recorded, named = said["conf"], said["conf_named"]
     if conf is None and descriptor(recorded) is not None:
         raise NotResumable(
-            f"cannot resume {path}: its configuration was {recorded}; name a file: {_again(path)} -F FILE"
+            f"cannot resume {shown}: its configuration was {shown_name(recorded)}; name a file: {_again(path)} -F FILE"
         )
     if not _is_here(place):
         path = _absolute(path)
@@ -68,25 +70,22 @@ def _absolute(path: str) -> str:
     try:
         return os.path.join(os.getcwd(), path)
     except FileNotFoundError as why:
-        raise OSError(f"cannot resume: cannot use {path}: {why.strerror}{lost_directory(path)}") from None
+        raise OSError(f"cannot resume: cannot use {shown_name(path)}: {why.strerror}{lost_directory(path)}") from None
 
 
 def _again(path: str) -> str:
-    from shlex import quote
-
-    return f"supervise -p {quote(path)} --resume"
+    return f"supervise -p {shell_word(path)} --resume"
 
 
 def _anew(path: str) -> str:
-    from shlex import quote
-
-    return f"give the command: supervise -p {quote(path)} -f COMMAND"
+    return f"give the command: supervise -p {shell_word(path)} -f COMMAND"
 
 
 def _state(path: str) -> dict[str, Any]:
+    shown = shown_name(path)
     if not os.path.lexists(f"{path}/{STATE}"):
         raise NotResumable(
-            f"cannot resume {path}: there is no {path}/{STATE}{lost_directory(path)}; {_anew(path)}"
+            f"cannot resume {shown}: there is no {shown}/{STATE}{lost_directory(path)}; {_anew(path)}"
         )
     try:
         directory = StatusDir(path)
@@ -96,14 +95,14 @@ def _state(path: str) -> dict[str, Any]:
         finally:
             os.close(directory.fd)
         if data is None:
-            raise NotResumable(f"cannot resume {path}: there is no {path}/{STATE}; {_anew(path)}")
+            raise NotResumable(f"cannot resume {shown}: there is no {shown}/{STATE}; {_anew(path)}")
         fields = decode(data)
     except StatusDirError as why:
-        raise OSError(f"cannot resume {path}: {why}") from None
+        raise OSError(f"cannot resume {shown}: {why}") from None
     except StateError as why:
-        raise NotResumable(f"cannot resume {path}: cannot use {path}/{STATE}: {why}; {_anew(path)}") from None
+        raise NotResumable(f"cannot resume {shown}: cannot use {shown}/{STATE}: {why}; {_anew(path)}") from None
     if fields["directory"] != here:
-        raise NotResumable(f"cannot resume {path}: {path}/{STATE} is from another directory; {_anew(path)}")
+        raise NotResumable(f"cannot resume {shown}: {shown}/{STATE} is from another directory; {_anew(path)}")
     return fields
 
 
@@ -114,7 +113,8 @@ def enter(place: str, env: dict[bytes, bytes]) -> None:
     try:
         os.chdir(place)
     except OSError as why:
-        raise OSError(f"cannot resume: cannot change to {place}, where it was started: {why.strerror}") from None
+        text = f"cannot change to {shown_name(place)}, where it was started: {why.strerror}"
+        raise OSError(f"cannot resume: {text}") from None
     if b"PWD" in env:
         env[b"PWD"] = os.fsencode(place)
 

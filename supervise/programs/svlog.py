@@ -40,7 +40,7 @@ from supervise.programs.program import UsageError, complain, parse, run
 from supervise.programs.width import columns, padded
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
-from supervise.protocol.text import one_line
+from supervise.protocol.text import quoted, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def label(found: list[Service], colour: bool) -> dict[str, bytes]:
     names = [service.name for service in found]
     if len(set(names)) < len(names):
         names = [service.path for service in found]
-    names = [one_line(name) for name in names]
+    names = [shown_name(name) for name in names]
     width = max(map(columns, names), default=0)
     labels = {}
     for number, (service, name) in enumerate(zip(found, names)):
@@ -112,7 +112,7 @@ def label(found: list[Service], colour: bool) -> dict[str, bytes]:
 def count(text: str) -> int:
     """The value of -n.  Raises UsageError."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise UsageError(f"-n takes a number of lines, not {text!r}")
+        raise UsageError(f"-n takes a number of lines, not {quoted(text)}")
     return int(text)
 
 
@@ -135,7 +135,7 @@ class Source:
     def last(self) -> Iterator[bytes]:
         """The last lines, in pieces.  Raises LogError."""
         if not any(exists(self.directory, name) for name in self._names):
-            raise LogError(f"read {one_line(self.directory)}/{self._names[0]}: there is no such log")
+            raise LogError(f"read {shown_name(self.directory)}/{self._names[0]}: there is no such log")
         if len(self._names) == 1:
             yield from last_blocks(self.directory, self._names[0], self._lines)
         else:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from supervise.protocol.text import quoted
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +55,7 @@ class Words:
             near = hint(name, self._values) or (f", the nearest is {short}" if short in self._values else "")
             self.problem = f"there is no option {name}{near}"
         elif equals and not self._values[found[0]]:
-            self.problem = f"{found[0]} takes no value, such as {value!r}"
+            self.problem = f"{found[0]} takes no value, such as {quoted(value)}"
         else:
             self._given(found[0], [value] if equals else [])
 
@@ -101,7 +103,7 @@ class Words:
         if len(self.words) < least:
             return "no service is named"
         if most and len(self.words) > most:
-            return f"{self.words[most]!r} is one word too many"
+            return f"{quoted(self.words[most])} is one word too many"
         return ""
 
 
@@ -122,7 +124,7 @@ def hint(word: str, known: Iterable[str]) -> str:
     found = nearest(word, known)
     if not found:
         return ""
-    return f", the nearest is {found}" if found.startswith("-") else f", the nearest is {found!r}"
+    return f", the nearest is {found}" if found.startswith("-") else f", the nearest is {quoted(found)}"
 
 
 def listing(words: Iterable[str]) -> str:

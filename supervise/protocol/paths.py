@@ -5,6 +5,8 @@ What lives here: text.  What does not: looking whether anything is there.
 
 from __future__ import annotations
 
+from supervise.protocol.text import quoted
+
 
 class BadPath(ValueError):
     """Not a path of a status directory; the message says why."""
@@ -26,5 +28,5 @@ def service_name(path: str) -> str:
     if not name:
         raise BadPath("the path does not hold status/NAME")
     if name == ".." or "/" in name:
-        raise BadPath(f"what follows status/ is not a name: {name!r}")
+        raise BadPath(f"what follows status/ is not a name: {quoted(name)}")
     return name

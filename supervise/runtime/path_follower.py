@@ -10,6 +10,7 @@ import select
 import time
 
 from supervise.protocol.severities import WARNING
+from supervise.protocol.text import shown_name
 from supervise.runtime.inotify_lease import PATIENCE, SETTLE, Watch
 
 TYPE_CHECKING = False
@@ -143,7 +144,7 @@ class PathFollower:
     def _not_watched(self, problem: str) -> None:
         if not self._warned:
             self._warned = True
-            path = self._subject.path
+            path = shown_name(self._subject.path)
             self._log.add(WARNING, "changes of %s may go unnoticed (%s); %s", path, problem, self.still_works)
 
     def _unregister(self) -> None:

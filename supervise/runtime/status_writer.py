@@ -250,11 +250,11 @@ class StatusWriter:
             self._failing.discard(name)
             if not self._failing:
                 self._pause, self.due, self.failed_by = 0.0, None, 0
-                self._log.add(NOTICE, "%s/%s is written again", self._directory.path, name)
+                self._log.add(NOTICE, "%s/%s is written again", self._directory.shown_path, name)
 
     def _failed(self, name: str, why: Exception) -> None:
         text = why.strerror if isinstance(why, OSError) and why.strerror else f"{type(why).__name__}: {why}"
-        self.problem = f"cannot write {self._directory.path}/{name}: {text}"
+        self.problem = f"cannot write {self._directory.shown_path}/{name}: {text}"
         self.failed_by = (why.errno if isinstance(why, OSError) else None) or -1
         if not self._failing:
             self._log.add(WARNING, "%s; trying again", self.problem)

@@ -15,6 +15,7 @@ from supervise.protocol.exitstatus import ExitStatus
 from supervise.protocol.filenames import DEVNULL, fsdecode, fsencode
 from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.severities import NOTICE, WARNING
+from supervise.protocol.text import quoted
 from supervise.system.descriptors import close
 from supervise.system.errors import lost_directory
 from supervise.system.spawn import HELPER, append_to, inherit, spawn, why_not
@@ -273,7 +274,7 @@ class Launcher:
                 return f"cannot give it descriptor {self._config.notification_fd}: {why.strerror}"
             return why_not(argv[0], why, env)
         except ValueError as why:
-            return f"{argv[0]!r}: {why}"
+            return f"{quoted(argv[0])}: {why}"
 
     def _output(self, name: str) -> int:
         """Where a program prints to: the file, or nowhere, with one warning, while that cannot be opened."""

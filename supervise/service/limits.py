@@ -23,6 +23,7 @@ import stat
 
 from supervise.config.config import LIMITS
 from supervise.config.limits import CLASSES, UNLIMITED, bytes_of, cpus_of
+from supervise.protocol.text import shown_name
 from supervise.system.credentials import Refused
 
 TYPE_CHECKING = False
@@ -145,15 +146,15 @@ def _join(config: Config) -> None:
         device = os.fstat(directory).st_dev
         known = _is_cgroup2(os.major(device), os.minor(device))
     except OSError as why:
-        raise Refused(f"cannot join cgroup {path}: {why.strerror}") from None
+        raise Refused(f"cannot join cgroup {shown_name(path)}: {why.strerror}") from None
     if not known:
-        raise Refused(f"cannot join cgroup {path}: not a directory of cgroup v2")
+        raise Refused(f"cannot join cgroup {shown_name(path)}: not a directory of cgroup v2")
     for key, name in (("memory_max", "memory.max"), ("cpu_max", "cpu.max")):
         text = getattr(config, key)
         if text:
             number = text if key == "cpu_max" or text == "max" else str(bytes_of(text))
-            _write(name, number, f"set {key} {text} of cgroup {path}", directory)
-    _write("cgroup.procs", "0", f"join cgroup {path}", directory)
+            _write(name, number, f"set {key} {text} of cgroup {shown_name(path)}", directory)
+    _write("cgroup.procs", "0", f"join cgroup {shown_name(path)}", directory)
     os.close(directory)
 
 

@@ -25,6 +25,7 @@ import select
 import time
 
 from supervise.protocol.filenames import fsencode, join
+from supervise.protocol.text import quoted, shown_name
 from supervise.runtime.polling import pause
 from supervise.system.credentials import Refused, become
 from supervise.system.descriptors import close
@@ -181,7 +182,8 @@ def change_to(directory: str) -> None:
     try:
         os.chdir(directory.encode("utf-8", "surrogateescape"))
     except OSError as why:
-        raise Refused(f"cannot change to directory {directory}: {why.strerror}{lost_directory(directory)}") from None
+        text = f"cannot change to directory {shown_name(directory)}: {why.strerror}{lost_directory(directory)}"
+        raise Refused(text) from None
 
 
 def execute(argv: list[str], env: Mapping[bytes, bytes]) -> str:
@@ -202,5 +204,5 @@ def execute(argv: list[str], env: Mapping[bytes, bytes]) -> str:
             reason = why
             break
         except ValueError as why:  # a NUL somewhere
-            return f"{argv[0]!r}: {why}"
+            return f"{quoted(argv[0])}: {why}"
     return why_not(argv[0], reason, env)

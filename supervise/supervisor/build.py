@@ -66,9 +66,9 @@ def build_supervisor(
     if NO_ORPHANS in sys._xoptions:
         log.add(WARNING, "no subreaper: processes that the service leaves behind go to process 1")
     if conf.present:
-        log.add(NOTICE, "configuration %s: %s", options.conf, config)
+        log.add(NOTICE, "configuration %s: %s", conf.shown_path, config)
         if options.conf_text is not None:
-            log.add(NOTICE, "configuration %s stays as it is: what it leads to is read once", options.conf)
+            log.add(NOTICE, "configuration %s stays as it is: what it leads to is read once", conf.shown_path)
     elif conf.named:
         problems.append(f"{options.conf} does not exist: no policy{lost_directory(options.conf)}")
     if conf.held or config.blocked:

@@ -78,11 +78,11 @@ class ConfFollower(PathFollower):
         self._said = []
         config = self._read()
         if self._conf.present:
-            self._log.add(NOTICE, "configuration %s: %s", self._conf.path, config)
+            self._log.add(NOTICE, "configuration %s: %s", self._conf.shown_path, config)
         elif was_present or self._conf.named:
-            self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.path)
+            self._log.add(WARNING, "configuration %s is absent: no policy", self._conf.shown_path)
         if self._conf.held or config.blocked:
-            self._log.add(WARNING, "%s: %s", self._conf.path, stays(config))
+            self._log.add(WARNING, "%s: %s", self._conf.shown_path, stays(config))
         if self._statusdir_watch:  # the letter r is for whoever sees more than inotify tells
             self._statusdir_watch.due = time.monotonic()
         try:

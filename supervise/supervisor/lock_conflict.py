@@ -32,4 +32,6 @@ def what_else(directory: StatusDir, command: list[str]) -> str:
     shown = shlex.join(fields["command"])
     shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
     path = shlex.quote(directory.path)
+    if not directory.path.isprintable():
+        path = "$'" + directory.shown_path.replace("'", "\\'") + "'"
     return f", which supervises: {one_line(shown)}; to run another command, end that first: svc exit {path}"

@@ -27,6 +27,7 @@ import time
 from supervise.protocol.filenames import basename, dirname, split
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK
+from supervise.protocol.text import shown_name
 from supervise.system.descriptors import samestat
 from supervise.system.statusdir import StatusDirError
 
@@ -55,8 +56,8 @@ def look(directory: StatusDir, lock: int, place: bytes) -> str | None:
             return _look(directory, lock, place)
         except OSError as why:
             if time.monotonic() >= end:
-                text = f"cannot supervise {directory.path}: cannot tell whether another supervise does: {why.strerror}"
-                raise StatusDirError(text) from None
+                text = f"cannot tell whether another supervise does: {why.strerror}"
+                raise StatusDirError(f"cannot supervise {directory.shown_path}: {text}") from None
         time.sleep(_PAUSE)
 
 
@@ -80,7 +81,8 @@ def _look(directory: StatusDir, lock: int, place: bytes) -> str | None:
             if user in (os.geteuid(), 0, parent.st_uid):
                 found = _claims(pid, directory, lock, parent, name)
                 if found:
-                    raise StatusDirError(f"cannot supervise {directory.path}: pid {pid} supervises it, whose {found}")
+                    text = f"pid {pid} supervises it, whose {found}"
+                    raise StatusDirError(f"cannot supervise {directory.shown_path}: {text}")
         except (FileNotFoundError, ProcessLookupError):
             pass  # it has ended
         except PermissionError:
@@ -146,7 +148,9 @@ def _claims(pid: int, directory: StatusDir, lock: int, parent: os.stat_result, n
         return "lock was removed or replaced"
     if found is None:
         return None
-    return "directory was removed" if found.endswith(_DELETED) else f"directory was moved to {dirname(found)}"
+    if found.endswith(_DELETED):
+        return "directory was removed"
+    return f"directory was moved to {shown_name(dirname(found))}"
 
 
 def _same(path: bytes, parent: os.stat_result) -> bool:

@@ -23,7 +23,7 @@ from supervise.protocol.names import LOCK, LOG_WF, STATE, STATUS
 from supervise.protocol.options import Options, environment, set_apart
 from supervise.protocol.paths import service_name
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
-from supervise.protocol.text import origin, say
+from supervise.protocol.text import origin, say, shown_name
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import pause
 from supervise.service.launcher import StartError
@@ -103,7 +103,7 @@ def main() -> int:
         if not options.foreground:
             os.setsid()
     except OSError as why:
-        say("supervise", "fatal", f"cannot supervise {options.path}: {why.strerror}")
+        say("supervise", "fatal", f"cannot supervise {shown_name(options.path)}: {why.strerror}")
         return SYSTEM
     rename_process()
     supervisor = launch(options, env, ignored)
@@ -164,7 +164,7 @@ class Startup:
         self._predecessor = Predecessor()
 
     def prepare(self) -> bool:
-        """Lock the directory, read the configuration, look what is left there; False if it failed, with the reason said.
+        """Lock the directory, read the configuration, see what is left; False, with the reason said, if it failed.
 
         A copy of this process may go on from here: nothing of it tells one process from another.
         """
@@ -230,11 +230,11 @@ class Startup:
 
                 text += what_else(directory, options.command)
         elif isinstance(why, OSError) and why.strerror:
-            text = f"cannot supervise {options.path}: {why.strerror}"
+            text = f"cannot supervise {shown_name(options.path)}: {why.strerror}"
         elif isinstance(why, MemoryError):
-            text = f"cannot supervise {options.path}: not enough memory"
+            text = f"cannot supervise {shown_name(options.path)}: not enough memory"
         else:
-            text = f"cannot supervise {options.path}: {origin(why)}"
+            text = f"cannot supervise {shown_name(options.path)}: {origin(why)}"
         say("supervise", "fatal", text)
         if directory and not self._locked:
             directory.withdraw()
@@ -264,7 +264,7 @@ def claim(directory: StatusDir, lock: int) -> list[str]:
         try:
             directory.claim(lock, place)
         except OSError as why:
-            warning = f"cannot write {directory.path}/{LOCK}: {why.strerror}"
+            warning = f"cannot write {directory.shown_path}/{LOCK}: {why.strerror}"
         warnings += [warning] if warning else []
     return warnings
 
@@ -313,6 +313,6 @@ def gone(conf: ConfFile, restrictions: dict[str, Any]) -> str:
     had = ", ".join(f"{key} {text}" for key, text in restrictions.items())
     now = "is empty" if conf.present else "does not exist"
     return (
-        f"{conf.path} {now}, and the last supervise here had in force: {had}"
+        f"{conf.shown_path} {now}, and the last supervise here had in force: {had}"
         " (a configuration that does not say so lifts that, if it has as much as a comment)"
     )

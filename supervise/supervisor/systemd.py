@@ -20,6 +20,7 @@ import time
 
 from supervise.protocol import states as phases
 from supervise.protocol.filenames import fsdecode
+from supervise.protocol.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Systemd:
         except OSError as why:
             self.unsent.clear()
             warned, self._warned = self._warned, True
-            return None if warned else f"cannot tell systemd at {fsdecode(self._address)!r}: {why.strerror or why}"
+            address = quoted(fsdecode(self._address))
+            return None if warned else f"cannot tell systemd at {address}: {why.strerror or why}"
         self.unsent.clear()
         self._warned = False
         return None

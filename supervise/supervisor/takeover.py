@@ -71,12 +71,12 @@ def look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
 
 
 def _cannot_tell(directory: StatusDir, why: str) -> StatusDirError:
-    return StatusDirError(f"cannot tell whether the service of {directory.path} still runs: {why}")
+    return StatusDirError(f"cannot tell whether the service of {directory.shown_path} still runs: {why}")
 
 
 def _look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
     predecessor = Predecessor()
-    name = f"{directory.path}/{STATE}"
+    name = f"{directory.shown_path}/{STATE}"
     try:
         data = directory.read(STATE)
         if data is None:

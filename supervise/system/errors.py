@@ -6,6 +6,8 @@ import errno
 import posix as os
 import stat
 
+from supervise.protocol.text import shown_name
+
 # What may be over in a moment: no descriptors, no memory, a disk or a server that does not answer.
 _TRANSIENT = (
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENOLCK),
@@ -61,7 +63,7 @@ def lost_directory(path: str = ".") -> str:
         place = os.readlink("/proc/self/cwd").rpartition(" (deleted)")[0]
     except OSError:
         place = ""
-    return f" (the working directory{' ' if place else ''}{place} was removed)"
+    return f" (the working directory{' ' if place else ''}{shown_name(place)} was removed)"
 
 
 def kind(mode: int) -> str:

@@ -12,6 +12,7 @@ import stat
 
 from supervise.protocol.exitstatus import SIGNAL_NAMES, ExitStatus, from_wait_status
 from supervise.protocol.filenames import DEFPATH, fsdecode, join
+from supervise.protocol.text import quoted, shown_name
 from supervise.system.errors import lost_directory
 
 TYPE_CHECKING = False
@@ -116,23 +117,25 @@ def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
         paths = [join(fsdecode(place), program) for place in search_path(env)]
         found = next((path for path in paths if _is_file(path)), "")
         if not found:
-            return f"{program}: not found in PATH"
+            return f"{shown_name(program)}: not found in PATH"
+    shown = shown_name(found)
     try:
         mode = os.stat(found).st_mode
         if stat.S_ISDIR(mode):
-            return f"{found}: is a directory"
+            return f"{shown}: is a directory"
         if isinstance(error, FileNotFoundError):
             with open(found, "rb") as script:
                 head = script.readline(256)
             if head.startswith(b"#!"):
-                interpreter = head[2:].strip(b" \t\n").decode("utf-8", "backslashreplace")
+                interpreter = head[2:].strip(b" \t\n").decode("utf-8", "surrogateescape")
                 more = " (its lines end in CR LF)" if interpreter.endswith("\r") else ""
-                return f"{found}: its interpreter does not exist: {interpreter!r}{more}{lost_directory(interpreter)}"
-            return f"{found}: its loader does not exist"
+                more += lost_directory(interpreter)
+                return f"{shown}: its interpreter does not exist: {quoted(interpreter)}{more}"
+            return f"{shown}: its loader does not exist"
         if isinstance(error, PermissionError) and not mode & 0o111:
-            return f"{found}: not executable"
+            return f"{shown}: not executable"
         if error.errno == 8:
-            return f"{found}: not a program: neither a binary for this machine nor a script with a #! line"
+            return f"{shown}: not a program: neither a binary for this machine nor a script with a #! line"
     except OSError as why:
-        return f"{found}: {why.strerror}{lost_directory(found)}"
-    return f"{found}: {error.strerror}"
+        return f"{shown}: {why.strerror}{lost_directory(found)}"
+    return f"{shown}: {error.strerror}"

@@ -14,6 +14,7 @@ import stat
 
 from supervise.protocol import lockfile
 from supervise.protocol.names import CONTROL, LOCK, NOTIFY, OK
+from supervise.protocol.text import shown_name
 from supervise.system.descriptors import close, samestat
 from supervise.system.errors import LockHeld as LockHeld
 from supervise.system.errors import NotBelieved as NotBelieved
@@ -38,7 +39,9 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 class StatusDir(Rollback):
-    """An open status directory.  `path` is what the user called it, `fd` stays open for its life.
+    """An open status directory.  `path` is what the user called it, `shown_path` that as people are shown it.
+
+    `fd` stays open for its life.
 
     `foreign`: it belongs to another user, who can put into it what he likes.  `replaced`: what was not believed.
     """
@@ -50,7 +53,7 @@ class StatusDir(Rollback):
             self.fd = open_directory(path, self._made_dirs)
         except Untrusted as why:
             self.remove_made()
-            raise StatusDirError(f"cannot use {path}: {why}") from None
+            raise StatusDirError(f"cannot use {self.shown_path}: {why}") from None
         except OSError as why:
             self.remove_made()
             refused = self._refused("open", ".", why)
@@ -64,6 +67,7 @@ class StatusDir(Rollback):
 
     def _prepare(self, path: str) -> None:
         self.path = path
+        self.shown_path = shown_name(path)
         self._begin()
         self.replaced: list[str] = []
         # Asked when nothing can be made here, for the directory has been removed: whether there is one again
@@ -93,7 +97,7 @@ class StatusDir(Rollback):
         return self._made_dirs[-1:] == [self.path]
 
     def _refused(self, what: str, name: str, why: OSError) -> StatusDirError:
-        path = self.path if name == "." else f"{self.path}/{name}"
+        path = self.shown_path if name == "." else f"{self.shown_path}/{name}"
         return StatusDirError(f"cannot {what} {path}: {why.strerror}", is_transient(why))
 
     def _open(self, name: str, flags: int, right: Callable[[int], bool], what: str, mode: int = 0o600) -> int:
@@ -118,11 +122,11 @@ class StatusDir(Rollback):
             raise self._wrong_kind(name, found.st_mode, what)
         if flags & os.O_APPEND and found.st_nlink > 1:  # a link to a file of somebody's
             close(fd)
-            raise WrongKind(f"cannot use {self.path}/{name}: it has {found.st_nlink} links")
+            raise WrongKind(f"cannot use {self.shown_path}/{name}: it has {found.st_nlink} links")
         return fd
 
     def _wrong_kind(self, name: str, mode: int, what: str) -> WrongKind:
-        return WrongKind(f"cannot use {self.path}/{name}: is {kind(mode)}, not {what}")
+        return WrongKind(f"cannot use {self.shown_path}/{name}: is {kind(mode)}, not {what}")
 
     def _mode(self, name: str) -> int:
         """The kind and mode of what has the name, 0 if nothing has.  Raises StatusDirError."""
@@ -162,7 +166,7 @@ class StatusDir(Rollback):
                 close(fd)
                 raise
             close(fd)
-        raise StatusDirError(f"cannot lock {self.path}/{LOCK}: it does not stay as it is made")
+        raise StatusDirError(f"cannot lock {self.shown_path}/{LOCK}: it does not stay as it is made")
 
     def _take(self, fd: int) -> None:
         try:
@@ -172,7 +176,7 @@ class StatusDir(Rollback):
                 raise self._refused("lock", LOCK, why) from None
             from supervise.system.lock_holder import lock_holder  # to refuse a start, and for nothing else
 
-            raise LockHeld(f"cannot lock {self.path}/{LOCK}: held by pid {lock_holder(fd)}") from None
+            raise LockHeld(f"cannot lock {self.shown_path}/{LOCK}: held by pid {lock_holder(fd)}") from None
 
     def _is_current(self, fd: int) -> bool:
         try:
@@ -201,7 +205,7 @@ class StatusDir(Rollback):
     def _replace(self, name: str, why: str) -> None:
         """Remove what is not believed, so that it can be made anew.  Raises OSError."""
         os.unlink(name, dir_fd=self.fd)
-        self.replaced.append(f"{self.path}/{name} {why}: it is replaced")
+        self.replaced.append(f"{self.shown_path}/{name} {why}: it is replaced")
 
     def has(self, name: str) -> bool:
         """Whether a file of that name exists.  Raises StatusDirError."""
@@ -260,7 +264,7 @@ class StatusDir(Rollback):
             raise self._refused("look at", name, why) from None
         if why_refused:  # put there meanwhile
             close(fd)
-            raise StatusDirError(f"cannot use {self.path}/{name}: it {why_refused}")
+            raise StatusDirError(f"cannot use {self.shown_path}/{name}: it {why_refused}")
         return fd
 
     # The socket that the service tells its state through.
@@ -286,7 +290,7 @@ class StatusDir(Rollback):
         try:
             mode = os.lstat(NOTIFY, dir_fd=self.fd).st_mode
             if not stat.S_ISSOCK(mode):
-                raise StatusDirError(f"cannot use {self.path}/{NOTIFY}: is {kind(mode)}, not a socket")
+                raise StatusDirError(f"cannot use {self.shown_path}/{NOTIFY}: is {kind(mode)}, not a socket")
             os.unlink(NOTIFY, dir_fd=self.fd)
         except FileNotFoundError:
             pass
@@ -345,7 +349,7 @@ class StatusDir(Rollback):
         finally:
             close(fd)
         if why_not_believed:
-            raise NotBelieved(f"cannot believe {self.path}/{name}: it {why_not_believed}", data)
+            raise NotBelieved(f"cannot believe {self.shown_path}/{name}: it {why_not_believed}", data)
         return data
 
     def _create(self, name: str) -> int:

@@ -25,6 +25,7 @@ import errno
 import posix as os
 import stat
 
+from supervise.protocol.text import shown_name
 from supervise.system.descriptors import samestat
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -285,7 +286,7 @@ def _words(path: str) -> list[str]:
 
 def _where(fd: int) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{fd}")
+        return shown_name(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError:
         return "a directory"  # no /proc
 

@@ -5,7 +5,8 @@ function __supervise_services --description 'The services below ./status and $SU
     set -l folders status
     test -n "$SUPERVISE_ROOT"; and set -a folders "$SUPERVISE_ROOT/status" "$SUPERVISE_ROOT"
     for folder in $folders
-        for path in $folder/*/
+        for path in $folder/*/ $folder/.*/
+            string match -qr '/\.\.?/$' -- $path; and continue
             if test -e $path/status -o -e $path/ok
                 string replace -r '.*/([^/]+)/$' '$1' -- $path
             end

@@ -41,7 +41,7 @@ from __future__ import annotations
 from supervise.client import LETTERS, ClientError, NotRunning, Service
 from supervise.client.meant import MEANT, check
 from supervise.programs.program import UsageError, complain, parse, remark, run, seconds, wrong_usage
-from supervise.protocol.text import shown_name
+from supervise.protocol.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ def _verb(name: str, detail: str) -> Verb:
         if wanted not in SIGNAL:
             from supervise.programs.wrong_usage import hint
 
-            raise UsageError(f"cannot send the signal {detail!r}{hint(wanted, SIGNAL)}; there are {', '.join(SIGNAL)}")
+            instead = f"{hint(wanted, SIGNAL)}; there are {', '.join(SIGNAL)}"
+            raise UsageError(f"cannot send the signal {quoted(detail)}{instead}")
         return SIGNAL[wanted]
     return VERBS[name]
 
@@ -183,7 +184,7 @@ def _only_send(verb: Verb, services: list[Service]) -> int:
     for service in services:
         try:
             _command(service, verb)
-            print(f"{shown_name(service.path)}: {verb.name}: sent")
+            print(f"{service.shown_path}: {verb.name}: sent")
         except ClientError as why:
             complain("svc", why)
             code = max(code, why.exit_code)

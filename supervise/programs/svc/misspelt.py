@@ -9,6 +9,7 @@ from supervise.client import LETTERS, ClientError, Service
 from supervise.client.meant import MEANT
 from supervise.programs.svc.verbs import SIGNAL
 from supervise.programs.wrong_usage import hint, listing, nearest
+from supervise.protocol.text import quoted
 
 _SWITCH = "alarm is to be on or off"
 _OPTIONS = ("--help", "--version", "--wait", "--no-wait")
@@ -21,19 +22,19 @@ def wrong_verb(words: list[str], verbs: tuple[str, ...], verbs_last: tuple[str, 
         named = [word.upper() for word in rest if nearest(word.upper().replace("SIG", "", 1), SIGNAL)]
         return "no service is named" if named else "the signal is missing" if rest else "no signal and no service"
     if first == "alarm":
-        return f"{_SWITCH}, not {rest[0]!r}" if len(rest) > 1 else "no service is named" if rest else _SWITCH
+        return f"{_SWITCH}, not {quoted(rest[0])}" if len(rest) > 1 else "no service is named" if rest else _SWITCH
     if first in verbs:
         return "no service is named"
     if not rest:
-        return _no_verb(first, verbs) if _near(first, verbs) else f"what is to be done with {first!r}: no verb"
+        return _no_verb(first, verbs) if _near(first, verbs) else f"what is to be done with {quoted(first)}: no verb"
     second = rest[0]
     if second == "alarm":
-        return f"{_SWITCH}, not {rest[1]!r}" if rest[1:] else _SWITCH
+        return f"{_SWITCH}, not {quoted(rest[1])}" if rest[1:] else _SWITCH
     later = [word for word in rest if word in verbs]
     if later:
         return f"the verb comes first: svc {later[0]} {_typed([word for word in words if word != later[0]])}"
     if second in verbs_last:
-        return f"{second!r} takes one service, the one before it"
+        return f"{quoted(second)} takes one service, the one before it"
     if not _near(first, verbs) and (_near(second, verbs_last) or _is_service(first)):
         return _no_verb(second, verbs_last)
     return _no_verb(first, verbs)
@@ -47,8 +48,8 @@ def _typed(services: list[str]) -> str:
 def _no_verb(word: str, verbs: tuple[str, ...]) -> str:
     near = MEANT.get(word.lower(), ("", ""))[1]
     if near:
-        return f"there is no verb {word!r}, the nearest is {near!r}"
-    return f"there is no verb {word!r}" + (hint(word, verbs) or f", only {listing(verbs)}")
+        return f"there is no verb {quoted(word)}, the nearest is {quoted(near)}"
+    return f"there is no verb {quoted(word)}" + (hint(word, verbs) or f", only {listing(verbs)}")
 
 
 def _near(word: str, verbs: tuple[str, ...]) -> str:
@@ -84,5 +85,6 @@ def wrong_group(group: str, services: list[str], verbs: tuple[str, ...]) -> str:
     unknown = [letter for letter in group if letter not in LETTERS]
     if unknown:
         near = option or nearest(group, verbs) if len(group) > 2 else ""
-        return f"no command has the letter {unknown[0]!r}" + (f", the nearest to -{group} is {near}" if near else "")
+        more = f", the nearest to -{group} is {near}" if near else ""
+        return f"no command has the letter {quoted(unknown[0])}{more}"
     return ""

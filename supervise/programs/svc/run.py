@@ -69,7 +69,7 @@ class Execution:
     def _send(self, service: Service) -> tuple[Status, Condition]:
         verb = self._verb
         if verb.name == "pause" and service.supervised() and not look(service, None).pid:
-            raise NotRunning(f"cannot pause {service.path}: the service is not running")
+            raise NotRunning(f"cannot pause {service.shown_path}: the service is not running")
         return send(service, verb.name, verb.letters, verb.condition, verb.counts, remark)
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
@@ -81,25 +81,25 @@ class Execution:
                 from supervise.programs.svstat.line import beginning
 
                 how = f"it is {beginning(outcome.status)}"
-            self._failed(TimeLimit(f"cannot {name} {service.path} within {self._limit:g} seconds: {how}"))
+            self._failed(TimeLimit(f"cannot {name} {service.shown_path} within {self._limit:g} seconds: {how}"))
         elif isinstance(outcome, ClientError):
             self._failed(of_verb(outcome, name, service))
         elif name == "once" and ended_badly(before, outcome):
             from supervise.client.last_words import why
 
-            self._failed(DidNotStayUp(f"cannot run {service.path} once", why(service, outcome), outcome))
+            self._failed(DidNotStayUp(f"cannot run {service.shown_path} once", why(service, outcome), outcome))
         elif self._verb.condition is None and not (isinstance(condition, Obeyed) and condition.known):
-            print(f"{shown_name(service.path)}: sent", flush=True)
+            print(f"{service.shown_path}: sent", flush=True)
         else:
             try:
                 words = self._verb.words(before, outcome)
             except SystemRefused as problem:
-                self._failed(SystemRefused(f"cannot {name} {service.path}: {problem}"))
+                self._failed(SystemRefused(f"cannot {name} {service.shown_path}: {problem}"))
             except Problems as problems:
                 for line in problems.lines:
-                    self._failed(ConfigurationProblem(f"cannot {name} all of {service.path}: {line}"))
+                    self._failed(ConfigurationProblem(f"cannot {name} all of {service.shown_path}: {line}"))
             else:
-                print(f"{shown_name(service.path)}: {words}", flush=True)
+                print(f"{service.shown_path}: {words}", flush=True)
 
     def _failed(self, why: ClientError) -> None:
         self._clear()
@@ -110,7 +110,7 @@ class Execution:
         """The line of progress, on a terminal only."""
         from supervise.programs.width import cut
 
-        names = ", ".join(service.name for service in waiting)
+        names = ", ".join(shown_name(service.name) for service in waiting)
         text = one_line(f"{self._verb.name}: waiting for {names}")
         end = f" ({left:.0f} s left)"
         width = os.get_terminal_size(sys.stderr.fileno()).columns - len(end) - 1

@@ -25,7 +25,7 @@ from supervise.programs.svstat.table import Row, state_of, table
 from supervise.programs.svstat.terminal import ENDING, Terminal
 from supervise.programs.width import columns, cut, shortened
 from supervise.protocol.exitcodes import FAILED
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, shown_name
 
 _USAGE_EVERY = 5.0  # seconds between two looks at /proc
 _AROUND = 3  # lines beside those of services: the summary, the head, the foot
@@ -69,7 +69,7 @@ class View:
         if self.failed and row.rank != FAILING:
             return False
         state = state_of(row.status) if row.status else "unreadable"
-        return wanted in one_line(row.name).casefold() or wanted in state
+        return wanted in shown_name(row.name).casefold() or wanted in state
 
     def press(self, key: str) -> bool:
         """Obey a key; whether it is to go on."""

@@ -32,7 +32,7 @@ from supervise.programs.program import complain, parse, run
 from supervise.programs.svstat.line import line
 from supervise.programs.svstat.reading import fails, read, rows
 from supervise.protocol.exitcodes import FAILED
-from supervise.protocol.text import one_line
+from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _lines(found: Iterable[Found], program: str) -> int:
     code = 0
     for path, _, status, problem in found:
         if status:
-            print(f"{one_line(path)}: {line(status)}")
+            print(f"{shown_name(path)}: {line(status)}")
         if problem:
             complain(program, problem)
             code = max(code, problem.exit_code)

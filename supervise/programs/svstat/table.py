@@ -19,7 +19,7 @@ from supervise.programs.svstat.line import PHASES
 from supervise.programs.width import columns, index, padded, shortened, shortened_within
 from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.record import DOWN, ONCE, UP
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ class Row:
         """The texts of its columns; the time since it was read counts as uptime."""
         status = self.status
         if status is None:
-            return [one_line(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem)]
+            return [shown_name(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem)]
         use, restarts = self.usage, status.restarts
         return [
-            one_line(self.name),
+            shown_name(self.name),
             state_of(status),
             str(status.pid) if status.running else "",
             duration(status.seconds + since_boot() - self.read_at),

@@ -80,6 +80,14 @@ def offered(found: set[str]) -> set[str]:
 
 
 @both
+def test_a_service_whose_name_begins_with_a_dot(complete, folder: Path) -> None:
+    (folder / "status" / ".dot").mkdir()
+    (folder / "status" / ".dot" / "status").touch()
+    assert ".dot" in complete(folder, "svc", "start", ".d")
+    assert ".dot" not in complete(folder, "svc", "start", "w")
+
+
+@both
 @pytest.mark.parametrize(
     "program", ["svc -d", "svc start", "svc signal TERM", "svlog", "svlog -n 5", "svok", "svstat", "svwait -u"]
 )
