@@ -35,7 +35,7 @@ def test_every_program_shows_them_in_the_same_way(both: Box) -> None:
         assert run_tool(both, "svok", name).returncode == 0
         waited = run_tool(both, "svwait", "-d", "-t", "0.01", name).stderr
         assert waited == f"svwait: fatal: cannot wait longer for status/{shown}: not so within 0.01 seconds\n"
-        assert run_tool(both, "svc", "-a", name).returncode == 0
+        assert run_tool(both, "svc", "-c", name).returncode == 0
         assert run_tool(both, "svc", "stop", name).stdout == f"status/{shown}: down\n"
     table = run_tool(both, "svstat", "--long").stdout
     assert {line.split()[0] for line in table.splitlines()[1:]} == {*SHOWN.values()}
