@@ -116,6 +116,30 @@ def test_status_state_and_liveness(open_box: Box, umask: int, mode: int) -> None
     as_nobody(look)
 
 
+@pytest.mark.parametrize("how", ["upgraded", "started again"])
+def test_a_directory_that_is_opened_while_the_umask_hides_its_files(open_box: Box, how: str) -> None:
+    """A restart of the service does not show them, as the manual has it."""
+    box = open_box
+    assert box.run("-u", "status/app", "sleep", "1000", before=lambda: os.umask(0o077)).returncode == 0
+    let_look(box)
+    pid = box.pid
+    box.control("k")
+    box.wait_new_pid(pid)
+
+    def modes() -> set[int]:
+        return {stat.S_IMODE((box.status / name).stat().st_mode) for name in ("status", "state")}
+
+    assert modes() == {0o600}
+    if how == "upgraded":
+        box.control("e")
+        box.wait_log("supervise replaced by the installed version")
+    else:
+        box.control("dx")
+        box.wait_gone()
+        assert box.run("-u", "status/app", "sleep", "1000", before=lambda: os.umask(0o077)).returncode == 0
+    wait_for("them to be shown", lambda: modes() == {0o644})
+
+
 def test_one_that_was_killed(open_box: Box) -> None:
     box = open_box
     pid = box.start("sleep", "1000")
