@@ -153,7 +153,7 @@ def _advise(config: Config, key: str, text: str, line: int, problems: Problems) 
         from supervise.config import shellsyntax
 
         if words:
-            found = shellsyntax.in_command(text, names_shown=False)
+            found = shellsyntax.in_command(text, "check_command")
         elif key == "environment":
             found = [one for name, value in split_environment(text) for one in shellsyntax.in_variable(name, value)]
         else:

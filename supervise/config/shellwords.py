@@ -12,7 +12,7 @@ from __future__ import annotations
 _BLANKS = " \t\n"
 _KEPT_IN_DOUBLE_QUOTES = '$`"\\'
 QUOTED = "\0"  # stands for a character that was quoted: no command has it
-_SYNTAX = frozenset("&|;<>$`~")
+_SYNTAX = frozenset("&|;<>$`~*?[#(")
 # What only a shell has, or what only in a shell does what it is there for.
 _OWN = ("cd", "exec", "export", "source", ".", "eval", "set", "ulimit", "umask", "if", "for", "while", "{", "(", "!")
 

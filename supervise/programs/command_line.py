@@ -267,7 +267,7 @@ def words(option: str, text: str, advice: list[str]) -> list[str]:
     if suspicious(text, found):
         from supervise.config.shellsyntax import in_command
 
-        advice += [f"{option}: {one}" for one in in_command(text)]
+        advice += [f"{option}: {one}" for one in in_command(text, option)]
     return found
 
 

@@ -22,7 +22,24 @@ def said(text: str) -> list[str]:
     [
         ("app &", "no shell reads &: ", "leave it out"),
         ("app | logger", "no shell reads |: ", "sh -c"),
-        ("app >log 2>&1", "no shell reads >, >&: ", "sh -c"),
+        ("app >log 2>&1", "no shell reads >: ", "sh -c"),
+        ("app >log 2>&1", "no shell reads 2>&1: ", "the key redirect_stderr"),
+        ("app 2>&1 &", "no shell reads 2>&1: ", "the key redirect_stderr"),
+        ("app 2>&1 &", "no shell reads &: ", "leave it out"),
+        ("2>&1", "no shell reads 2>&1: ", "the key redirect_stderr"),
+        ("app 2>&1|tee log", "no shell reads >&, |: ", "sh -c"),
+        ("app *.log", "no shell expands *: ", "sh -c"),
+        ("app file? [a-z]x [!a]", "no shell expands ?, [...]: ", "quote what is meant so"),
+        ("app $X*", "no shell expands $X, *: ", "sh -c"),
+        ("app ?x=http://h/", "no shell expands ?: ", "quote what is meant so"),
+        ("find . -name *.py -delete", "no shell expands *: ", "quote what is meant so"),
+        ("app # the main one", "no shell reads #: ", "leave the comment out"),
+        ("app #1 & 'x'", "no shell reads #: ", "quote what is meant so"),
+        ("# app", "no shell reads #: ", "leave the comment out"),
+        ("(sleep 5; app)", "no shell reads (sleep: ", "sh -c"),
+        ("(sleep 5; app)", "no shell reads ;: ", "sh -c"),
+        ("app (sleep 5)", "no shell reads (: ", "sh -c"),
+        ("app x(y)", "no shell reads (: ", "quote what is meant so"),
         ("app >> log &", "no shell reads >>, &: ", "sh -c"),
         ("app <in", "no shell reads <: ", "quote what is meant so"),
         ("a; b", "no shell reads ;: ", "sh -c"),
@@ -51,6 +68,17 @@ def test_what_a_shell_would_have_read(command: str, what: str, way: str) -> None
     assert len(found) == 1 and way in found[0], said(command)
 
 
+def test_what_follows_a_comment_is_not_looked_at() -> None:
+    assert said("app # & *.log $X (y)") == ["no shell reads #: leave the comment out, or quote what is meant so"]
+
+
+def test_where_stderr_goes_otherwise() -> None:
+    (check,) = in_command("curl http://h 2>&1", "check_command")
+    assert check.startswith("no shell reads 2>&1: leave it out")
+    (script,) = in_command("notify 2>&1", "-r")
+    assert script.startswith("no shell reads >&: use sh -c")
+
+
 def test_all_of_it_at_once() -> None:
     found = said("A=1 cd ~/x && app $Y >log")
     assert [one[: one.index(": ") + 2] for one in found] == [
@@ -76,7 +104,14 @@ def test_all_of_it_at_once() -> None:
         "app 'A=1 B' x~ a~b 100$ $ $- --home=~/x",
         "'A'=1",
         "cdrecord cd exec",
-        "app *.log [a-z] {a,b} ? #1 !",
+        "app {a,b} a#1 !",
+        "find . -name '*.py' -o -name \"[a-z]?\" -o -name \\*",
+        "app '#1' \\# '(x)' 'a?'",
+        "curl http://h/?a=1 https://[::1]:80/x?y#z",
+        "app --listen [::]:80 [fe80::1%eth0] [::ffff:1.2.3.4]",
+        "[ -e /x ]",
+        "app a[ ] a[]",
+        "app '2>&1'",
         "./=app",
         ".",
     ],
@@ -85,12 +120,14 @@ def test_what_is_meant_as_it_stands(command: str) -> None:
     assert said(command) == []
 
 
-WORDS = st.text(st.sampled_from("ab=$&|;<>~`'\"\\ (){}1\n"), max_size=12)
+WORDS = st.text(st.sampled_from("ab=$&|;<>~`'\"\\ (){}1\n*?[]#:"), max_size=12)
 
 
 @given(WORDS)
 @example("'' &")
 @example("\\\n")
+@example("A=1 #")
+@example("A= 2>&1")
 def test_whatever_is_typed_is_looked_at(text: str) -> None:
     try:
         words = split(text)
