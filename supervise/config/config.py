@@ -15,6 +15,13 @@ LIMITS = (
     *("nice", "ionice", "oom_score_adj", "cpu_affinity"),
     *("cgroup", "memory_max", "cpu_max"),
 )
+# What is for whoever starts several services by one file; the supervise of one service passes over it.
+FLEET_KEYS = frozenset(
+    (
+        *("command", "autostart", "depends_on", "depends_restart", "priority", "startretries"),
+        *("numprocs", "numprocs_start", "process_name"),
+    )
+)
 RESTRICTING = ("user", "group", "umask", "directory", *LIMITS)  # what these say is never passed over: restrictions.py
 
 

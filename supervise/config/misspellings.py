@@ -1,5 +1,7 @@
 """Misspelt keys: what may have been meant for a key that restricts the service, but does not count as one.
 
+And keys of supervisor's that are none here, with what there is in their place.
+
 What lives here: words.  What does not: where they stand and what follows (parser.py).
 """
 
@@ -58,6 +60,20 @@ def meant(line: str, variable: bool = False) -> str:
         return words[-1]
     longer = said.isalpha() or letters.replace("_", "") in _LONGER
     return next((word for word in _BEGINNINGS if longer and not variable and said.startswith(word)), "")
+
+
+def elsewhere(key: str) -> str:
+    """What to do here instead of setting a key of supervisor's; empty where it is none, or not only supervisor's."""
+    if key == "serverurl":
+        return "there is no server, SUPERVISE_STATUS_DIR says where the service is commanded"
+    stream, _, what = key.partition("_")
+    if stream not in ("stdout", "stderr"):
+        return ""
+    if what in ("logfile_maxbytes", "logfile_backups"):
+        return f"have logrotate (copytruncate) rotate __{stream}"
+    if what == "syslog":
+        return "have a shell pipe it: sh -c 'app | logger'"
+    return "there are no events" if what in ("capture_maxbytes", "events_enabled") else ""
 
 
 def _ascii(char: str) -> str:

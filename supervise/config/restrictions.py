@@ -14,7 +14,7 @@ Rule 3.  They are in the state, for a supervise that replaces this one, or takes
 
 from __future__ import annotations
 
-from supervise.config.config import KEYS, LIMITS, RESTRICTING, Config
+from supervise.config.config import FLEET_KEYS, KEYS, LIMITS, RESTRICTING, Config
 from supervise.config.written import written
 
 _DEFAULTS = Config().frozen()
@@ -53,7 +53,8 @@ def plainly_harmless(data: bytes) -> bool:
     for line in data.decode("latin-1").replace("\t", " ").split("\n"):
         line = line.rstrip(" \r")
         key = line.replace("=", ":").partition(":")[0].rstrip()
-        says = line[:1] not in "#;[" and (key not in KEYS or (key in RESTRICTING and line[len(key) :].strip(" :=")))
+        known = key in KEYS or key in FLEET_KEYS
+        says = line[:1] not in "#;[" and (not known or (key in RESTRICTING and line[len(key) :].strip(" :=")))
         if "\r" in line or "\0" in line or says or (line[:1] == "[" and line[-1] != "]"):
             return False
     return True

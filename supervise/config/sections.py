@@ -6,8 +6,8 @@ What does not: what keys mean and which sections govern a service (parser.py), w
 
 from __future__ import annotations
 
-from supervise.config.config import KEYS, RESTRICTING
-from supervise.config.misspellings import lost_header, meant, mentioned
+from supervise.config.config import FLEET_KEYS, KEYS, RESTRICTING
+from supervise.config.misspellings import elsewhere, lost_header, meant, mentioned
 from supervise.config.values import LISTS, show
 
 _BREAKS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e")
@@ -102,6 +102,11 @@ def without_torn_line(data: bytes) -> bytes:
     return data[:end] if len(data) - end <= LINE_LIMIT else data
 
 
+def names_services(title: str) -> bool:
+    """Whether a section is about several services or files, and none of a service's own: [group:NAME], [include]."""
+    return title == "include" or title.startswith("group:")
+
+
 def section_names(data: bytes) -> list[str]:
     """List the sections of a file, in the order of their first headers."""
     return list(split(data, Problems(), set()).keys)
@@ -151,7 +156,7 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                     found.note(None, number, problem)
                 found.broken, current, title, heard = True, None, None, False
                 continue
-            heard = reported is None or title in reported
+            heard = title in reported if reported is not None else not names_services(title)
             if title in found.keys and heard:
                 problems.add(number, f"section [{show(title)[1:-1]}] again: joined with the one above")
             current = found.keys.setdefault(title, {})
@@ -172,9 +177,12 @@ def split(data: bytes, problems: Problems, reported: set[str] | None) -> Section
                 if key in RESTRICTING and before[1] != text and None not in (before[1], text):
                     problem = f"{key} again, and not as in line {before[0]}"
                     found.note(title, number, problem)
+            elif end >= 0 and key in FLEET_KEYS:
+                problem = ""
             elif end >= 0:
-                hint = meant(line, secret)
-                problem = "unknown key" if secret else f"unknown key {show(key)}: probably a typo"
+                hint, instead = meant(line, secret), elsewhere(key)
+                why = f"supervisor's; here, {instead}" if instead else "probably a typo"
+                problem = "unknown key" if secret else f"unknown key {show(key)}: {why}"
                 problem += f" of {hint}" if hint else ""
             else:
                 problem = f"neither `key : value` nor a section header{_glimpse(line, secret)}"

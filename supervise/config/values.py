@@ -150,9 +150,14 @@ def _group(text: str) -> str:
 
 
 def _logfile(text: str) -> str:
-    if text.upper() != INHERIT:
-        raise BadValue(f"{show(text)} is not {INHERIT}: nothing else can be said here yet")
-    return INHERIT
+    if text.upper() == INHERIT:
+        return INHERIT
+    if text.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
+        raise BadValue(f"{show(text)} is not {INHERIT}, by which it goes to what supervise prints to itself")
+    instead = "empty is the file in the status directory"
+    if text in ("/dev/null", "NONE"):
+        instead = "to throw it away, sh -c 'exec app >/dev/null'"
+    raise BadValue(f"{show(text)} is not {INHERIT}: nothing else can be said here yet; {instead}")
 
 
 def _text(text: str) -> str:

@@ -10,7 +10,7 @@ from supervise.config.file import names_for, open_configuration, read_from
 from supervise.config.from_descriptor import Unreadable, read
 from supervise.config.oversize import harmless as looked_through
 from supervise.config.parser import parse
-from supervise.config.sections import Problem, Problems, section_names, split
+from supervise.config.sections import Problem, Problems, names_services, section_names, split
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.filenames import from_file, in_file
 from supervise.protocol.text import one_line, shown_name
@@ -51,7 +51,8 @@ def check(path: str, name: str | None) -> int:
     base = path if text is None else "-"  # in the current directory
     harmless = cut and looked_through(path, data, status)
     sections = section_names(data)
-    names = [in_file(name)] if name is not None else [section for section in sections if section != "global"]
+    services = [section for section in sections if section != "global" and not names_services(section)]
+    names = services if name is None else [in_file(name)]
     names = names or [""]
     # What to sort by: problems of the whole file first, the count of those not listed last.
     found: dict[str, float] = {disbelieved: 0} if disbelieved else {}

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from supervise.config.config import Config
+from supervise.config.config import FLEET_KEYS, KEYS, Config
+from supervise.config.misspellings import elsewhere
 from supervise.protocol.letters import COMMANDS, SIGNALS
 
 MAN = ROOT / "docs" / "man"
@@ -109,9 +110,33 @@ def test_every_letter_is_described(page: str) -> None:
 
 
 def test_every_key_of_the_configuration_is_described() -> None:
-    source = (MAN / "supervise.conf.5").read_text()
+    source = (MAN / "supervise.conf.5").read_text().partition(".Ss For several services")[0]
     described = re.findall(r"^\.It Ic (\w+)$", source, re.M)
     assert described == list(Config.__slots__)
+
+
+# [program:x] of supervisor 4.
+OF_SUPERVISOR = """
+    command process_name numprocs numprocs_start priority autostart autorestart startsecs startretries exitcodes
+    stopsignal stopwaitsecs stopasgroup killasgroup user redirect_stderr stdout_logfile stdout_logfile_maxbytes
+    stdout_logfile_backups stdout_capture_maxbytes stdout_events_enabled stdout_syslog stderr_logfile
+    stderr_logfile_maxbytes stderr_logfile_backups stderr_capture_maxbytes stderr_events_enabled stderr_syslog
+    environment directory umask serverurl
+"""
+
+
+def test_every_key_of_supervisor_is_compared_and_none_is_taken_for_a_typo() -> None:
+    part = (MAN / "supervise.conf.5").read_text().partition(".Ss For users of supervisor")[2].partition("\n.Sh ")[0]
+    named = {word for line in part.splitlines() if line.startswith(".It Ic ") for word in line.split()[2:]} - {","}
+    keys = OF_SUPERVISOR.split()
+    assert sorted(named) == sorted(keys)
+    for key in keys:
+        assert (key in KEYS) + (key in FLEET_KEYS) + bool(elsewhere(key)) == 1, key
+
+
+def test_what_is_passed_over_is_said() -> None:
+    part = (MAN / "supervise.conf.5").read_text().partition(".Ss For several services")[2].partition("\n.Ss ")[0]
+    assert set(part.replace(",", " ").split()) >= FLEET_KEYS
 
 
 def test_every_file_of_a_status_directory_is_described() -> None:

@@ -119,7 +119,7 @@ def test_another_value_is_refused_and_the_rest_applies(box: Box) -> None:
     assert done.returncode == 0
     assert done.stderr == (
         "supervise: warning: supervise.conf:2: stdout_logfile: '/var/log/app' is not INHERIT: nothing else can be said"
-        " here yet\n"
+        " here yet; empty is the file in the status directory\n"
     )
     box.wait_stdout("out ")
 

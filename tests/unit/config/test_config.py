@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import ROOT
 
-from supervise.config.config import Config
+from supervise.config.config import FLEET_KEYS, KEYS, Config
 from supervise.config.parser import governing, parse
 from supervise.config.sections import BOM, LINE_LIMIT, section_names
 
@@ -266,6 +266,59 @@ def test_an_unknown_key_is_skipped_with_a_warning() -> None:
         "conf:2: unknown key 'max_try': probably a typo",
         "conf:4: unknown key 'MAX_TRIES': probably a typo",
     ]
+
+
+@pytest.mark.parametrize("section", ["app", "global"])
+def test_what_is_for_several_services_is_passed_over(section: str) -> None:
+    keys = "".join(f"{key} : 1 of %(process_num)02d\n" for key in sorted(FLEET_KEYS))
+    others = "[group:all]\nprograms : app, b\npriority = 1\n[include]\nfiles = *.conf\n"
+    text = f"[{section}]\n{keys}max_tries : 3\n{others}"
+    assert parse(text.encode(), "app")[0] == made(max_tries=3)
+    assert complaints(text) == complaints(text, strict=True) == []
+    assert not FLEET_KEYS & KEYS
+
+
+def test_of_a_service_that_is_called_include_it_is_the_section() -> None:
+    config, problems = parse(b"[include]\nmax_try : 5\nmax_tries : 3\n", "include")
+    assert config.max_tries == 3
+    assert problems.lines("conf") == ["conf:2: unknown key 'max_try': probably a typo"]
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("stdout_logfile_maxbytes", "have logrotate (copytruncate) rotate __stdout"),
+        ("stderr_logfile_backups", "have logrotate (copytruncate) rotate __stderr"),
+        ("stderr_syslog", "have a shell pipe it: sh -c 'app | logger'"),
+        ("stdout_capture_maxbytes", "there are no events"),
+        ("stderr_events_enabled", "there are no events"),
+        ("serverurl", "there is no server, SUPERVISE_STATUS_DIR says where the service is commanded"),
+    ],
+)
+def test_a_key_of_supervisors_that_is_none_here(key: str, instead: str) -> None:
+    assert the_complaint(f"[app]\n{key} = 1\n") == f"conf:2: unknown key '{key}': supervisor's; here, {instead}"
+
+
+@pytest.mark.parametrize("key", ["stdout_logfil", "stdin_syslog", "stdout_", "Serverurl"])
+def test_what_only_looks_like_one_is_a_typo(key: str) -> None:
+    assert the_complaint(f"[app]\n{key} = 1\n") == f"conf:2: unknown key '{key}': probably a typo"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("/dev/stdout", "is not INHERIT, by which it goes to what supervise prints to itself"),
+        ("/dev/fd/1", "is not INHERIT, by which it goes to what supervise prints to itself"),
+        ("/proc/self/fd/2", "is not INHERIT, by which it goes to what supervise prints to itself"),
+        ("AUTO", "nothing else can be said here yet; empty is the file in the status directory"),
+        ("NONE", "to throw it away, sh -c 'exec app >/dev/null'"),
+        ("/dev/null", "to throw it away, sh -c 'exec app >/dev/null'"),
+    ],
+)
+def test_what_supervisors_users_give_for_a_log(value: str, said: str) -> None:
+    for key in ("stdout_logfile", "stderr_logfile"):
+        found = the_complaint(f"[app]\n{key} = {value}\n")
+        assert found.startswith(f"conf:2: {key}: '{value}' is not INHERIT") and found.endswith(said)
 
 
 def test_a_key_without_a_sign_is_skipped_with_a_warning() -> None:
