@@ -13,7 +13,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Box, alive, wait_for
+from conftest import ROOT, Box, alive, rounds, wait_for
 from heirs import kill_supervise, state
 from serving import Load, get, inhabitants, new_address, swept, wait_served, wait_state, wait_totals
 from system import children
@@ -141,13 +141,13 @@ def site(request: pytest.FixtureRequest, box: Box) -> Site:
     return Site(box, *words)
 
 
-def test_ten_upgrades_in_a_row(site: Site) -> None:
-    box = site.box
+def test_upgrades_in_a_row(site: Site) -> None:
+    box, number = site.box, rounds(5, 10)
     pids = [site.start()]
     supervisor = box.supervisor
     with Load(site.address) as load:
         with Sampler(box) as sampler:
-            for _ in range(10):
+            for _ in range(number):
                 load.some_more()
                 pids.append(site.upgrade(load))
                 wait_for("no zombies", lambda: not zombies(supervisor))
@@ -169,7 +169,7 @@ def test_ten_upgrades_in_a_row(site: Site) -> None:
     wait_for("its end", lambda: not alive(pids[-1]))
     wait_totals(box, starts=1, exits=1, planned=1)
     left = inhabitants(box.folder)
-    assert len(left) == 1 + 11 * with_helpers, left
+    assert len(left) == 1 + (1 + number) * with_helpers, left
 
 
 def test_the_old_one_finishes_its_requests(site: Site) -> None:

@@ -42,7 +42,11 @@ def install_others(modules: Path) -> None:
             if path.name == "__init__.py":
                 shutil.copytree(path.parent, modules / name)
             else:
-                shutil.copy(path, modules)
+                shutil.copy2(path, modules)
+                compiled = modules / "__pycache__"
+                compiled.mkdir(exist_ok=True)
+                for one in path.with_name("__pycache__").glob(f"{name}.*"):
+                    shutil.copy2(one, compiled)
 
 
 def own(box: Box) -> Path:

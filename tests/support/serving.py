@@ -22,7 +22,7 @@ import pytest
 from box import PATIENCE, Box, alive, wait_for
 from heirs import state
 
-PAUSE = 0.01  # seconds between two requests of one thread: enough of them, and ports left for the others
+PAUSE = 0.02  # seconds between two requests of one thread: enough of them, and ports left for the others
 
 
 def new_address() -> tuple[str, int]:

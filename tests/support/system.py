@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from box import Box
+from box import Box, processes
 
 DEBIAN = {
     "fuser": "psmisc",
@@ -57,14 +57,14 @@ def as_nobody() -> list[str]:
 def children(pid: int) -> dict[int, str]:
     """The children of a process and their states; a zombie's is Z."""
     found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(parent) == pid:
-                found[int(entry.name)] = state
+    for other in processes():
+        try:
+            with open(f"/proc/{other}/stat", "rb", 0) as file:
+                state, parent = file.read().rpartition(b")")[2].split(None, 2)[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == pid:
+            found[other] = state.decode()
     return found
 
 

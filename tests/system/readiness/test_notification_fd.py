@@ -140,7 +140,7 @@ def test_what_a_former_process_writes_late_is_not_said_of_this_one(speaker: Spea
 @pytest.mark.parametrize("extra", ["", "umask : 22"])
 def test_any_number(box: Box, extra: str) -> None:
     """Those that supervise uses itself on the way, too; by both ways of starting a process."""
-    numbers = [*range(3, rounds(20, 30)), 255, 1000]
+    numbers = [*range(3, rounds(12, 30)), 255, 1000]
     boxes = [Box(box.folder, f"app{number}") for number in numbers]
     sections = "".join(f"[app{number}]\nnotification_fd : {number}\n{extra}\n" for number in numbers)
     box.conf(sections)

@@ -236,7 +236,7 @@ def test_a_flood_of_its_own(speaker: Speaker, message: str) -> None:
     wait_for("a flood", lambda: counted(1000))
     box.control("w")
     box.wait_log("command w")
-    number = rounds(30_000, 100_000)
+    number = rounds(15_000, 100_000)
     wait_for(f"{number} messages", lambda: counted(number), 10 * PATIENCE)
     assert memory(box.supervisor) < before + (1 << 20)
     assert len(box.log().splitlines()) < 10
