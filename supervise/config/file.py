@@ -11,9 +11,9 @@ import posix as os
 import stat
 import sys
 
+from supervise.config.config import RESTRICTING, Config
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
-from supervise.config.config import Config
-from supervise.config.restrictions import copy, holds, keep, plainly_harmless, stays
+from supervise.config.restrictions import copy, holds, keep, names_something, plainly_harmless, stays
 from supervise.protocol.filenames import dirname, in_file, join
 from supervise.protocol.paths import plain
 from supervise.protocol.text import shown_name
@@ -62,6 +62,9 @@ class ConfFile:
         self.held = False  # what restricts the service is not what the file says, but what was in force
         self.failing = False  # it could not be read, and that may pass
         self.problems: list[str] = []  # of the last reading, and what it leaves as it was
+        self.unsure = False  # whether there is what it names outside of the file is not known yet
+        self.before: Config | None = None  # what was in force until it was read, while that is so
+        self.awaited = False  # somebody waits for it to be known
         self._places: dict[str, int] = {}  # key -> line, of those whose values may turn out later to be of no use
         self._seen: tuple[object, ...] | None = None
 
@@ -81,6 +84,9 @@ class ConfFile:
         return config.frozen(), problems
 
     def _read(self, previous: Config | None) -> tuple[Config, list[str]]:
+        if self.before and previous:
+            previous = keep(copy(previous), self.before)  # what was not sure yet is nothing to go back to
+        self.before, self.unsure = None, False
         self.held = self.failing = self.silent = False
         try:
             if self._text is None:
@@ -125,6 +131,8 @@ class ConfFile:
         elif not data and (stat.S_ISREG(found.st_mode) or self._text is not None):
             self.silent = True
             config = self._keep(config, previous)
+        if not self.held and not config.blocked and names_something(config):
+            self.before, self.unsure = previous, True
         return config, problems.lines(self.shown_path)
 
     def _keep(self, config: Config, previous: Config | None) -> Config:
@@ -133,10 +141,17 @@ class ConfFile:
         self.held = holds(previous)
         return keep(config, previous)
 
-    def where(self, *keys: str) -> str:
-        """`FILE:LINE` of the first of these keys that the file has, `FILE` if it has none of them."""
-        line = next((self._places[key] for key in keys if key in self._places), 0)
+    def where(self, key: str) -> str:
+        """`FILE:LINE` of a key, `FILE` if the file does not have it.  A group may be the one in `user`."""
+        line = self._places.get(key) or self._places.get("user" if key == "group" else "", 0)
         return f"{self.path}:{line}" if line else self.path
+
+    def blamed(self, failure: str) -> str:
+        """Why a start has failed, with the place of the key that it names in front, if it names one."""
+        words = failure.split()[:4]
+        words = [word.rstrip(":") for word in words[2:]] if words[:1] == ["cannot"] else words[:1]
+        key = next((word for word in words if word in RESTRICTING), "")
+        return f"{self.where(key)}: {failure}" if key and self._places else failure
 
     def changed(self) -> bool:
         """Whether the file was replaced or written since it was read."""

@@ -18,12 +18,19 @@ from supervise.config.config import FLEET_KEYS, KEYS, LIMITS, RESTRICTING, Confi
 from supervise.config.written import written
 
 _DEFAULTS = Config().frozen()
+# Of these, what names something outside of the file, which may not be there (lookup.py).
+NAMING = ("user", "group", "directory", "cgroup", "memory_max", "cpu_max", "cpu_affinity")
 BLOCKED = "blocked"  # in the state: why nothing can be started
 
 
 def restricts(config: Config) -> bool:
     """Whether a configuration restricts the service."""
     return any(getattr(config, key) != getattr(_DEFAULTS, key) for key in RESTRICTING)
+
+
+def names_something(config: Config) -> bool:
+    """Whether a configuration names something outside of its file that a start needs."""
+    return any(getattr(config, key) for key in NAMING)
 
 
 def holds(config: Config) -> bool:

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import sys
 
 from supervise.config.config import Config
 from supervise.config.file import names_for, open_configuration, read_from
 from supervise.config.from_descriptor import Unreadable, read
+from supervise.config.lookup import ABSENT, UNKNOWN, look, named
 from supervise.config.oversize import harmless as looked_through
 from supervise.config.parser import parse
 from supervise.config.sections import Problem, Problems, names_services, section_names, split
 from supervise.protocol.exitcodes import USAGE
+from supervise.protocol.exitstatus import from_wait_status
 from supervise.protocol.filenames import from_file, in_file
 from supervise.protocol.text import one_line, shown_name
 from supervise.system.errors import lost_directory
 from supervise.system.trust import Untrusted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.config.lookup import Finding
+
 OK, PROBLEMS = 0, USAGE
 _BLOCKS = " (the service is not started)"
 
 _DEFAULTS = Config()
+_PATIENCE = 30  # seconds
 _CHECKS = ("check_interval", "check_timeout", "check_failures", "check_delay")
 
 
@@ -29,6 +38,7 @@ def check(path: str, name: str | None) -> int:
 
     `name` is as it was typed; sections are compared with it byte by byte, whatever the locale says.
     Whoever may read the file may see what it says, so the variables of `environment` are shown with their values.
+    What cannot be told is printed and is no problem: whoever starts supervise may be allowed to look.
     Returns 0, or 100 if there is a problem.
     """
     disbelieved = ""
@@ -57,6 +67,8 @@ def check(path: str, name: str | None) -> int:
     # What to sort by: problems of the whole file first, the count of those not listed last.
     found: dict[str, float] = {disbelieved: 0} if disbelieved else {}
     blocking = {disbelieved}
+    unknown: list[str] = []
+    looked: dict[str, list[Finding]] = {}
     # Every problem of the file, whichever service was asked for.
     for service in [*sections, *(one for one in names if one not in sections)]:
         config, problems = parse(data, service, cut=cut, strict=True, names=names_for(base, service), harmless=harmless)
@@ -64,8 +76,16 @@ def check(path: str, name: str | None) -> int:
         found.update((problem.at(shown_name(path)), problem.line) for problem in kept)
         if problems.dropped:
             found[problems.lines(shown_name(path))[-1]] = float("inf")
+        absent = []
+        for key, kind, said in look_apart(service, config, looked):
+            problem = Problem(problems.places.get(key) or problems.places.get("user", 0), one_line(said))
+            if kind == ABSENT:
+                absent.append(problem)
+            else:
+                unknown.append(f"{problem.at(shown_name(path))} (it is looked for when the service is started)")
+        found.update((problem.at(shown_name(path)), problem.line) for problem in absent)
         if service in names:
-            blocking.update(problem.at(shown_name(path)) for problem in problems.blocking)
+            blocking.update(problem.at(shown_name(path)) for problem in [*problems.blocking, *absent])
     for service in names:
         config, _ = parse(data, service, cut=cut, names=names_for(base, service))
         _describe(service, service in sections)
@@ -75,6 +95,8 @@ def check(path: str, name: str | None) -> int:
             print("  (alarm_interval is 0: no alarms, no limit of restarts)")
     for line in sorted(found, key=found.__getitem__):
         print(line + (_BLOCKS if line in blocking else ""))
+    for line in dict.fromkeys(unknown):
+        print(line)
     return PROBLEMS if found else OK
 
 
@@ -91,13 +113,53 @@ def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
             found.append(Problem(line, f"{key}: less than restart_delay, {config.restart_delay}: counts as that"))
         elif service == "global":
             continue
-        elif key in ("memory_max", "cpu_max") and not config.cgroup:
-            found.append(Problem(line, f"{key}: there is no cgroup that it would limit: no start succeeds"))
         elif key in _CHECKS and not config.check_command:
             found.append(Problem(line, f"{key}: of no effect without check_command"))
         elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd or config.check_command):
             found.append(Problem(line, f"{key}: of no effect without notify or notification_fd"))
     return found
+
+
+def look_apart(service: str, config: Config, looked: dict[str, list[Finding]]) -> list[Finding]:
+    """Look for what a configuration names, in a child, which becomes the service's user where this is root.
+
+    `looked`: what was found already, by what was looked for.
+    """
+    values = named(config)
+    if service == "global" and not config.cgroup:
+        values = {key: text for key, text in values.items() if key not in ("memory_max", "cpu_max")}
+    known = repr(values)
+    if values and known not in looked:
+        looked[known] = _found_by_child(values)
+    return looked.get(known, [])
+
+
+def _found_by_child(values: dict[str, str]) -> list[Finding]:
+    sys.stdout.flush()
+    reading, writing = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as why:
+        os.close(reading)
+        os.close(writing)
+        return [(next(iter(values)), UNKNOWN, f"cannot fork: {why.strerror}")]
+    if pid == 0:
+        try:
+            signal.alarm(_PATIENCE)
+            with open(writing, "wb") as answer:
+                texts = [text for finding in look(values) for text in finding]
+                answer.write("\0".join([*texts, ""]).encode("utf-8", "surrogateescape"))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writing)
+    with open(reading, "rb") as said:
+        parts = said.read().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    how = from_wait_status(os.waitpid(pid, 0)[1])
+    if how.code == 0:
+        return list(zip(parts[::3], parts[1::3], parts[2::3]))
+    late = f"no answer within {_PATIENCE} seconds" if how.signal == signal.SIGALRM else f"the process that looks {how}"
+    return [(next(iter(values)), UNKNOWN, f"cannot tell whether there is what it names: {late}")]
 
 
 def _describe(service: str, has_section: bool) -> None:

@@ -312,7 +312,7 @@ class StatusWriter:
             "notify_address": self.notify_address,
             "formers": self.formers,
             "unsent": self.unsent,
-            "restrictions": in_force(machine.config),
+            "restrictions": in_force((self.conf.before if self.conf else None) or machine.config),
             "startsecs": machine.config.startsecs,
             "config_problems": [*(self.conf.problems if self.conf else ()), *self.not_in_force],
             "options": self._options,

@@ -24,6 +24,7 @@ import stat
 from supervise.config.config import LIMITS
 from supervise.config.limits import CLASSES, UNLIMITED, bytes_of, cpus_of
 from supervise.protocol.text import shown_name
+from supervise.system.cgroups import open_cgroup
 from supervise.system.credentials import Refused
 
 TYPE_CHECKING = False
@@ -37,7 +38,6 @@ _IOPRIO_SET = {
     **{"x86_64": 251, "i386": 289, "i486": 289, "i586": 289, "i686": 289, "s390x": 282, "ppc64": 273, "ppc64le": 273},
     **{"armv6l": 314, "armv7l": 314, "armv8l": 314, "aarch64": 30, "riscv64": 30, "loongarch64": 30},
 }
-_READ = 1 << 16  # bytes at once
 
 
 def set_privileged(config: Config) -> None:
@@ -142,13 +142,9 @@ def _set_affinity(text: str) -> None:
 def _join(config: Config) -> None:
     path = config.cgroup
     try:
-        directory = os.open(path.encode("utf-8", "surrogateescape"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        device = os.fstat(directory).st_dev
-        known = _is_cgroup2(os.major(device), os.minor(device))
+        directory = open_cgroup(path.encode("utf-8", "surrogateescape"))
     except OSError as why:
         raise Refused(f"cannot join cgroup {shown_name(path)}: {why.strerror}") from None
-    if not known:
-        raise Refused(f"cannot join cgroup {shown_name(path)}: not a directory of cgroup v2")
     for key, name in (("memory_max", "memory.max"), ("cpu_max", "cpu.max")):
         text = getattr(config, key)
         if text:
@@ -156,20 +152,6 @@ def _join(config: Config) -> None:
             _write(name, number, f"set {key} {text} of cgroup {shown_name(path)}", directory)
     _write("cgroup.procs", "0", f"join cgroup {shown_name(path)}", directory)
     os.close(directory)
-
-
-def _is_cgroup2(major: int, minor: int) -> bool:
-    """Whether a device is that of a cgroup v2 file system which is mounted here.  Raises OSError."""
-    device = b"%d:%d" % (major, minor)
-    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
-        data = b""
-        while part := file.read(_READ):
-            data += part
-    for line in data.split(b"\n"):
-        mount, _, rest = line.partition(b" - ")
-        if mount.split(b" ")[2:3] == [device] and rest.split(b" ")[0] == b"cgroup2":
-            return True
-    return False
 
 
 def _write(name: str, text: str, what: str, directory: int | None = None) -> None:

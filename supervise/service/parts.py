@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from supervise.config.config import Config
-from supervise.config.restrictions import copy
+from supervise.config.restrictions import copy, names_something
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import CONFIG
 from supervise.service.launcher import NOT_INHERITED
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
     from supervise.service.leftovers import Leftovers
+    from supervise.service.lookup import Lookup
     from supervise.service.part import Part
     from supervise.service.readiness import Readiness
     from supervise.service.successor import Successor
@@ -64,6 +65,14 @@ def _limits(parts: Parts) -> None:
     parts.launcher.complete_limits()
 
 
+def _lookup(parts: Parts) -> Part:
+    from supervise.service.lookup import Lookup
+
+    conf = parts.status_writer.conf
+    assert conf
+    return Lookup(conf, parts.env, parts.ignored, parts.reactor, parts.log)
+
+
 # The list.  Each part: its name, and what it is of Parts, where others talk to it; whether a configuration asks for it;
 # how it is imported and made (to None, where nobody is to be told of anything); and its keys.  Those stay as they were
 # where the part cannot be had; what restricts is none of them, for that does not stay (Launcher.govern).
@@ -83,10 +92,13 @@ KINDS: tuple[Kind, ...] = (
         ("environment",),
     ),
     ("limits", lambda config, parts: config.limited and not parts.launcher.can_limit, _limits, ()),
+    ("lookup", lambda config, parts: names_something(config) and parts.status_writer.conf, _lookup, ()),
 )
 
 
 _OTHER_VERSION = "another version is installed: what is configured of starts, readiness, checks and the pidfile"
+
+_NOT_LOOKED_FOR = "what it names is not looked for, as another version is installed; the next start tells"
 
 
 class Parts:
@@ -98,8 +110,10 @@ class Parts:
     readiness: Readiness | None = None
     successor: Successor | None = None
     checks: Checks | None = None
+    lookup: Lookup | None = None
     if TYPE_CHECKING:
         launcher: Launcher
+        status_writer: StatusWriter
 
     def __init__(
         self,
@@ -143,6 +157,7 @@ class Parts:
         except (ImportError, OSError, MemoryError) as why:  # no descriptor, no memory
             self.launcher.blocked = f"cannot load what its configuration takes: {why}"
             self.status_writer.not_in_force = [f"the service is not started: {self.launcher.blocked}"]
+            self._not_looked_for()
             return  # it is tried again
         self._asked = config
         lines = []
@@ -167,15 +182,16 @@ class Parts:
         """
         missing = self._missing(config)
         if missing and replaced():
-            return False
+            return all(kind[0] == "lookup" for kind in missing)  # that is said, and what it looks for the start tells
         self.make(missing)
         return True
 
     def _tell(self, lines: list[str]) -> None:
         """Say what of the configuration cannot be done: `lines`, and what the launcher knows of it."""
-        launcher = self.launcher
+        launcher, conf = self.launcher, self.status_writer.conf
+        if not self.lookup and self._not_looked_for():
+            lines.append(f"{conf.path if conf else ''}: {_NOT_LOOKED_FOR}")
         if launcher.not_inherited:
-            conf = self.status_writer.conf
             place = f"{conf.where(launcher.not_inherited)}: " if conf else ""
             # (One that was taken over may print to what the supervise before has given it.)
             text = f"{launcher.not_inherited} {NOT_INHERITED}; the service prints to its files from its next start on"
@@ -185,6 +201,14 @@ class Parts:
         if launcher.blocked and not launcher.config.blocked:  # which the log has of each start
             lines.append(f"the service is not started: {launcher.blocked}")
         self.status_writer.not_in_force = lines
+
+    def _not_looked_for(self) -> bool:
+        """Note that nobody looks for what the configuration names; whether anybody was to."""
+        conf = self.status_writer.conf
+        if not conf or not conf.unsure:
+            return False
+        conf.unsure, conf.before = False, None
+        return True
 
     def _missing(self, config: Config) -> list[Kind]:
         return [kind for kind in KINDS if kind[0] not in self._have and kind[1](config, self)]

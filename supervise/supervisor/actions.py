@@ -136,7 +136,10 @@ class Actions:
                 self.postponed.append(action)
             del self.postponed[:-_POSTPONED]
         elif kind == states.RELOAD:
-            return [(states.CONFIG, self.follower.read())]
+            config = self.follower.read()
+            if self._status_writer.conf:
+                self._status_writer.conf.awaited = True
+            return [(states.CONFIG, config)]
         elif kind == states.UPGRADE:
             self.upgrader = self.upgrader or self.new_upgrader()
             self.upgrader.attempt()
@@ -153,9 +156,15 @@ class Actions:
     def obeyed(self, count: int) -> None:
         """Count bytes of `control` as obeyed, when all that they led to has been done."""
         self._obeyed += count
-        if not (self.postponed or self._internal_errors.tries_again):
+        if not self._unfinished:
             self._status_writer.control_obeyed += self._obeyed
             self._obeyed = 0
+
+    @property
+    def _unfinished(self) -> bool:
+        conf = self._status_writer.conf
+        unsure = conf and conf.awaited and conf.unsure
+        return bool(self.postponed or self._internal_errors.tries_again or unsure)
 
     def _clear(self, signal: str) -> list[tuple[str, Any]]:
         results = self._service.clear(signal)
@@ -168,12 +177,15 @@ class Actions:
     def due(self) -> float | None:
         """The time when `on_time` has something to do: monotonic."""
         due = self.signal_retry.at
+        if self._obeyed and not self._unfinished:
+            return 0.0
         if self._clear_again:
             due = self._clear_at if due is None else min(due, self._clear_at)
         return due
 
     def on_time(self, now: float) -> None:
-        """Retry what could not be done and is due again."""
+        """Retry what could not be done and is due again, and count what has been done meanwhile."""
+        self.obeyed(0)
         if self.signal_retry.at is not None and now >= self.signal_retry.at:
             self._send_again(now)
         if self._clear_again and now >= self._clear_at:

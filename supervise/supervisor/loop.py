@@ -138,7 +138,8 @@ class Supervisor:
             result = self._service.spawn()
             if isinstance(result, ExitStatus):
                 self._service.close()
-                raise StartError(f"cannot start the service: {result.failure}")
+                raise StartError(f"cannot start the service: {self._conf.blamed(result.failure or '')}")
+            self._conf.unsure = False  # all that it names was there
             process, event = Process(result), states.STARTED
         try:
             if process:

@@ -46,6 +46,7 @@ class Replaceable(Supervisor):
         if self.machine.state in (states.CLEANUP, states.SUCCESSION):
             return None
         self._service.close(leaving=True)
+        self._actions.obeyed(0)  # who waits for what was closed is not answered by the new version
         self._service.hold()
         if self._actions.script_pid and not self._actions.script:
             self._held = Process(self._actions.script_pid)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from supervise.protocol.options import Options
     from supervise.supervisor.loop import Supervisor
 
-_MAIL = join(PACKAGE, "alarms/mail.py")
-_OTHERS = (handoff.DAEMON, helper.script("alarm_helper"), helper.script("inotify_helper"), _MAIL)  # in other processes
+_HELPERS = [helper.script(name) for name in ("alarm_helper", "inotify_helper", "lookup_helper")]
+_MODULES = [join(PACKAGE, name) for name in ("alarms/mail.py", "config/lookup.py", "system/accounts.py")]
+_OTHERS = (handoff.DAEMON, *_HELPERS, *_MODULES)  # in other processes
 _FAILED = 1
 
 

@@ -258,6 +258,7 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
     class Pretended:
         config: Any = None
         blocked = not_inherited = ""
+        conf = None
         not_in_force: list[str] = []
         notify_socket = ""
         watchdog_usec = 0

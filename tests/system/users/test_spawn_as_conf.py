@@ -56,8 +56,8 @@ def test_a_service_of_another_user_is_taken_over(box: Box, state: str) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("user : nobody2", "user nobody2 does not exist"),
-        ("directory : %(here)s/none", "cannot change to directory {}/none: No such file or directory"),
+        ("user : nobody2", "{conf}: user nobody2 does not exist"),
+        ("directory : %(here)s/none", "{conf}: cannot change to directory {folder}/none: No such file or directory"),
         ("umask : 022\ndirectory : /", "./prog: No such file or directory"),
         ("environment : PATH=/none", "prog: not found in PATH"),
     ],
@@ -66,7 +66,8 @@ def test_a_first_start_that_fails_leaves_nothing(box: Box, line: str, why: str) 
     box.conf(f"[global]\n{line}\n")
     done = box.run("-u", "status/app", "prog" if "PATH" in line else "./prog")
     assert (done.returncode, done.stdout) == (111, "")
-    assert done.stderr == f"supervise: fatal: cannot start the service: {why.format(box.folder)}\n"
+    why = why.format(folder=box.folder, conf="supervise.conf:2")
+    assert done.stderr == f"supervise: fatal: cannot start the service: {why}\n"
     assert sorted(os.listdir(box.folder)) == ["supervise.conf"]
 
 
@@ -79,7 +80,8 @@ def test_a_root_who_may_not_become_another_user(box: Box) -> None:
     done = subprocess.run(args, cwd=box.folder, capture_output=True, text=True, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (
         111,
-        "supervise: fatal: cannot start the service: cannot become user nobody: Operation not permitted\n",
+        "supervise: fatal: cannot start the service: supervise.conf:2: cannot become user nobody: Operation not"
+        " permitted\n",
     )
 
 
@@ -97,15 +99,3 @@ def test_a_directory_that_goes_away_is_warned_of_and_tried_again(box: Box) -> No
     assert box.wait_new_pid(pid)
     box.wait_stdout("in\n", 2)
     assert box.supervisor
-
-
-def test_a_user_who_goes_away_is_warned_of_and_tried_again(box: Box) -> None:
-    box.conf(f"[global]\nuser : {os.getuid()}\n")
-    pid = box.start("sleep", "1000")
-    box.conf("[global]\nuser : nobody2\n")
-    box.control("r")
-    wait_for("the new configuration", lambda: "nobody2" in box.log())
-    os.kill(pid, signal.SIGKILL)
-    box.wait_warning("user nobody2 does not exist", 2)
-    box.conf(f"[global]\nuser : {os.getuid()}\n")
-    assert box.wait_new_pid(pid)

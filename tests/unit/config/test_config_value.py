@@ -66,6 +66,7 @@ class Pretended:
     watchdog_usec = 0
     can_fork = False
     blocked = not_inherited = ""
+    conf = None
 
     def __init__(self) -> None:
         self.governed: list[Config] = []
