@@ -26,7 +26,7 @@ from supervise.client.errors import (
 )
 from supervise.client.meant import LETTERS
 from supervise.client.service import LOGS, Service, services
-from supervise.client.status import DamagedState, DidNotStayUp, Health, LastExit, Status, TimeLimit
+from supervise.client.status import DamagedState, DidNotStayUp, Health, IsStopped, LastExit, Status, TimeLimit
 
 __all__ = [
     "LETTERS",
@@ -38,6 +38,7 @@ __all__ = [
     "DamagedState",
     "DidNotStayUp",
     "Health",
+    "IsStopped",
     "LastExit",
     "NoPermission",
     "NotAStatusDir",

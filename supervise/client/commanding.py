@@ -10,8 +10,8 @@ Rule 3.  What is asked of a service that no supervise runs for is refused, whate
 from __future__ import annotations
 
 from supervise.client.conditions import Obeyed, back_up, kept_down, kept_up
-from supervise.client.errors import CannotComeTrue, ClientError
-from supervise.client.status import DidNotStayUp, TimeLimit
+from supervise.client.errors import CannotComeTrue, ClientError, NotRunning, cannot, typed
+from supervise.client.status import DidNotStayUp, IsStopped, TimeLimit
 from supervise.client.wait import check_seconds, look, outcomes
 
 TYPE_CHECKING = False
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from supervise.client.status import Status
 
 
-START = "start"  # the verb, for which a supervise is started
+START = "start"  # the verb for which a supervise is started
+PAUSE = "pause"  # the verb that needs a process
+WORKS = (START, "restart", "once")  # the verbs after which a service is to work
 
 
 def _unsaid(line: str) -> None:
@@ -47,6 +49,15 @@ def reach(service: Service, what: str, say: Callable[[str], None] = _unsaid) -> 
     return earlier
 
 
+def is_stopped(service: Service, what: str, status: Status) -> IsStopped | None:
+    """The exception for a service that was to work, and is paused or stopped by a signal; None if it is neither."""
+    if not status.pid or not (status.paused or status.stopped):
+        return None
+    how = "paused" if status.paused else "stopped by a signal"
+    goes_on = f"it is up (pid {status.pid}), but {how}; to have it go on: svc resume {typed(service.path)}"
+    return IsStopped(f"{cannot(what, service.path)}: {goes_on}", status)
+
+
 def send(
     service: Service,
     what: str,
@@ -63,6 +74,8 @@ def send(
     """
     earlier = reach(service, what, say)
     before = look(service, condition)
+    if what == PAUSE and not before.pid:
+        raise NotRunning(f"{cannot(what, service.path)}: the service is not running")
     length = service.send(letters)
     return earlier or before, condition if condition and not counts else Obeyed(length, condition)
 
@@ -70,26 +83,29 @@ def send(
 def outcome(service: Service, what: str, letters: str, condition: Condition, seconds: float | None) -> Status:
     """Command a service and wait until the condition is true: the status then.
 
-    Raises TimeLimit, CannotComeTrue, DidNotStayUp, and what `send` does.
+    Raises TimeLimit, CannotComeTrue, DidNotStayUp, IsStopped, and what `send` does.
     """
     check_seconds(seconds)
     before, condition = send(service, what, letters, condition)
     for _, result in outcomes({service: (before, condition)}, seconds):
         if isinstance(result, TimeLimit):
-            raise TimeLimit(f"cannot {what} {service.shown_path} within {seconds:g} seconds", result.status)
-        if isinstance(result, ClientError):
-            raise of_verb(result, what, service)
-        return result
+            raise TimeLimit(f"{cannot(what, service.path)} within {seconds:g} seconds", result.status)
+        found = of_verb(result, what, service)
+        if isinstance(found, ClientError):
+            raise found
+        return found
     raise AssertionError("one service has one outcome")
 
 
-def of_verb(problem: ClientError, what: str, service: Service) -> ClientError:
-    """The exception that waiting has had, in the words of the verb `what` that was waited for."""
-    if isinstance(problem, CannotComeTrue):
-        return CannotComeTrue(f"cannot {what} {service.shown_path}", problem.why)
-    if isinstance(problem, DidNotStayUp):
-        return DidNotStayUp(f"cannot {what} {service.shown_path}", problem.why, problem.status)
-    return problem
+def of_verb(outcome: Status | ClientError, what: str, service: Service) -> Status | ClientError:
+    """What waiting has met, for the verb `what` that was waited for: its exceptions are in the words of that."""
+    if isinstance(outcome, CannotComeTrue):
+        return CannotComeTrue(cannot(what, service.path), outcome.why)
+    if isinstance(outcome, DidNotStayUp):
+        return DidNotStayUp(cannot(what, service.path), outcome.why, outcome.status)
+    if isinstance(outcome, ClientError) or what not in WORKS:
+        return outcome
+    return is_stopped(service, what, outcome) or outcome
 
 
 def start(service: Service, seconds: float | None) -> Status:

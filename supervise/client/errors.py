@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 
 from supervise.protocol.exitcodes import FAILED, SYSTEM, USAGE
+from supervise.protocol.text import shell_word, shown_name
 
 
 class ClientError(Exception):
@@ -74,6 +75,24 @@ class ConfigurationProblem(ClientError):
     """A configuration was read, and something in it does not count."""
 
     exit_code = FAILED
+
+
+def cannot(what: str, path: str) -> str:
+    """The beginning of a message: the verb `what`, as svc has it, could not be done to the service at `path`."""
+    verb, _, detail = what.partition(" ")
+    shown = shown_name(path)
+    if verb == "once":
+        return f"cannot run {shown} once"
+    if verb == "signal":
+        return f"cannot send {detail} to {shown}"
+    if verb == "alarm":
+        return f"cannot switch alarms {detail} for {shown}"
+    return f"cannot {what} {shown}"
+
+
+def typed(path: str) -> str:
+    """A path as a shell takes it for one, where a message names a command line that would help."""
+    return shell_word(path if path[:1] != "-" else f"./{path}")
 
 
 def refused(what: str, why: OSError) -> ClientError:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client.errors import NotRunning, SystemRefused
-from supervise.protocol.text import shell_word, shown_name
+from supervise.client.errors import NotRunning, SystemRefused, cannot, typed
+from supervise.protocol.text import shown_name
 from supervise.system.installed import PACKAGE
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def gone(service: Service, what: str) -> NotRunning:
 
 
 def _gone(service: Service, what: str) -> str:
-    return f"cannot {what} {service.shown_path}: supervise not running"
+    return f"{cannot(what, service.path)}: supervise not running"
 
 
 def _way(service: Service, state: dict[str, Any] | None, damaged: str) -> str:
@@ -36,10 +36,9 @@ def _way(service: Service, state: dict[str, Any] | None, damaged: str) -> str:
     options = state["options"] if state else None
     if options and options["foreground"]:
         return "it was started with --foreground: start it again as that was done"
-    path = service.path if service.path[:1] != "-" else f"./{service.path}"
     if options:
-        return f"to start one: svc start {shell_word(path)}"
-    return f"{damaged and f'{damaged}; '}to start one: supervise -p {shell_word(path)} -f COMMAND"
+        return f"to start one: svc start {typed(service.path)}"
+    return f"{damaged and f'{damaged}; '}to start one: supervise -p {typed(service.path)} -f COMMAND"
 
 
 def resume(service: Service) -> list[str]:

@@ -207,9 +207,10 @@ class Service:
         one did (`supervise -p STATUS_DIR --resume`), with the environment of this process; no other method does that.
         The status then; `seconds` None: without a limit.
 
-        Raises DidNotStayUp (it has ended, or is not ready in time), TimeLimit, CannotComeTrue (supervise ends or gives
-        up meanwhile), NotRunning (no supervise runs, and it is not known how one was started, or it was with
-        --foreground), NotAStatusDir, DamagedRecord, NoPermission, SystemRefused.
+        Raises DidNotStayUp (it has ended, or is not ready in time), IsStopped (it is up, but paused or stopped by a
+        signal), TimeLimit, CannotComeTrue (supervise ends or gives up meanwhile), NotRunning (no supervise runs, and it
+        is not known how one was started, or it was with --foreground), NotAStatusDir, DamagedRecord, NoPermission,
+        SystemRefused.
         """
         from supervise.client.commanding import start
 
@@ -218,8 +219,8 @@ class Service:
     def stop(self, seconds: float | None = 30.0) -> Status:
         """Stop the service and wait until it is down, with what is left of it; the status then.
 
-        It stays down until it is started, however it was before.  Raises what `start` does, but DidNotStayUp, and
-        NotRunning wherever no supervise runs.
+        It stays down until it is started, however it was before.  Raises what `start` does, but DidNotStayUp and
+        IsStopped, and NotRunning wherever no supervise runs.
         """
         from supervise.client.commanding import stop
 

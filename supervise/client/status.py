@@ -335,6 +335,16 @@ class DidNotStayUp(ClientError):
         self.status = status
 
 
+class IsStopped(ClientError):
+    """A service that was to work is up, but paused, or stopped by a signal; `status` is the status then."""
+
+    exit_code = FAILED
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class TimeLimit(ClientError):
     """A condition did not become true in time; `status` is the last one, if it could be read."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 
+from supervise.client.errors import typed
 from supervise.config.from_descriptor import descriptor
 from supervise.protocol.names import STATE
 from supervise.protocol.options import Options
 from supervise.protocol.state_reader import StateError, decode
-from supervise.protocol.text import shell_word, shown_name
+from supervise.protocol.text import shown_name
 from supervise.system.errors import lost_directory
 from supervise.system.statusdir import StatusDir, StatusDirError
 
@@ -74,11 +75,11 @@ def _absolute(path: str) -> str:
 
 
 def _again(path: str) -> str:
-    return f"supervise -p {shell_word(path)} --resume"
+    return f"supervise -p {typed(path)} --resume"
 
 
 def _anew(path: str) -> str:
-    return f"give the command: supervise -p {shell_word(path)} -f COMMAND"
+    return f"give the command: supervise -p {typed(path)} -f COMMAND"
 
 
 def _state(path: str) -> dict[str, Any]:

@@ -31,9 +31,9 @@ has been up for its startsecs, and is ready where it tells that; `exit` takes it
 down and ends its supervise.  Where no supervise runs any more, `start` starts
 one that goes on as the last one did; everything else is refused.
 
-Exit codes: 0 it is so; 1 the service has ended instead, or its configuration
-has problems; 99 not so within the time; 100 wrong usage, or there is no such
-service; 111 it can't be, or the system refused.
+Exit codes: 0 it is so; 1 the service has ended instead, or is stopped, or its
+configuration has problems; 99 not so within the time; 100 wrong usage, or there
+is no such service; 111 it can't be, or the system refused.
 """
 
 from __future__ import annotations

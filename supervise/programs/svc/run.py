@@ -13,7 +13,6 @@ import sys
 from supervise.client import (
     ClientError,
     DidNotStayUp,
-    NotRunning,
     Service,
     Status,
     SystemRefused,
@@ -21,8 +20,8 @@ from supervise.client import (
 )
 from supervise.client.commanding import of_verb, send
 from supervise.client.conditions import Lasting, Obeyed, startsecs
-from supervise.client.errors import ConfigurationProblem
-from supervise.client.wait import look, outcomes
+from supervise.client.errors import ConfigurationProblem, cannot
+from supervise.client.wait import outcomes
 from supervise.programs.program import complain, remark
 from supervise.programs.svc.verbs import Problems, ended_badly
 from supervise.protocol.text import one_line, shown_name
@@ -68,33 +67,32 @@ class Execution:
 
     def _send(self, service: Service) -> tuple[Status, Condition]:
         verb = self._verb
-        if verb.name == "pause" and service.supervised() and not look(service, None).pid:
-            raise NotRunning(f"cannot pause {service.shown_path}: the service is not running")
         return send(service, verb.name, verb.letters, verb.condition, verb.counts, remark)
 
     def _say(self, service: Service, before: Status, condition: Condition, outcome: Status | ClientError) -> None:
         self._clear()
         name = self._verb.name
+        outcome = of_verb(outcome, name, service)
         if isinstance(outcome, TimeLimit):
             how = "it is unknown how it is"
             if outcome.status:
                 from supervise.programs.svstat.line import beginning
 
                 how = f"it is {beginning(outcome.status)}"
-            self._failed(TimeLimit(f"cannot {name} {service.shown_path} within {self._limit:g} seconds: {how}"))
+            self._failed(TimeLimit(f"{cannot(name, service.path)} within {self._limit:g} seconds: {how}"))
         elif isinstance(outcome, ClientError):
-            self._failed(of_verb(outcome, name, service))
+            self._failed(outcome)
         elif name == "once" and ended_badly(before, outcome):
             from supervise.client.last_words import why
 
-            self._failed(DidNotStayUp(f"cannot run {service.shown_path} once", why(service, outcome), outcome))
+            self._failed(DidNotStayUp(cannot(name, service.path), why(service, outcome), outcome))
         elif self._verb.condition is None and not (isinstance(condition, Obeyed) and condition.known):
             print(f"{service.shown_path}: sent", flush=True)
         else:
             try:
                 words = self._verb.words(before, outcome)
             except SystemRefused as problem:
-                self._failed(SystemRefused(f"cannot {name} {service.shown_path}: {problem}"))
+                self._failed(SystemRefused(f"{cannot(name, service.path)}: {problem}"))
             except Problems as problems:
                 for line in problems.lines:
                     self._failed(ConfigurationProblem(f"cannot {name} all of {service.shown_path}: {line}"))

@@ -64,8 +64,7 @@ def _pid(now: Status) -> str:
 def _start(before: Status, now: Status) -> str:
     if not now.pid:
         return _finished(now)
-    still = ", but paused" if now.paused else ", but stopped by a signal" if now.stopped else ""
-    return f"up{_was(before, now)} {_pid(now)}{still}"
+    return f"up{_was(before, now)} {_pid(now)}"
 
 
 def _stop(before: Status, now: Status) -> str:

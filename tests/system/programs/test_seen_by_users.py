@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Box, wait_for
 
+from supervise.client import IsStopped, Service
+
 
 def tool(box: Box, name: str, *args: str, **more: object) -> subprocess.CompletedProcess[str]:
     words = [str(Path(box.program).with_name(name)), *args]
@@ -53,5 +55,35 @@ def test_a_start_says_that_the_service_is_stopped_by_a_signal(box: Box) -> None:
     os.kill(pid, 19)
     wait_for("it to be stopped", lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     done = tool(box, "svc", "start", "app")
-    assert done.returncode == 0 and done.stdout.endswith(", but stopped by a signal\n"), done
-    os.kill(pid, 18)
+    said = f"it is up (pid {pid}), but stopped by a signal; to have it go on: svc resume status/app"
+    assert (done.returncode, done.stderr) == (1, f"svc: fatal: cannot start status/app: {said}\n"), done
+    assert tool(box, "svc", "resume", "app").returncode == 0
+    assert tool(box, "svc", "start", "app").returncode == 0
+
+
+def test_a_start_says_that_the_service_is_paused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = box.start("sleep", "1000")
+    assert tool(box, "svc", "pause", "app").returncode == 0
+    said = f"it is up (pid {pid}), but paused; to have it go on: svc resume status/app"
+    for verb in ("start", "once"):
+        done = tool(box, "svc", verb, "app")
+        text = "cannot start status/app" if verb == "start" else "cannot run status/app once"
+        assert (done.returncode, done.stderr) == (1, f"svc: fatal: {text}: {said}\n"), done
+    monkeypatch.chdir(box.folder)
+    with pytest.raises(IsStopped, match="^cannot start status/app: it is up ") as caught:
+        Service("status/app").start()
+    assert caught.value.status.paused
+    assert tool(box, "svc", "resume", "app").returncode == 0
+    assert tool(box, "svc", "start", "app").returncode == 0
+
+
+def test_verbs_are_words_of_a_sentence(box: Box) -> None:
+    box.start("sleep", "1000")
+    assert tool(box, "svc", "exit", "app").returncode == 0
+    for verb, text in (
+        (("signal", "HUP"), "cannot send HUP to status/app"),
+        (("alarm", "off"), "cannot switch alarms off for status/app"),
+        (("once",), "cannot run status/app once"),
+        (("pause",), "cannot pause status/app"),
+    ):
+        assert tool(box, "svc", *verb, "app").stderr.startswith(f"svc: fatal: {text}: supervise not running; ")

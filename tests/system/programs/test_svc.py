@@ -300,19 +300,29 @@ def test_no_wait(box: Box) -> None:
     assert box.pid
 
 
-GONE = [["-d"], ["-u"], ["stop"], ["restart"], ["once"], ["exit"], ["pause"], ["reload"], ["--no-wait", "stop"]]
+GONE = {
+    ("-d",): "command status/app",
+    ("-u",): "command status/app",
+    ("stop",): "stop status/app",
+    ("restart",): "restart status/app",
+    ("once",): "run status/app once",
+    ("exit",): "exit status/app",
+    ("pause",): "pause status/app",
+    ("reload",): "reload status/app",
+    ("--no-wait", "stop"): "stop status/app",
+    ("--no-wait", "signal", "HUP"): "send HUP to status/app",
+}
 
 
-@pytest.mark.parametrize("args", GONE)
-def test_a_supervise_that_is_gone(box: Box, args: list[str]) -> None:
+@pytest.mark.parametrize(("args", "what"), GONE.items())
+def test_a_supervise_that_is_gone(box: Box, args: tuple[str, ...], what: str) -> None:
     box.start("sleep", "1000")
     os.kill(box.supervisor, signal.SIGKILL)
     box.wait_gone()
     wait_for("its FIFOs to be closed", lambda: run_tool(box, "svok", "app").returncode == 100)
     done = run_tool(box, "svc", *args, "app")
     assert done.returncode == 111
-    assert done.stderr.startswith("svc: fatal: cannot ")
-    assert done.stderr.endswith(" status/app: supervise not running; to start one: svc start status/app\n")
+    assert done.stderr == f"svc: fatal: cannot {what}: supervise not running; to start one: svc start status/app\n"
 
 
 def test_a_supervise_that_is_gone_and_does_not_say_how_it_was_started(box: Box) -> None:
