@@ -17,7 +17,7 @@ from supervise.client import ClientError, Service, SystemRefused, services
 from supervise.client.resolve import first_folder
 from supervise.client.trouble import FAILING, summary
 from supervise.client.usage import usage
-from supervise.client.wait import Watcher
+from supervise.client.watcher import Watcher
 from supervise.programs.program import UsageError
 from supervise.programs.svstat import terminal as pressed
 from supervise.programs.svstat.reading import look_at, rows

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from box import PATIENCE, Box
+from box import PATIENCE, Box, wait_for
 from pretended import PID, Pretended, pretended
 from shortage import NO_DESCRIPTORS, few_descriptors
 
-from supervise.client import wait
+from supervise.client import inotify, wait, watcher
 from supervise.client.conditions import CONDITIONS, unsupervised
 from supervise.client.errors import (
     CannotComeTrue,
@@ -197,7 +197,7 @@ def test_without_descriptors_nothing_can_be_looked_at_and_that_is_said(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait.Watcher().close()  # what it takes is loaded
-    monkeypatch.setattr(wait, "_more_descriptors", lambda: False)
+    monkeypatch.setattr(watcher, "_more_descriptors", lambda: False)
     before = wait.look(service, CONDITIONS["down"])
     with few_descriptors():
         ((_, found),) = wait.outcomes({service: (before, CONDITIONS["down"])}, PATIENCE)
@@ -214,7 +214,7 @@ def test_with_few_descriptors_it_is_looked_at(
 ) -> None:
     """One is enough; from two on inotify has one of them."""
     wait.Watcher().close()
-    monkeypatch.setattr(wait, "_more_descriptors", lambda: False)
+    monkeypatch.setattr(watcher, "_more_descriptors", lambda: False)
     monkeypatch.setattr(wait, "_TICK", 0.02)
     acts = [lambda: None, lambda: None, lambda: played.write(0)]
 
@@ -299,6 +299,30 @@ def test_looking_is_no_change(service: Service) -> None:
         service.status()
         service.command("u")
         assert not watcher.wait(0)[0]
+
+
+def test_by_looking_only_what_has_changed_is_told(service: Service, played: Pretended, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with wait.Watcher() as watched:
+        watched.do_without()
+        watched.add(service)
+        watched.watch(str(folder))
+
+        def settled() -> bool:
+            """A few looks tell of nothing; before that, of what has changed by the one before."""
+            return watched.wait(inotify.INTERVAL * 3) == (set(), set(), set())
+
+        wait_for("nothing to be new", settled)
+        for act in (lambda: played.write(0), lambda: played.write(PID, phase="ready"), played.end):
+            act()
+            assert watched.wait(PATIENCE) == ({service}, set(), set())
+            wait_for("nothing to be new", settled)
+        (folder / "new").touch()
+        assert watched.wait(PATIENCE) == (set(), {str(folder)}, set())
+        wait_for("nothing to be new", settled)
+        shutil.rmtree(played.path)
+        assert watched.wait(PATIENCE)[0] == {service}
 
 
 def test_a_path_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
