@@ -67,12 +67,16 @@ def names(folder: str) -> list[str]:
 
 def listed(folder: str) -> list[str]:
     """The same.  Raises NoPermission, SystemRefused: "none" would say that nothing is amiss."""
+    return [name for name in directories(folder) if _is_status_dir(os.path.join(folder, name))]
+
+
+def directories(folder: str) -> list[str]:
+    """The names of all directories below one, sorted, services or not (yet).  Raises NoPermission, SystemRefused."""
     try:
         with os.scandir(folder or ".") as entries:
-            found = [entry.name for entry in entries if entry.is_dir()]
+            return sorted(entry.name for entry in entries if entry.is_dir())
     except OSError as why:
         raise refused(f"list services in {shown_name(folder or '.')}", why) from None
-    return sorted(name for name in found if _is_status_dir(os.path.join(folder, name)))
 
 
 def _is_status_dir(path: str) -> bool:

@@ -1,6 +1,7 @@
 """svstat --watch: the table, live, on the whole terminal.
 
-Rule 1.  Status directories are read when inotify or the FIFO `ok` says that one has changed, and at no other time.
+Rule 1.  Status directories are read when inotify or the FIFO `ok` says that one has changed, and at no other time.  But
+         whether a directory has become one, which shows in itself alone, is looked at once a second.
 Rule 2.  Once a second the screen is drawn again, with later times, from what was read before; memory, CPU, and
          whether a signal has stopped it, which no event tells of, are asked of /proc every few seconds.
 Rule 3.  However it ends (q, Ctrl-C, a signal, an error), the terminal is left as it was found.
@@ -14,6 +15,7 @@ import sys
 import time
 
 from supervise.client import ClientError, Service, SystemRefused, services
+from supervise.client.resolve import directories as directories_of
 from supervise.client.resolve import first_folder
 from supervise.client.trouble import FAILING, summary
 from supervise.client.usage import usage
@@ -152,6 +154,7 @@ class Screen:
         self._services: dict[str, Service] = {}  # by path, as the rows
         self._rows: dict[str, Row] = {}
         self.folder = "" if directories else watcher.watch(first_folder())
+        self.more_may_come = False  # there are directories in which no supervise has been yet
         for service in [Service(directory) for directory in directories]:
             self._add(service)
         self.list()
@@ -174,7 +177,9 @@ class Screen:
         """Where no services were named: find those that have come or gone."""
         if not self.folder:
             return
+        known = directories_of(self.folder)
         found = {service.path: service for service in services()}
+        self.more_may_come = len(known) > len(found)
         for path in self._services.keys() - found.keys():
             self._watcher.remove(self._services.pop(path))
             del self._rows[path]
@@ -244,7 +249,7 @@ def _loop(watcher: Watcher, screen: Screen, terminal: Terminal, view: View) -> i
     while True:
         screen.draw(terminal)
         changed, paths, readable = watcher.wait(1.0)
-        if screen.folder in paths:
+        if screen.folder in paths or screen.more_may_come:
             screen.list()
         if changed:
             screen.read(changed)

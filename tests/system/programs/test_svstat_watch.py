@@ -131,6 +131,20 @@ def test_services_that_come_and_go(app: Box, watched: Watched) -> None:
     watched.ended()
 
 
+def test_a_service_that_comes_slowly(app: Box, watched: Watched) -> None:
+    watched.shows(r"app +up")
+    (app.folder / "status" / "late").mkdir()
+    drawn = watched.raw.count(b"\033[H")
+    wait_for("it to be drawn again", lambda: (watched.read(), watched.raw.count(b"\033[H") > drawn + 1)[1])
+    (app.folder / "status" / "late" / "status").write_bytes(Record(0, False, "down", True, 0).encode())
+    watched.shows(r"late +no supervise")
+    started = Box(app.folder, "started")
+    started.start("sleep", "1000")
+    watched.shows(r"started +up")
+    watched.child.send("q")
+    watched.ended()
+
+
 def test_the_uptime_goes_on_without_a_change(watched: Watched) -> None:
     watched.shows(r"app +up +\d+ +2s")
     watched.child.sendintr()
