@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from supervise.system.statusdir import StatusDir
 
 _ENDED = "ended"  # machine.ENDED: supervise ended as asked, or gave up
-_SAME_TIME = 2.0  # seconds between the start of a process and its record
+_SAME_TIME = 2.0  # seconds that a process may seem to have been started after its record was written
 _AT_SECURE = 23  # getauxval(3): whether a program was executed with more rights than its caller had
 
 
@@ -208,8 +208,26 @@ def may_be_recorded(record: Record, directory: StatusDir) -> bool:
     if paths:
         return directory.is_at(paths[0])
     # It is another's, or has thrown its environment away.
+    if _prints_here(record.pid, directory):
+        return True
+    # The record has the time of the wall clock alone.  One that began before that time had the number already when it
+    # was written, and so is the one that is meant; or the clock was set back since: not knowing which is no "no".  One
+    # that began later has been given the number since.  But where the clock was set forward, the service itself looks
+    # so: that has no environment and prints elsewhere then, its state was removed, and nothing is left that could tell.
     up = time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_ticks / os.sysconf("SC_CLK_TCK")
-    return abs(time.time() - up - record.changed_ns / 1e9) < _SAME_TIME
+    return time.time() - up - record.changed_ns / 1e9 < _SAME_TIME
+
+
+def _prints_here(pid: int, directory: StatusDir) -> bool:
+    """Whether what a process prints goes to a file of a status directory, whatever that is called by now."""
+    for fd in (1, 2):
+        try:
+            file = os.readlink(f"/proc/{pid}/fd/{fd}".encode())
+        except OSError:
+            continue
+        if file.startswith(b"/") and directory.is_at(file.rpartition(b"/")[0]):
+            return True
+    return False
 
 
 def _is_there(pid: int) -> bool:

@@ -229,9 +229,9 @@ def test_no_state_and_another_has_the_number(box: Box, victim: Victim) -> None:
     start(box, *SLEEP)
     kill_both(box)
     (box.status / "state").unlink()
-    record = bytearray((box.status / "status").read_bytes())
-    record[7] -= 60 if record[7] >= 60 else -60  # a minute earlier, or later
-    (box.status / "status").write_bytes(bytes(record[:16]) + victim.pid.to_bytes(4, "little"))
+    record = (box.status / "status").read_bytes()
+    earlier = (int.from_bytes(record[:8], "big") - 60).to_bytes(8, "big")
+    (box.status / "status").write_bytes(earlier + record[8:16] + victim.pid.to_bytes(4, "little"))
     succeed(box, *SLEEP)
     started_anew(box, victim.pid)
     assert victim.unharmed()

@@ -231,6 +231,31 @@ def test_one_that_started_at_another_time_is_another(place: Place, service: Proc
     takeover.look_without_state(place.directory)
 
 
+def test_one_that_was_there_before_the_record_named_it_is_meant(place: Place, service: Process) -> None:
+    """Or the clock was set back since: nobody knows."""
+    hour = 3600 * 10**9
+    data = record.Record(time.time_ns() + hour, False, "up", True, service.pid).encode()
+    (place.path / "status").write_bytes(data)
+    with pytest.raises(StatusDirError, match=f"pid {service.pid}, which .*/status calls the service, runs"):
+        takeover.look_without_state(place.directory)
+
+
+@pytest.mark.parametrize("name", ["__stdout", "__stderr"])
+def test_one_that_prints_here_is_meant_whatever_was_done_to_the_clock(place: Place, name: str) -> None:
+    log = place.path / name
+    with log.open("ab") as file, subprocess.Popen(
+        ["sleep", "1000"], env={}, **{name.strip("_"): file}  # type: ignore[call-overload]
+    ) as process:
+        try:
+            log.rename(place.path / f"{name}.1")
+            data = record.Record(time.time_ns() - 3600 * 10**9, False, "up", True, process.pid).encode()
+            (place.path / "status").write_bytes(data)
+            with pytest.raises(StatusDirError, match=f"pid {process.pid}, which .*/status calls the service, runs"):
+                takeover.look_without_state(place.directory)
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("data", [b"", b"nonsense" * 3])
 def test_without_a_record_there_is_nothing_to_doubt(place: Place, data: bytes) -> None:
     (place.path / "status").write_bytes(data)
