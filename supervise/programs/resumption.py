@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from supervise.client.errors import typed
 from supervise.config.from_descriptor import descriptor
 from supervise.protocol.names import STATE
 from supervise.protocol.options import Options
@@ -75,10 +74,14 @@ def _absolute(path: str) -> str:
 
 
 def _again(path: str) -> str:
+    from supervise.client.errors import typed  # which most resumptions can do without
+
     return f"supervise -p {typed(path)} --resume"
 
 
 def _anew(path: str) -> str:
+    from supervise.client.errors import typed  # which most resumptions can do without
+
     return f"give the command: supervise -p {typed(path)} -f COMMAND"
 
 
