@@ -134,11 +134,27 @@ def test_as_installers_name_the_python(box: Box, form: str, folder: str) -> None
     assert (box.folder / "used").exists()
 
 
+UNSAID = "find the Python that it was installed for: own/bin/supervise-python does not say it"
+
+
 @pytest.mark.parametrize(
-    "record", [None, "", "#!/nowhere/python\n", "#!python\n", "#!/bin/sh\n'''exec' \"$(dirname x)\"/python\n"],
-    ids=["nothing", "empty", "gone", "not installed", "relative"],
+    ("record", "why"),
+    [
+        pytest.param(None, UNSAID, id="nothing"),
+        pytest.param("", UNSAID, id="empty"),
+        pytest.param("#!python\n", UNSAID, id="not installed"),
+        pytest.param("#!/bin/sh\n'''exec' \"$(dirname x)\"/python\n", UNSAID, id="relative"),
+        pytest.param(
+            "#!/nowhere/python\n",
+            "execute the Python that it was installed for, /nowhere/python: No such file or directory",
+            id="gone",
+        ),
+        pytest.param(
+            "#!/dev/null\n", "execute the Python that it was installed for, /dev/null: not a program", id="no program"
+        ),
+    ],
 )
-def test_where_nothing_usable_is_said(box: Box, record: str | None) -> None:
+def test_where_nothing_usable_is_said(box: Box, record: str | None, why: str) -> None:
     """The Python beside it, as after a virtual environment was moved; or else one line."""
     own(box)
     said = box.folder / "own" / "bin" / "supervise-python"
@@ -147,14 +163,34 @@ def test_where_nothing_usable_is_said(box: Box, record: str | None) -> None:
     else:
         said.write_text(record)
     # Nor do variables of the caller say it.
-    ours = dict.fromkeys(("python", "line", "next", "opened", "record", "self"), f"#!{sys.executable}")
+    names = ("python", "line", "next", "opened", "record", "self", "why", "said")
+    ours = dict.fromkeys(names, f"#!{sys.executable}")
     done = run(box, "own/bin/svstat", "nope", **ours)
     assert (done.returncode, done.stdout) == (111, "")
-    assert done.stderr == (
-        "svstat: fatal: cannot find the Python that it was installed for: own/bin/supervise-python does not say it\n"
-    )
+    assert done.stderr == f"svstat: fatal: cannot {why}\n"
     (box.folder / "own" / "bin" / "python3").symlink_to(sys.executable)
     works(box, "own/bin/svstat")
+
+
+@shells
+@pytest.mark.parametrize("name", ["supervise", "svc"])
+@pytest.mark.parametrize(
+    "text", [b"\x7fELF\1\0", b"#!/nowhere/python\n"], ids=["of another machine", "without its interpreter"]
+)
+def test_a_python_that_cannot_be_executed(box: Box, shell: str, name: str, text: bytes) -> None:
+    """sh says so in its way; then there is one line as of any other failure, and the exit code is the system's."""
+    own(box)
+    python = box.folder / "python"
+    python.write_bytes(text)
+    python.chmod(0o755)
+    (box.folder / "own" / "bin" / "supervise-python").write_text(f"#!{python}\n")
+    words = [shell, *({"busybox": ["sh"], "bash": ["--posix"]}.get(Path(shell).name, []))]
+    for variables in ({}, {"BASH_VERSION": "5", "why": "x", "PYTHONEXECUTABLE": sys.executable}):
+        done = run(box, *words, f"own/bin/{name}", "-u", "status/app", "sleep", "1000", **variables)
+        *_, last = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (111, "")
+        assert last.startswith(f"{name}: fatal: cannot execute {python}: "), done.stderr
+    assert not box.status.exists()
 
 
 def test_without_its_package(box: Box) -> None:
