@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Any
 
 import pytest
 from conftest import PATIENCE, Box, wait_for
 from pretended import PID, pretended, state
+from ready_table import READY
 from tools import c_supervise, run_tool, started, watching
 
 from supervise import client
-from supervise.client import Service, Status
-from supervise.protocol.record import Record
+from supervise.client import Service
 
 FAULTY = {"code": None, "signal": 6, "fault": "hung: no WATCHDOG=1 for 10 seconds"}
 
 
-def status_of(pid: int = PID, want: str = "up", supervised: bool = True, **fields: Any) -> Status:
-    return Status(supervised, Record(0, False, want, True, pid), state(pid, **{"wanted": want, **fields}))
-
-
-@pytest.mark.parametrize(
-    ("fields", "ready"),
-    [
-        ({}, True),
-        ({"phase": "starting"}, False),
-        ({"phase": "ready"}, True),
-        ({"phase": "reloading"}, True),
-        ({"phase": "stopping"}, False),
-        ({"phase": "of a later version"}, False),
-        ({"phase": "ready", "want": "once"}, True),
-        ({"phase": "ready", "supervised": False}, False),
-        ({"phase": "ready", "machine": "stopping"}, False),
-        ({"machine": "stopping"}, False),
-        ({"phase": "ready", "machine": "aborting"}, False),
-        ({"pid": 0, "machine": "delay"}, False),
-        ({"pid": 0, "machine": "cleanup"}, False),
-        ({"pid": 0, "machine": "succession", "phase": "ready"}, False),
-        # The state is that of the process before: it is replaced after the record.
-        ({"phase": "ready", "service": {"pid": PID + 1}}, False),
-        ({"phase": "ready", "service": None}, False),
-    ],
-)
-def test_what_is_ready(fields: dict[str, Any], ready: bool) -> None:
-    assert status_of(**fields).ready is ready
-
-
-def test_up_is_all_that_is_known_without_a_state() -> None:
-    assert Status(True, Record(0, False, "up", True, PID), None).ready
-    assert not Status(True, Record(0, False, "up", True, 0), None).ready
-    assert not Status(False, Record(0, False, "up", True, PID), None).ready
+def test_what_is_ready_is_so_by_the_files(box: Box) -> None:
+    """As test_client_status.py has it of values."""
+    with pretended(box) as supervise:
+        service = Service(box.status)
+        for fields, ready in READY:
+            supervise.write(**fields)
+            assert service.status().ready is ready, fields
+        supervise.write(phase="ready")
+        supervise.end()
+        assert not service.status().ready
 
 
 @pytest.mark.parametrize("phase", [None, "ready", "reloading"])
@@ -237,16 +212,3 @@ def test_the_python_interface_without_a_state(box: Box, monkeypatch: pytest.Monk
         status = Service("app").wait("ready", PATIENCE)
     assert (status.phase, status.phase_seconds, status.status_text, status.machine) == (None,) * 4
     assert (status.next_start_seconds, status.hangs, status.quick_exits, status.finished) == (None, None, None, False)
-
-
-def test_when_the_next_start_is_due() -> None:
-    def left(**fields: Any) -> float | None:
-        return status_of(0, **{"machine": "delay", "deadline_at": time.monotonic() + 50, **fields}).next_start_seconds
-
-    found = left()
-    assert found is not None and 0 < found <= 50
-    assert left(deadline_at=time.monotonic() - 1) == 0
-    assert left(machine="running") is None  # another deadline
-    assert left(supervised=False) is None
-    assert left(boot_id="of another boot") is None
-    assert left(deadline_at=None) is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pretended import EXIT, PID, state
+from ready_table import READY
 from shortage import few_descriptors
 
 from supervise.client.errors import SystemRefused
@@ -27,27 +28,20 @@ def of_c(pid: int = PID, supervised: bool = True) -> Status:
     return Status(supervised, Record(time.time_ns(), False, "up", True, pid), None)
 
 
-@pytest.mark.parametrize(
-    ("fields", "ready"),
-    [
-        ({}, True),
-        ({"phase": "starting"}, False),
-        ({"phase": "ready"}, True),
-        ({"phase": "reloading"}, True),
-        ({"phase": "stopping"}, False),
-        ({"machine": "stopping"}, False),
-        ({"machine": "aborting", "phase": "ready"}, False),
-        ({"pid": 0}, False),
-        ({"supervised": False}, False),
-    ],
-)
+@pytest.mark.parametrize(("fields", "ready"), READY)
 def test_what_is_ready(fields: dict[str, Any], ready: bool) -> None:
-    assert status(**fields).ready == ready
+    assert status(**fields).ready is ready
+    assert not status(supervised=False, **fields).ready
+
+
+def test_what_a_later_version_says_is_not_taken_for_ready() -> None:
+    assert not status(phase="of a later version").ready
 
 
 def test_of_a_supervise_that_does_not_say_running_is_all_there_is_to_know() -> None:
     found = of_c()
     assert (found.running, found.ready) == (True, True)
+    assert not of_c(0).ready and not of_c(supervised=False).ready
     for name in ("machine", "phase", "phase_seconds", "status_text", "fault", "supervise_pid", "restarts"):
         assert getattr(found, name) is None
     for name in ("last_exit", "gave_up", "hangs", "quick_exits", "next_start_seconds"):
@@ -69,7 +63,10 @@ def test_what_it_is_waiting_for() -> None:
     found = status(pid=0, machine="delay", deadline_at=due)
     assert found.next_start_seconds == pytest.approx(60, abs=30)
     assert status(pid=0, machine="delay", deadline_at=due - 3600).next_start_seconds == 0
-    assert status(pid=0, machine="idle", deadline_at=due).next_start_seconds is None
+    for machine in ("idle", "running"):  # which have other deadlines
+        assert status(pid=0, machine=machine, deadline_at=due).next_start_seconds is None
+    assert status(pid=0, machine="delay", deadline_at=None).next_start_seconds is None
+    assert status(False, pid=0, machine="delay", deadline_at=due).next_start_seconds is None
     other_boot = "00000000-0000-0000-0000-000000000000"
     assert status(pid=0, machine="delay", deadline_at=due, boot_id=other_boot).next_start_seconds is None
 
