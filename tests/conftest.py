@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
 import pytest
 from box import PATIENCE, ROOT, SUPERVISE, THOROUGH, Box, alive, in_session, processes, rounds, wait_for
+from heirs import Private
 from hypothesis import settings
 from pretended import Pretended, pretended
 from privileges import exhausted, nobody_else, stranger, unprivileged
@@ -76,10 +79,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted_ones + rest
 
 
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    """A folder with nothing in it, and nothing left of it afterwards."""
-    made = Box(tmp_path)
+@contextmanager
+def boxed(folder: Path) -> Iterator[Box]:
+    """A box in a folder, and nothing left of either afterwards."""
+    made = Box(folder)
     yield made
     made.clean()
     for pid in [pid for pid in processes() if made.owns(pid)]:
@@ -87,16 +90,29 @@ def box(tmp_path: Path) -> Iterator[Box]:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    shutil.rmtree(tmp_path, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def open_box(box: Box) -> Box:
-    """A folder that other users may enter, with all the folders above it."""
-    for folder in (box.folder, *box.folder.parents):
-        if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    return box
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A folder with nothing in it, and nothing left of it afterwards."""
+    with boxed(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def open_box() -> Iterator[Box]:
+    """The same, but other users may enter it; not pytest's, which each session closes to them, also if others run."""
+    folder = Path(tempfile.mkdtemp(prefix="supervise-"))
+    folder.chmod(0o755)
+    with boxed(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def private(box: Box) -> Private:
+    """The box with an installation of its own, which the test may change."""
+    return Private(box)
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ from system import children
 
 INSTALLED = Path(sysconfig.get_path("purelib")) / "supervise"
 SLEEP = ("sleep", "86399")
+# What is said of an upgrade.
+REPLACED = "supervise replaced by the installed version"
+NOT_REPLACED = "not replaced by the installed version"
 # Says that it was told to stop, and does not.
 STAYS = ("sh", "-c", 'trap "echo TERM" TERM; echo ready; while :; do sleep 0.05; done')
 
@@ -133,6 +136,17 @@ def started_refused(box: Box, *command: str) -> str:
 
 def wait_byte(box: Box, index: int, value: int) -> None:
     wait_for(f"byte {index} to be {value}", lambda: (box.status / "status").read_bytes()[index] == value)
+
+
+def wait_state(box: Box, **fields: object) -> None:
+    wait_for(f"{fields} in the state", lambda: {name: state(box)[name] for name in fields} == fields)
+
+
+def upgrade(box: Box) -> None:
+    """Send `e` and wait until it is done."""
+    count = box.log().count(REPLACED)
+    box.control("e")
+    box.wait_log(REPLACED, count + 1)
 
 
 def stat(pid: int) -> list[str]:

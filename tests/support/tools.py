@@ -54,6 +54,19 @@ def started(box: Box, name: str, *args: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def answer(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """The exit code of one that was started, when it has ended, and what it said."""
+    assert process.stdout and process.stderr
+    return process.wait(PATIENCE), process.stdout.read(), process.stderr.read()
+
+
+def svstat(box: Box, *args: str) -> str:
+    """What svstat prints, which must have nothing to complain of."""
+    done = run_tool(box, "svstat", *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
 def without_inotify() -> list[str]:
     """Words before a command that has no inotify instance left; in a user namespace of its own, so nobody else has."""
     return _apart("-Ur", "echo 0 >/proc/sys/user/max_inotify_instances")

@@ -12,6 +12,11 @@ from system import children
 CONF = "supervise.conf"
 
 
+def kinds(where: Path, plan: tuple[tuple[str, str, int, int], ...]) -> dict[str, str]:
+    """What is watched below `where`, and what for."""
+    return {os.path.relpath(path, where): kind for path, kind, _, _ in plan if path.startswith(str(where))}
+
+
 def policy(tries: int) -> str:
     """A configuration that is told from another by one number."""
     return f"[global]\nalarm_interval : 60\nmax_tries : {tries}\n"

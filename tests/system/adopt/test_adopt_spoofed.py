@@ -6,9 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
@@ -35,18 +32,9 @@ while True:
 
 
 @pytest.fixture
-def box() -> Iterator[Box]:
-    """A box that every user may enter."""
+def box(open_box: Box) -> Box:
     needs_root()
-    folder = Path(tempfile.mkdtemp(prefix="supervise-"))
-    folder.chmod(0o755)
-    made = Box(folder)
-    yield made
-    made.clean()
-    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
-        if made.owns(pid):
-            os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder)
+    return open_box
 
 
 def spoofed(box: Box, uid: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Box, alive, wait_for
+from heirs import wait_byte
 from samples import SIGNAL_LETTERS
 
 # Says which signals it gets, by waiting for them: none is lost or handled out of turn.  The words after it are
@@ -47,10 +48,6 @@ def stopped(pid: int) -> bool:
 
 def byte(box: Box, index: int) -> int:
     return (box.status / "status").read_bytes()[index]
-
-
-def wait_byte(box: Box, index: int, value: int) -> None:
-    wait_for(f"byte {index} to be {value}", lambda: byte(box, index) == value)
 
 
 # Signals.

@@ -8,10 +8,10 @@ import subprocess
 from typing import Any
 
 import pytest
-from conftest import PATIENCE, Box, wait_for
+from conftest import Box, wait_for
 from heirs import SLEEP, kill_supervise, state, succeed
 from pretended import PID, Pretended, pretended
-from tools import run_tool, started, watching
+from tools import answer, run_tool, started, watching
 
 from supervise.system.procfs import stat_of
 
@@ -27,12 +27,6 @@ def obeyed(box: Box) -> int:
 def wait_obeyed(box: Box, count: int) -> None:
     wait_for(f"{count} bytes to be obeyed", lambda: obeyed(box) >= count)
     assert obeyed(box) == count
-
-
-def answer(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """The exit code of svc, and what it said."""
-    assert process.stdout and process.stderr
-    return process.wait(PATIENCE), process.stdout.read(), process.stderr.read()
 
 
 # What is counted.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from typing import Any
 
 import pexpect
 import pytest
 from conftest import PATIENCE, Box, wait_for
 from pretended import PID, pretended
-from tools import BIN, c_supervise, closed, run_tool, started, watching
+from tools import BIN, answer, c_supervise, closed, run_tool, started, watching
 
 from supervise.client import Service
 
@@ -141,12 +140,6 @@ def test_the_time_limit_says_how_it_is_instead(box: Box) -> None:
     assert done.returncode == 99
     assert done.stderr.startswith(f"svc: fatal: cannot stop status/app within 0.2 seconds: it is up (pid {pid}) ")
     assert done.stderr.endswith(", want down\n")
-
-
-def answer(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """The exit code of svc, and what it said."""
-    assert process.stdout and process.stderr
-    return process.wait(PATIENCE), process.stdout.read(), process.stderr.read()
 
 
 @pytest.mark.parametrize(

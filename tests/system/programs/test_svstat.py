@@ -14,18 +14,11 @@ import pexpect
 import pytest
 from conftest import PATIENCE, Box
 from pretended import HEALTHY, SICK, pretended, status_of
-from tools import BIN, c_supervise, closed, run_tool
+from tools import BIN, c_supervise, closed, run_tool, svstat
 
 from supervise.client import Status
-from supervise.programs.svstat.line import beginning
-from supervise.programs.svstat.line import line as whole_line
+from supervise.programs.svstat.line import beginning, line
 from supervise.protocol.record import Record
-
-
-def line(box: Box, *args: str) -> str:
-    done = run_tool(box, "svstat", *args)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -129,7 +122,7 @@ def test_how_far_a_service_is(fields: dict[str, Any], said: str, monkeypatch: py
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     try:
-        assert whole_line(status_of(**fields)) == said
+        assert line(status_of(**fields)) == said
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -150,14 +143,14 @@ def test_how_far_a_service_is(fields: dict[str, Any], said: str, monkeypatch: py
     ],
 )  # fmt: skip
 def test_what_a_service_says_of_itself(text: str, said: str) -> None:
-    line = whole_line(status_of(phase="ready", status_text=text))
-    assert line == f"up (pid 1000001) 7 seconds, ready, 0 restarts, says {said}"
-    assert line.isprintable()
+    shown = line(status_of(phase="ready", status_text=text))
+    assert shown == f"up (pid 1000001) 7 seconds, ready, 0 restarts, says {said}"
+    assert shown.isprintable()
 
 
 def test_what_it_said_is_of_no_interest_when_it_is_down() -> None:
-    assert "says" not in whole_line(status_of(0, machine="succession", status_text="fine"))
-    assert "says" not in whole_line(status_of(status_text=""))
+    assert "says" not in line(status_of(0, machine="succession", status_text="fine"))
+    assert "says" not in line(status_of(status_text=""))
 
 
 def test_a_clock_that_was_set_back() -> None:
@@ -166,9 +159,9 @@ def test_a_clock_that_was_set_back() -> None:
 
 def test_a_service_that_runs(box: Box) -> None:
     pid = box.start("sleep", "1000")
-    said = line(box, "app")
+    said = svstat(box, "app")
     assert re.fullmatch(rf"status/app: up \(pid {pid}\) \d+ seconds, 0 restarts\n", said)
-    assert [re.sub(r"\d+ seconds", "", line(box, *args)) for args in ((), ("status/app/",))] == [
+    assert [re.sub(r"\d+ seconds", "", svstat(box, *args)) for args in ((), ("status/app/",))] == [
         re.sub(r"\d+ seconds", "", said)
     ] * 2
 
@@ -182,18 +175,18 @@ def test_what_follows(box: Box) -> None:
     assert re.fullmatch(
         rf"status/app: up \(pid {box.pid}\) \d+ seconds, 1 restart, "
         r"last exit \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: was killed by signal 9 \(KILL\), alarms off\n",
-        line(box),
+        svstat(box),
     )
     box.control("dx")
     box.wait_gone()
-    assert line(box).startswith("status/app: supervise not running, 1 restart, last exit ")
+    assert svstat(box).startswith("status/app: supervise not running, 1 restart, last exit ")
 
 
 def test_a_service_that_outlives_its_supervise(box: Box) -> None:
     pid = box.start("sleep", "1000")
     os.kill(box.supervisor, signal.SIGKILL)
     assert run_tool(box, "svwait", "-x", "app").returncode == 0
-    assert line(box).startswith(f"status/app: supervise not running, the service runs on (pid {pid})")
+    assert svstat(box).startswith(f"status/app: supervise not running, the service runs on (pid {pid})")
 
 
 def test_a_supervise_that_gave_up(box: Box) -> None:
@@ -201,15 +194,15 @@ def test_a_supervise_that_gave_up(box: Box) -> None:
     box.start("sh", "-c", "exit 3")
     box.wait_gone()
     assert run_tool(box, "svwait", "-x", "app").returncode == 0
-    assert line(box).startswith("status/app: supervise not running, gave up, 1 restart, last exit ")
+    assert svstat(box).startswith("status/app: supervise not running, gave up, 1 restart, last exit ")
 
 
 def test_several_and_the_order_of_the_command_line(box: Box) -> None:
     other = Box(box.folder, "other")
     box.start("sleep", "1000")
     other.start("sleep", "1000")
-    assert [text.split(":")[0] for text in line(box, "other", "app").splitlines()] == ["status/other", "status/app"]
-    assert [text.split(":")[0] for text in line(box).splitlines()] == ["status/app", "status/other"]
+    assert [text.split(":")[0] for text in svstat(box, "other", "app").splitlines()] == ["status/other", "status/app"]
+    assert [text.split(":")[0] for text in svstat(box).splitlines()] == ["status/app", "status/other"]
 
 
 def test_damage_is_said_and_the_others_are_shown(box: Box) -> None:
@@ -252,16 +245,16 @@ def test_no_permission(box: Box) -> None:
 
 def test_the_c_implementation(box: Box) -> None:
     with c_supervise(box):
-        assert re.fullmatch(r"status/app: up \(pid 1000001\) \d+ seconds\n", line(box))
-        assert "1000001" in line(box, "--long")
-        found = json.loads(line(box, "--json"))["services"][0]
+        assert re.fullmatch(r"status/app: up \(pid 1000001\) \d+ seconds\n", svstat(box))
+        assert "1000001" in svstat(box, "--long")
+        found = json.loads(svstat(box, "--json"))["services"][0]
         assert (found["up"], found["pid"], found["restarts"], found["supervise_pid"]) == (True, 1000001, None, None)
-    assert line(box) == "status/app: supervise not running\n"
+    assert svstat(box) == "status/app: supervise not running\n"
 
 
 def test_the_table(box: Box) -> None:
     pid = box.start("sh", "-c", "sleep 1000 & wait")
-    said = line(box, "--long")
+    said = svstat(box, "--long")
     head, row = said.splitlines()
     assert head.split()[:7] == ["SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS"]
     assert row.split()[:3] == ["app", "up", str(pid)] and "MiB" in row and "%" in row
@@ -281,7 +274,7 @@ def test_the_document(box: Box) -> None:
     first = box.start("sh", "-c", "sleep 1000 & wait")
     os.kill(first, signal.SIGKILL)
     box.wait_new_pid(first)
-    found = json.loads(line(box, "--json", "app"))
+    found = json.loads(svstat(box, "--json", "app"))
     assert found["version"] == 1 and set(found) == {"version", "time", "services"}
     service = found["services"][0]
     assert list(service) == [
@@ -302,20 +295,20 @@ def test_the_document_says_how_far_services_are(box: Box) -> None:
     with pretended(box) as supervise:
         text = "\33[31m\udcff\n"
         supervise.write(phase="starting", phase_time=1e9, status_text=text, totals={"hangs": 2}, quick_exits=3)
-        said = line(box, "--json", "app")
+        said = svstat(box, "--json", "app")
         assert said.isascii() and "\33" not in said
         found = json.loads(said)["services"][0]
         assert (found["machine"], found["up"], found["ready"], found["phase"]) == ("running", True, False, "starting")
         assert (found["status_text"], found["hangs"], found["quick_exits"]) == ("\33[31m\\xff\n", 2, 3)
         assert found["phase_seconds"] > 1e6 and (found["finished"], found["next_start_seconds"]) == (False, None)
         supervise.write(0, machine="delay", deadline_at=time.monotonic() + 1000, last_exit={"fault": "hung"})
-        found = json.loads(line(box, "--json", "app"))["services"][0]
+        found = json.loads(svstat(box, "--json", "app"))["services"][0]
         assert 0 < found["next_start_seconds"] < 1000 and found["last_exit"]["fault"] == "hung"
         assert (found["up"], found["ready"], found["phase"], found["status_text"]) == (False, False, None, None)
         supervise.write(0, machine="idle", last_exit={})
-        assert json.loads(line(box, "--json", "app"))["services"][0]["finished"] is True
+        assert json.loads(svstat(box, "--json", "app"))["services"][0]["finished"] is True
         supervise.end()
-        found = json.loads(line(box, "--json", "app"))["services"][0]
+        found = json.loads(svstat(box, "--json", "app"))["services"][0]
         assert (found["machine"], found["ready"], found["finished"]) == (None, None, False)
 
 
@@ -347,7 +340,7 @@ def test_names_that_disturb_a_terminal(box: Box) -> None:
         path.mkdir(parents=True)
         (path / "status").write_bytes(Record(0, False, "up", True, 0).encode())
     for mode in ((), ("--long",)):
-        said = line(box, *mode)
+        said = svstat(box, *mode)
         assert len(said.splitlines()) == 4 + len(mode) and "\033" not in said
     assert run_tool(box, "svstat", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0").returncode == 0
 

@@ -11,15 +11,9 @@ import subprocess
 import pexpect
 from conftest import PATIENCE, Box, wait_for
 from pretended import pretended
-from tools import BIN, run_tool
+from tools import BIN, run_tool, svstat
 
 from supervise.protocol.record import Record
-
-
-def line(box: Box, *args: str) -> str:
-    done = run_tool(box, "svstat", *args)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 def test_the_table_is_as_wide_as_the_terminal_and_whole_in_a_pipe(box: Box) -> None:
@@ -57,7 +51,7 @@ def test_an_exit_code_that_is_expected_is_no_failure(box: Box) -> None:
     box.start("sh", "-c", "exit 3")
     box.wait_log("not restarted")
     assert run_tool(box, "svstat", "--failed").returncode == 0
-    assert json.loads(line(box, "--json"))["services"][0]["last_exit"]["expected"] is True
+    assert json.loads(svstat(box, "--json"))["services"][0]["last_exit"]["expected"] is True
 
 
 def test_a_run_that_failed(box: Box) -> None:
@@ -87,18 +81,18 @@ def test_a_run_that_failed(box: Box) -> None:
 def test_one_that_a_signal_has_stopped_is_not_plainly_up(box: Box) -> None:
     pid = box.start("sleep", "1000")
     os.kill(pid, signal.SIGSTOP)
-    assert wait_for("it to stop", lambda: ", stopped by a signal, 0 restarts" in line(box))
-    assert "stopped by a signal" in line(box, "--long")
-    found = json.loads(line(box, "--json"))["services"][0]
+    assert wait_for("it to stop", lambda: ", stopped by a signal, 0 restarts" in svstat(box))
+    assert "stopped by a signal" in svstat(box, "--long")
+    found = json.loads(svstat(box, "--json"))["services"][0]
     assert (found["stopped"], found["paused"], found["failing"]) == (True, False, True)
     os.kill(pid, signal.SIGCONT)
-    wait_for("it to go on", lambda: "stopped" not in line(box))
+    wait_for("it to go on", lambda: "stopped" not in svstat(box))
     box.control("p")
-    wait_for("the pause", lambda: ", paused, 0 restarts" in line(box))
-    found = json.loads(line(box, "--json"))["services"][0]
+    wait_for("the pause", lambda: ", paused, 0 restarts" in svstat(box))
+    found = json.loads(svstat(box, "--json"))["services"][0]
     assert (found["stopped"], found["paused"], found["failing"]) == (False, True, False)
     box.control("c")
-    wait_for("it to go on", lambda: "paused" not in line(box))
+    wait_for("it to go on", lambda: "paused" not in svstat(box))
 
 
 def test_another_process_of_that_number_is_not_taken_for_it(box: Box) -> None:
@@ -107,8 +101,8 @@ def test_another_process_of_that_number_is_not_taken_for_it(box: Box) -> None:
         try:
             os.kill(sleeper.pid, signal.SIGSTOP)
             supervise.write(sleeper.pid)
-            assert json.loads(line(box, "--json"))["services"][0]["stopped"] is None, "nobody knows"
-            assert "stopped" not in line(box)
+            assert json.loads(svstat(box, "--json"))["services"][0]["stopped"] is None, "nobody knows"
+            assert "stopped" not in svstat(box)
         finally:
             sleeper.kill()
             sleeper.wait()
@@ -117,19 +111,19 @@ def test_another_process_of_that_number_is_not_taken_for_it(box: Box) -> None:
 def test_a_check_that_fails_is_seen(box: Box) -> None:
     box.conf("[app]\ncheck_command : sh -c 'echo it is sick; exit 3'\ncheck_interval : 1\ncheck_failures : 1000\n")
     box.start("sleep", "1000")
-    said = wait_for("a failure", lambda: re.search(r"check failing.*", line(box)))[0]
+    said = wait_for("a failure", lambda: re.search(r"check failing.*", svstat(box)))[0]
     assert re.fullmatch(
         r"check failing for \d+ seconds? \(while it starts\): exited with status 3, 0 restarts, "
         r'check says "it is sick"', said
     )  # fmt: skip
     assert run_tool(box, "svstat", "--failed").returncode == 0
-    found = json.loads(line(box, "--json"))["services"][0]["health"]
+    found = json.loads(svstat(box, "--json"))["services"][0]["health"]
     assert (found["healthy"], found["starting"], found["failure"]) == (False, True, "exited with status 3")
     assert found["output"] == "it is sick" and 0 <= found["seconds"] < PATIENCE
     box.conf("[app]\ncheck_command : sh -c 'exit 3'\ncheck_delay : 0\ncheck_interval : 1\ncheck_failures : 1000\n")
-    wait_for("failures that count", lambda: " of 1000): exited with status 3, 0 restarts\n" in line(box))
+    wait_for("failures that count", lambda: " of 1000): exited with status 3, 0 restarts\n" in svstat(box))
     assert run_tool(box, "svstat", "--failed").returncode == 1
-    assert "up, failing" in line(box, "--long") and "check: exited with status 3 (" in line(box, "--long")
+    assert "up, failing" in svstat(box, "--long") and "check: exited with status 3 (" in svstat(box, "--long")
     box.conf("[app]\ncheck_command : true\ncheck_interval : 1\n")
-    wait_for("a success", lambda: (json.loads(line(box, "--json"))["services"][0]["health"] or {}).get("healthy"))
-    assert "check" not in line(box)
+    wait_for("a success", lambda: (json.loads(svstat(box, "--json"))["services"][0]["health"] or {}).get("healthy"))
+    assert "check" not in svstat(box)

@@ -7,13 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import heirs
 import pytest
 from conftest import PATIENCE, alive, rounds, wait_for
 from heirs import adopted, kill_supervise, succeed
 from speaking import Speaker, at_rest, descriptors, ignoring, wait_until
 from tools import run_tool, started, watching
-
-REPLACED = "supervise replaced by the installed version"
 
 # What leads to a phase.
 PHASES = {
@@ -33,9 +32,7 @@ def kill_and_succeed(speaker: Speaker) -> None:
 
 
 def upgrade(speaker: Speaker) -> None:
-    count = speaker.box.log().count(REPLACED)
-    speaker.box.control("e")
-    speaker.box.wait_log(REPLACED, count + 1)
+    heirs.upgrade(speaker.box)
 
 
 BOTH = pytest.mark.parametrize("change", [kill_and_succeed, upgrade])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PATIENCE, Box, alive, rounds, wait_for
-from heirs import edit_state, kill_supervise, state, succeed
+from heirs import edit_state, kill_supervise, state, succeed, wait_state
 from mailers import is_alarm, record, recorded
 from system import children
 from test_restart import SAY_START, TICKS, wait_starts
@@ -30,10 +30,6 @@ def named(box: Box, names: str, conf: str) -> list[Box]:
 def once(words: str, name: str = "over") -> tuple[str, ...]:
     """A service that ends as the words say, and stays when it is started again."""
     return ("sh", "-c", f"[ -e {name} ] && exec sleep 86399; :>{name}; {words}")
-
-
-def wait_state(box: Box, **fields: object) -> None:
-    wait_for(f"{fields} in the state", lambda: {name: state(box)[name] for name in fields} == fields)
 
 
 def assert_not_restarted(box: Box, policy: str) -> None:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import PATIENCE, Box, alive, wait_for
-from heirs import adopted, kill_supervise, stat, state, succeed, wait_byte
+from heirs import adopted, kill_supervise, stat, state, succeed, wait_byte, wait_state
 
 from supervise.protocol.exitstatus import SIGNAL_NAMES
 
@@ -45,10 +45,6 @@ def start(box: Box, *command: str, options: tuple[str, ...] = ()) -> int:
     pid = box.start(*command, options=options)
     box.wait_stdout("ready\n", count + 1)
     return pid
-
-
-def wait_state(box: Box, **fields: object) -> None:
-    wait_for(f"{fields} in the state", lambda: {name: state(box)[name] for name in fields} == fields)
 
 
 def told(box: Box, ways: str, pid: int) -> None:

@@ -11,17 +11,24 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
-from heirs import SLEEP, TELL, Private, adopted, copies, kill_supervise, start, stat, state, succeed, wait_byte
+from heirs import (
+    NOT_REPLACED,
+    REPLACED,
+    SLEEP,
+    TELL,
+    Private,
+    adopted,
+    copies,
+    kill_supervise,
+    start,
+    stat,
+    state,
+    succeed,
+    wait_byte,
+)
 from system import needs
 
-REPLACED = "supervise replaced by the installed version"
-NOT_REPLACED = "not replaced by the installed version"
 FIRST_LINES = "    read_nothing()\n    rename_process()\n"
-
-
-@pytest.fixture
-def private(box: Box) -> Private:
-    return Private(box)
 
 
 def break_after_the_trial(private: Private, text: str) -> None:
@@ -105,7 +112,7 @@ def test_a_new_version_that_hangs(private: Private) -> None:
 def held_up(private: Private) -> Path:
     """Upgrade into a version that waits before it carries on; what lets it go."""
     ready, go = private.folder / "ready", private.folder / "go"
-    wait = f"while not os.access({str(go)!r}, os.F_OK): os.sched_yield()"
+    wait = f"while not os.access({str(go)!r}, os.F_OK): __import__('time').sleep(0.002)"
     break_after_the_trial(private, f"open({str(ready)!r}, 'w').close()\n{wait}")
     private.control("e")
     wait_for("the new version", ready.exists)

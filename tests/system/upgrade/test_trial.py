@@ -12,15 +12,13 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-from conftest import Box, wait_for
-from heirs import Private, start, state
+from conftest import wait_for
+from heirs import NOT_REPLACED, Private, start, state
 
 from supervise.protocol.options import Options
 from supervise.supervisor import preloaded
 from supervise.supervisor.handoff import options_fd
 
-NOT_REPLACED = "not replaced by the installed version"
 # In a process of their own: this one has loaded what other tests need, too.
 LIST = """
 from supervise.supervisor import symbol_check, preloaded
@@ -31,11 +29,6 @@ LISTED = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=
 MODULES = sorted(LISTED.split())
 FOR_HELPERS = ("helpers.alarm_helper", "helpers.inotify_helper", "alarms.mail")
 NOT_RESIDENT = ("supervisor.symbol_check", "supervisor.trial")  # they are needed in the trial alone
-
-
-@pytest.fixture
-def private(box: Box) -> Private:
-    return Private(box)
 
 
 def trial(private: Private, package: Path | None = None) -> subprocess.CompletedProcess[str]:

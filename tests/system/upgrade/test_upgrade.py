@@ -9,17 +9,20 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, rounds, wait_for
-from heirs import SLEEP, STAYS, adopted, kill_supervise, start, stat, state, succeed, wait_byte, watches
-
-REPLACED = "supervise replaced by the installed version"
-
-
-def upgrade(box: Box) -> None:
-    """Send `e` and wait until it is done."""
-    count = box.log().count(REPLACED)
-    box.control("e")
-    box.wait_log(REPLACED, count + 1)
-
+from heirs import (
+    REPLACED,
+    SLEEP,
+    STAYS,
+    adopted,
+    kill_supervise,
+    start,
+    stat,
+    state,
+    succeed,
+    upgrade,
+    wait_byte,
+    watches,
+)
 
 # The same process, the same service.
 

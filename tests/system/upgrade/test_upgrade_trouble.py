@@ -11,22 +11,21 @@ from pathlib import Path
 
 import pytest
 from conftest import Box, alive, wait_for
-from heirs import SLEEP, Private, adopted, kill_supervise, start, stat, state, succeed, watches
+from heirs import (
+    NOT_REPLACED,
+    REPLACED,
+    SLEEP,
+    Private,
+    adopted,
+    kill_supervise,
+    start,
+    stat,
+    state,
+    succeed,
+    upgrade,
+    watches,
+)
 from system import needs
-
-REPLACED = "supervise replaced by the installed version"
-NOT_REPLACED = "not replaced by the installed version"
-
-
-@pytest.fixture
-def private(box: Box) -> Private:
-    return Private(box)
-
-
-def upgrade(box: Box) -> None:
-    count = box.log().count(REPLACED)
-    box.control("e")
-    box.wait_log(REPLACED, count + 1)
 
 
 def refused(box: Box, said: str) -> None:
@@ -216,7 +215,7 @@ def held_up(private: Private, number: int = 0) -> Path:
     hold = f"""
     if kind is StatusDir:  # not in the trial
         open({str(ready)!r}, "w").close()
-        while not os.access({str(go)!r}, os.F_OK): os.sched_yield()
+        while not os.access({str(go)!r}, os.F_OK): __import__("time").sleep(0.002)
     rename_process()
     directory = kind.attach("""
     private.change("supervisor.upgraded", "\n    rename_process()\n    directory = kind.attach(", hold)

@@ -7,14 +7,10 @@ import importlib
 import json
 import os
 import pkgutil
-import shutil
 import signal
 import stat
-import tempfile
 import time
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -34,15 +30,10 @@ PR_SET_DUMPABLE = 4  # prctl(2)
 
 
 @pytest.fixture
-def open_box() -> Iterator[Box]:
-    """A box in a folder that everybody may enter, and as yet not look into the status directory."""
+def open_box(open_box: Box) -> Box:
+    """As yet nobody may look into the status directory."""
     needs_root()
-    folder = Path(tempfile.mkdtemp(prefix="supervise-"))
-    folder.chmod(0o755)
-    box = Box(folder)
-    yield box
-    box.clean()
-    shutil.rmtree(folder)
+    return open_box
 
 
 def let_look(box: Box, mode: int = 0o755) -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import rounds
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from watched import kinds
 
 from supervise.config.config import Config
 from supervise.config.file import (
@@ -289,11 +290,6 @@ def test_what_cannot_be_read_is_not_read_over_and_over(path: Path) -> None:
 
 
 # What to watch.
-
-
-def kinds(where: Path, plan: tuple[tuple[str, str, int, int], ...]) -> dict[str, str]:
-    """What is watched below `where`, and what for."""
-    return {os.path.relpath(path, where): kind for path, kind, _, _ in plan if path.startswith(str(where))}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from system import needs_root
+from watched import kinds
 
 from supervise.config.file import DIR, NAMES, WRITES, watch_plan
 from supervise.service.pidfile import PidFile, pid_in
@@ -164,11 +165,6 @@ def test_a_file_has_changed_when_its_content_has(tmp_path: Path) -> None:
 
 
 # What to watch.
-
-
-def kinds(where: Path, plan: tuple[tuple[str, str, int, int], ...]) -> dict[str, str]:
-    """What is watched below `where`, and what for."""
-    return {os.path.relpath(path, where): kind for path, kind, _, _ in plan if path.startswith(str(where))}
 
 
 def test_the_plan_is_the_same_whatever_happens_to_the_file(tmp_path: Path) -> None:
