@@ -49,8 +49,7 @@ def unreadable(path: str, why: Exception) -> LogError:
 
 
 class LogFile:
-    """One open file.  `size` is its length in bytes when it was opened, `ident` tells it from all other files,
-    `changed_ns` is when it was last written to or renamed (Unix time in nanoseconds)."""
+    """One open file.  `size` is its length in bytes when it was opened, `ident` tells it from all other files."""
 
     def __init__(self, path: str, fd: int) -> None:
         found = os.fstat(fd)
@@ -58,7 +57,6 @@ class LogFile:
         self.fd = fd
         self.size = found.st_size
         self.ident = (found.st_dev, found.st_ino)
-        self.changed_ns = found.st_ctime_ns
 
     def close(self) -> None:
         os.close(self.fd)

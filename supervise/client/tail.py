@@ -7,7 +7,8 @@ there is no inotify, one looks a few times a second.)
 
 Rule 1.  What has been added to the file since the last look is new.
 Rule 2.  A file that has become shorter, or does not hold any more what was read last, was truncated (logrotate's
-         copytruncate): the rest of it is in NAME.1 if that goes on where the reading stopped; then it is read anew.
+         copytruncate): the rest of it is in NAME.1 if that goes on where the reading stopped, and is not as it was at
+         the last look; then it is read anew.  (Its time is not compared with a clock's, which may have been set.)
 Rule 3.  Where NAME has become another file there was a rotation: the files between the two are read, then NAME.  The
          one before stays open, for the service writes to it until it is restarted.
 Rule 4.  Where the directory has become another one, or is gone, the log in the new one is read from its start, and the
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 
 from supervise.client.logfiles import (
     BLOCK,
@@ -29,7 +29,6 @@ from supervise.client.logfiles import (
     open_directory,
     open_file,
     open_files,
-    rotated_names,
 )
 from supervise.protocol.text import shown_name
 
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from supervise.client.inotify import Changes
 
 _SAMPLE = 64  # bytes before the place reached that tell whether the file still is what was read
-_CLOCK_STEP_NS = 20_000_000  # the clock of file systems runs in steps; more than any of them
 
 
 def last_lines(directory: str, name: str, lines: int) -> list[bytes]:
@@ -84,11 +82,10 @@ class _Place:
         self.file = file
         self.at = at
         self._sample = file.read(max(at - _SAMPLE, 0), min(at, _SAMPLE))
-        self._looked_ns = time.time_ns()
+        self.rotated: object = None  # how NAME.1 was at the last look
 
     def new(self) -> Iterator[bytes]:
         """Read what was added, no further than the file reaches now, so that a fast writer does not keep us here."""
-        self._looked_ns = time.time_ns()
         end = os.fstat(self.file.fd).st_size
         while self.at < end:
             data = self.file.read(self.at, min(BLOCK, end - self.at))
@@ -104,13 +101,18 @@ class _Place:
 
     def copied_to(self, file: LogFile) -> bool:
         """Whether a file is a copy of this one, made since the last look."""
-        return file.changed_ns >= self._looked_ns - _CLOCK_STEP_NS and self._joins(file)
+        return _signature(os.fstat(file.fd)) != self.rotated and self._joins(file)
 
     def _joins(self, file: LogFile) -> bool:
         return file.read(self.at - len(self._sample), len(self._sample)) == self._sample
 
     def rewind(self) -> None:
         self.at, self._sample = 0, b""
+
+
+def _signature(found: os.stat_result) -> tuple[int, ...]:
+    """What is the same as long as a file is the same, and nothing was done to it."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Follower:
@@ -178,7 +180,15 @@ class Follower:
         for place in self._places[:-2]:
             place.file.close()
         del self._places[:-2]
-        yield from self._places[-1].new()
+        yield from self._added(self._places[-1])
+
+    def _added(self, place: _Place) -> Iterator[bytes]:
+        """What was added to a file.  First it is noted how NAME.1 is: what that has by now, is read here."""
+        try:
+            place.rotated = _signature(os.stat(f"{self.name}.1", dir_fd=self._fd, follow_symlinks=False))
+        except OSError:
+            place.rotated = None
+        yield from place.new()
 
     def _grown(self) -> Iterator[bytes]:
         """What is new in the directory that is open (rules 1 to 3)."""
@@ -187,21 +197,19 @@ class Follower:
             if place.truncated():
                 yield from self._rest_of_copy(place)
                 place.rewind()
-            yield from place.new()
+            yield from self._added(place)
         for file in newer:
             yield from self._take(file, 0)
 
     def _rest_of_copy(self, place: _Place) -> Iterator[bytes]:
-        for name in rotated_names(self._fd, self.name)[:1]:
-            try:
-                copy = open_file(self.directory, self._fd, name)
-            except LogError:
-                continue
-            if copy:
-                held = [other.file.ident for other in self._places]
-                if copy.ident not in held and not isinstance(copy, CompressedFile) and place.copied_to(copy):
-                    yield from copy.blocks(place.at)
-                copy.close()
+        try:
+            copy = open_file(self.directory, self._fd, f"{self.name}.1")
+        except LogError:
+            return
+        if copy:
+            if copy.ident not in [other.file.ident for other in self._places] and place.copied_to(copy):
+                yield from copy.blocks(place.at)
+            copy.close()
 
     def _newer(self) -> list[LogFile]:
         """The files that came after the one that is followed, the oldest first, opened."""

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -272,6 +273,32 @@ def test_an_older_rotation_is_not_taken_for_the_copy(made: Following) -> None:
     os.truncate(made.folder / LOG, 0)
     made.append(b"new\n")
     made.expect(b"new\n")
+
+
+def test_an_older_rotation_that_began_alike_is_not_taken_for_the_copy(made: Following) -> None:
+    made.append(b"one\ntwo\nof old\n", f"{LOG}.1")
+    made.append(b"three\n")
+    made.expect(b"three\n")
+    os.truncate(made.folder / f"{LOG}.1", 0)
+    made.append(b"one\ntwo\nthree\nof old\n", f"{LOG}.1")
+    assert made.look() == b""
+    os.truncate(made.folder / LOG, 0)
+    made.append(b"new\n")
+    made.expect(b"new\n")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_setting_the_clock_hides_no_copy(made: Following, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """To a program that has looked before, files are of another time then."""
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + hours * 3600 * 10**9)
+    for number in range(3):
+        made.append(b"one more %d\n" % number)
+        made.look()
+        made.append(b"three\n")
+        made.copytruncate()
+        made.append(b"four, which is long enough to be longer\n")
+        assert made.look() == b"three\nfour, which is long enough to be longer\n"
 
 
 def test_the_log_comes_later(tmp_path: Path) -> None:
