@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from supervise.client.errors import NotRunning, SystemRefused, cannot, typed
+from supervise.client.errors import ClientError, NotAStatusDir, NotRunning, SystemRefused, cannot, typed
+from supervise.protocol.names import CONTROL, STATUS
 from supervise.protocol.text import shown_name
 from supervise.system.installed import PACKAGE
 
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
 _FATAL = "supervise: fatal: "
 
 
-def gone(service: Service, what: str) -> NotRunning:
-    """The exception for a verb that needs a supervise where none runs; it says what starts one."""
+def gone(service: Service, what: str) -> ClientError:
+    """The exception for a verb that needs a supervise where none runs; it says what starts one.
+
+    Where none has ever run, that is what is wrong.
+    """
+    places = [f"{service.path}/{name}" for name in (CONTROL, STATUS)]
+    if not any(os.path.lexists(place) and not os.path.isdir(place) for place in places):
+        return NotAStatusDir(f"{cannot(what, service.path)}: not a status directory")
     return NotRunning(f"{_gone(service, what)}; {_way(service, *service.recorded_state())}")
 
 

@@ -8,10 +8,10 @@ import stat
 import sys
 
 from supervise.client.errors import (
+    ClientError,
     DamagedRecord,
     NoPermission,
     NotAStatusDir,
-    NotRunning,
     SystemRefused,
     refused,
 )
@@ -179,8 +179,6 @@ class Service:
         check(letters)
         fd = self.open_fifo(CONTROL)
         if fd is None:
-            if not os.path.lexists(f"{self.path}/{CONTROL}") and not os.path.lexists(f"{self.path}/{STATUS}"):
-                raise NotAStatusDir(f"cannot command {self.shown_path}: not a status directory")
             raise self._gone()
         try:
             # The newline ends what `+` began: a FIFO does not keep the boundaries of writes.
@@ -193,7 +191,7 @@ class Service:
         finally:
             os.close(fd)
 
-    def _gone(self) -> NotRunning:
+    def _gone(self) -> ClientError:
         from supervise.client.resume import gone
 
         return gone(self, "command")

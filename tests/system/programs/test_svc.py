@@ -356,9 +356,11 @@ def test_no_permission(box: Box) -> None:
 
 
 def test_a_directory_that_is_no_status_directory(box: Box) -> None:
-    (box.folder / "plain").mkdir()
-    done = run_tool(box, "svc", "-d", "./plain")
-    assert (done.returncode, done.stderr) == (100, "svc: fatal: cannot command plain: not a status directory\n")
+    (box.folder / "plain" / "status").mkdir(parents=True)
+    for args, what in (("-d", "command"), ("stop", "stop"), ("exit", "exit"), ("start", "read")):
+        done = run_tool(box, "svc", args, "./plain")
+        assert done.returncode == 100
+        assert done.stderr.startswith(f"svc: fatal: cannot {what} plain: not a status directory")
 
 
 def test_the_c_implementation(box: Box) -> None:
