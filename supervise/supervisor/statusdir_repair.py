@@ -81,7 +81,7 @@ class Repair:
         except LockHeld as why:
             self._wait_for_other(now, f"another supervise has locked ({why})")
         except (OSError, StatusDirError) as why:
-            reason = f"{self._directory.shown_path}: {why.strerror}" if isinstance(why, OSError) else str(why)
+            reason = f"{shown_name(self._watch.path)}: {why.strerror}" if isinstance(why, OSError) else str(why)
             # A start that is refused removes what it made, perhaps below our feet: only what is so again is said.
             if self._pause > _FIRST and reason != self._said:
                 self._said = reason
@@ -158,7 +158,7 @@ class Repair:
         text = "%s is another directory now, which %s: stopping the service, supervise ends"
         if self._directory.is_at(fsencode(self._watch.path)):
             text = "%s is a directory that %s: stopping the service, supervise ends"
-        self._log.add(FATAL, text, self._directory.shown_path, whose)
+        self._log.add(FATAL, text, shown_name(self._watch.path), whose)
         self._tell_there()
         self._watch.post("d", False)
         self._watch.post("x", False)
@@ -222,11 +222,11 @@ class Repair:
             for fd in made.values():
                 os.close(fd)
         for name in names:
-            self._log.add(WARNING, "%s/%s had been removed or replaced: made anew", self._directory.shown_path, name)
+            self._log.add(WARNING, "%s/%s had been removed or replaced: made anew", shown_name(self._watch.path), name)
         self._say_replaced(self._directory)
         if not self._service.is_named():
             self._service.moved()
-            self._log.add(WARNING, "%s/%s had been removed: made anew", self._directory.shown_path, NOTIFY)
+            self._log.add(WARNING, "%s/%s had been removed: made anew", shown_name(self._watch.path), NOTIFY)
         self._watch.due = time.monotonic()
 
     def _clear(self, names: list[str]) -> None:
@@ -262,7 +262,7 @@ class Repair:
         removed = self._removed()
         if not removed:
             text = "%s does not lead here any more: supervise goes on in another directory"
-            self._log.add(WARNING, text, self._directory.shown_path)
+            self._log.add(WARNING, text, shown_name(self._watch.path))
             self._log.flush()
         self._drain()
         for name, fd in self._kept.numbers().items():
@@ -298,7 +298,7 @@ class Repair:
             except OSError:
                 where = "is elsewhere now"
         done = "made anew" if made else "back"
-        self._log.add(WARNING, "%s %s: the directory before it %s", self._directory.shown_path, done, where)
+        self._log.add(WARNING, "%s %s: the directory before it %s", shown_name(self._watch.path), done, where)
         pid = self._watch.machine.pid
         if pid:
             text = "the service (pid %d) goes on; until it is started again, what it prints goes where it went before"
