@@ -8,7 +8,6 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ __all__ = [
 ]
 
 # They take long, most of it waiting, and so begin first.
-LONG = (
+LONG = {
     "test_a_hanging_mailer",
     "test_a_kill_at_any_system_call_leaves_a_usable_directory",
     "test_a_race_of_both",
@@ -50,7 +49,7 @@ LONG = (
     "test_nothing_is_lost_by_an_upgrade",
     "test_restarts_leave_no_descriptor_and_no_process",
     "TestAnyOrder",
-)
+}
 
 # What a machine is busy with says nothing about an example.
 settings.register_profile("supervise", deadline=None)
@@ -63,13 +62,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     The whole is cut into as many equal pieces as there are workers; what is left at the end is short, to be shared.
     """
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    first = [item for item in items if any(name in item.nodeid for name in LONG)]
-    others = [item for item in items if not any(name in item.nodeid for name in LONG)]
-    shares: list[list[pytest.Item]] = [first[number::workers] for number in range(workers)]
-    waiting = (item for item in others if "/unit/" not in item.nodeid)
-    for _, of_a_file in groupby(waiting, lambda item: item.nodeid.partition("::")[0]):
+    first: list[pytest.Item] = []
+    waiting: dict[Path, list[pytest.Item]] = {}
+    rest: list[pytest.Item] = []
+    for item in items:
+        if LONG.intersection((item.name.partition("[")[0], item.parent.name if item.parent else "")):
+            first.append(item)
+        elif "unit" in item.path.parts:
+            rest.append(item)
+        else:
+            waiting.setdefault(item.path, []).append(item)
+    shares = [first[number::workers] for number in range(workers)]
+    for of_a_file in waiting.values():
         min(shares, key=len).extend(of_a_file)
-    rest = [item for item in others if "/unit/" in item.nodeid]
     size = len(items) / workers
     sorted_ones: list[pytest.Item] = []
     for number, share in enumerate(shares):

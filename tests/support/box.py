@@ -37,14 +37,16 @@ def wait_for(what: str, found: Callable[[], T], patience: float = PATIENCE) -> T
     """Poll until `found()` is true, and return it; fail with `what` when it never is."""
     begun = time.monotonic()
     while True:
+        asked = time.thread_time()
         result = found()
         if result:
             return result
+        cost = time.thread_time() - asked
         waited = time.monotonic() - begun
         if waited >= patience:
             pytest.fail(f"waited {patience:.0f} seconds in vain for: {what}")
         # What takes long is asked less often: others are at work meanwhile.
-        time.sleep(min(max(waited / 8, 0.005), 0.05))
+        time.sleep(min(max(waited / 8, 4 * cost, 0.005), 0.05))
 
 
 def alive(pid: int) -> bool:

@@ -179,7 +179,8 @@ class Private(Box):
         super().__init__(box.folder, box.name)
         self.env = box.env
         self.package = box.folder / "lib" / "supervise"
-        shutil.copytree(INSTALLED, self.package)  # with what is compiled, for compiling it takes longer than most tests
+        # With what is compiled, for compiling it takes longer than most tests.
+        shutil.copytree(INSTALLED, self.package, ignore=shutil.ignore_patterns("*.opt-*"))
 
     def run(
         self, *args: str | bytes, timeout: float = PATIENCE, before: Callable[[], object] | None = None

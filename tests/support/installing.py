@@ -22,7 +22,7 @@ def install(prefix: Path) -> Path:
     """Put a copy of what is installed below a folder, as pip does; where its modules are."""
     modules = prefix / "lib" / "python{}.{}".format(*sys.version_info[:2]) / "site-packages"
     modules.mkdir(parents=True)
-    shutil.copytree(Path(supervise.__file__).parent, modules / "supervise")
+    shutil.copytree(Path(supervise.__file__).parent, modules / "supervise", ignore=shutil.ignore_patterns("*.opt-*"))
     install_others(modules)
     with warnings.catch_warnings():  # those that docopt's regular expressions call forth in newer Pythons
         warnings.simplefilter("ignore")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from conftest import wait_for
@@ -19,16 +20,20 @@ from supervise.protocol.options import Options
 from supervise.supervisor import preloaded
 from supervise.supervisor.handoff import options_fd
 
-# In a process of their own: this one has loaded what other tests need, too.
 LIST = """
 from supervise.supervisor import symbol_check, preloaded
 loaded = symbol_check.load_all("supervise.supervisor.startup", *preloaded.NAMES)
 print(*(module.__name__.partition(".")[2] for module in loaded))
 """
-LISTED = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True).stdout
-MODULES = sorted(LISTED.split())
 FOR_HELPERS = ("helpers.alarm_helper", "helpers.inotify_helper", "alarms.mail")
 NOT_RESIDENT = ("supervisor.symbol_check", "supervisor.trial")  # they are needed in the trial alone
+
+
+@cache
+def modules() -> list[str]:
+    """Those that are loaded in a trial; asked for in another process, for this one has loaded what other tests need."""
+    done = subprocess.run([sys.executable, "-c", LIST], capture_output=True, text=True, check=True)
+    return sorted(done.stdout.split())
 
 
 def trial(private: Private, package: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -92,7 +97,7 @@ def test_every_module_that_the_process_that_stays_can_import_is_loaded() -> None
         new = imported(package, pending.pop()) - found
         found |= new
         pending += new
-    assert found == {name for name in MODULES if module(package, name).is_file()}
+    assert found == {name for name in modules() if module(package, name).is_file()}
     needed = "alarms.alarm supervisor.conf_follower runtime.inotify_lease supervisor.upgrade supervisor.takeover"
     assert {*needed.split(), *(f"service.{name}" for name in ("readiness", "successor", "health_check"))} <= found
 
@@ -142,7 +147,7 @@ def test_each_module_is_needed(private: Private, tmp_path: Path) -> None:
 
     named = ["alarms.alarm", "supervisor.conf_follower", "runtime.inotify_lease", "service.health_check"]
     named += ["supervisor.upgrade", "supervisor.takeover", *FOR_HELPERS]
-    files = [name for name in MODULES if module(private.package, name).is_file()]
+    files = [name for name in modules() if module(private.package, name).is_file()]
     wanted = files if os.environ.get("EVERY_MODULE") else random.Random(9).sample(files, 4)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(broken, {*named, *wanted}))
@@ -176,7 +181,7 @@ def test_a_renamed_function_is_noticed(private: Private) -> None:
 def test_most_renamed_functions_are_noticed(private: Private) -> None:
     """A sample of all functions that anything else of the package calls; `e` with a broken one changes nothing."""
     start(private, "sleep", "86399")
-    names = [name for name in MODULES if name not in NOT_RESIDENT and private.path(name).exists()]
+    names = [name for name in modules() if name not in NOT_RESIDENT and private.path(name).exists()]
     sources = {name: private.path(name).read_text() for name in names}
     everything = "\n".join(sources.values())
     words, defined = Counter(re.findall(r"\w+", everything)), Counter(re.findall(r"def (\w+)\(", everything))
