@@ -20,10 +20,14 @@ import pytest
 from box import Box, processes
 
 DEBIAN = {
+    "cp": "coreutils",
     "fuser": "psmisc",
+    "ionice": "util-linux",
+    "localedef": "libc-bin",
     "mail": "bsd-mailx",
     "mount": "mount",
     "nginx": "nginx",
+    "nsenter": "util-linux",
     "pgrep": "procps",
     "redis-server": "redis-server",
     "setpriv": "util-linux",
