@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Box, alive, wait_for
+from conftest import PATIENCE, Box, alive, wait_for
 from installing import own
 from mailers import POLICY, kill, record, recorded
-from system import children
+from system import children, needs
 
 from supervise.alarms import alarm
 from supervise.protocol.exitstatus import ExitStatus
+from supervise.system import helper
 
 WAYS = {
     "gone": (None, "exited with status 2"),
@@ -56,6 +60,20 @@ def test_the_one_that_sets_watches(box: Box, text: str | None, how: str) -> None
     box.conf(POLICY.replace("60", "61"))
     box.control("r")
     box.wait_log("alarm_interval 61")
+
+
+def test_the_one_that_sets_watches_starts_nothing_to_find_the_c_library(tmp_path: Path) -> None:
+    needs("strace")
+    calls = tmp_path / "calls"
+    words = ["strace", "-f", "-qq", "-e", "trace=execve", "-o", str(calls), sys.executable, "-I", "-S"]
+    ours, its = socket.socketpair()
+    with ours, its:
+        words += [helper.script("inotify_helper"), f"dir:{tmp_path}"]
+        done = subprocess.run(words, stdin=its.fileno(), capture_output=True, text=True, timeout=PATIENCE)
+        if not calls.exists() or "execve(" not in calls.read_text():
+            pytest.skip(f"strace cannot be used here: {done.stderr}")
+        assert (done.returncode, ours.recv(100)) == (0, b"ok"), done.stderr
+    assert calls.read_text().count("execve(") == 1
 
 
 def test_the_one_that_watches_the_pidfile(box: Box) -> None:
