@@ -58,6 +58,19 @@ class Names:
         raise BadText("a name in %(...)s that is none of here, program_name, host_node_name, ENV_...")
 
 
+def without_names(text: str) -> str:
+    """A text that can be expanded, with a letter in place of every `%(NAME)s`: what of it stands there as it is."""
+    found = []
+    start = 0
+    while (at := text.find("%", start)) >= 0:
+        named = text[at + 1 : at + 2] == "("
+        found += [text[start:at], "x" if named else "%"]
+        start = text.find(")", at) + 2 if named else at + 2
+        if start <= at:
+            return "".join(found)
+    return "".join(found) + text[start:]
+
+
 def expand(text: str, names: Names) -> str:
     """Expand every `%(NAME)s` in a text (rules 1 and 2).  Raises BadText."""
     found = []

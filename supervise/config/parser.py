@@ -28,7 +28,7 @@ Rule 7.  A key that restricts is never passed over.  A bad value of one blocks t
 from __future__ import annotations
 
 from supervise.config.config import RESTRICTING, SIZE_LIMIT, Config
-from supervise.config.expand import BadText, Names, expand, split_environment, usable
+from supervise.config.expand import BadText, Names, expand, split_environment, usable, without_names
 from supervise.config.misspellings import misplaced, value_mentions
 from supervise.config.sections import Problems, Sections, split, without_torn_line
 from supervise.config.shellwords import suspicious
@@ -147,6 +147,7 @@ def _apply(config: Config, key: str, text: str, line: int, names: Names, problem
 def _advise(config: Config, key: str, text: str, line: int, problems: Problems) -> None:
     """Say what no shell reads in a value that is of use: it stays so, and is no reason to doubt the rest."""
     words = list(config.check_command) if key == "check_command" else []
+    text = without_names(text) if words else text
     if not (suspicious(text, words) if words else "$" in text or text[0] == "~") or replaced():
         return  # (what would be loaded may be another version's)
     try:

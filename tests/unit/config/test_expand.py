@@ -13,6 +13,7 @@ from supervise.config.expand import (
     expand,
     split_environment,
     usable,
+    without_names,
 )
 from supervise.config.written import unexpanded, written_environment
 
@@ -207,3 +208,16 @@ def test_names_that_a_variable_can_have(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "A B", '"A"', "A%", "%(here)s", "é", "A\x1b", "A$", "(A)"])
 def test_names_that_are_something_gone_astray(name: str) -> None:
     assert not usable(name)
+
+
+@pytest.mark.parametrize(
+    "text, bare",
+    [("%(here)s/check", "x/check"), ("100%% (%(ENV_A)s)", "100% (x)"), ("plain", "plain"), ("%(a)s%(b)s", "xx")],
+)
+def test_what_stands_there_without_its_names(text: str, bare: str) -> None:
+    assert without_names(text) == bare
+
+
+@given(st.text("%()s a", max_size=20))
+def test_any_text_has_something_without_its_names(text: str) -> None:
+    without_names(text)
