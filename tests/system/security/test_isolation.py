@@ -165,11 +165,37 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
     assert box.warnings == ""
 
 
+def test_a_supervise_that_svc_starts_again_is_isolated(box: Box) -> None:
+    """And gives its service the variables of who has started it again, but for those that no program of ours keeps."""
+    needs("strace")
+    box.start("sleep", "1000")
+    tool(box, "svc", "exit", "app")
+    box.env |= hostile(box)
+    kept = {name: value for name, value in box.env.items() if name not in ("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")}
+    expected = python_in(b"\0".join(os.fsencode(f"{name}={value}") for name, value in kept.items()))
+    trace = box.folder / "trace"
+    traced = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=execve", "-e", "signal=none", "-s", "4096"]
+    words = [*traced, str(Path(SUPERVISE).with_name("svc")), "--no-wait", "start", "app"]
+    launcher = subprocess.Popen(words, cwd=box.folder, env=box.env, stdout=subprocess.DEVNULL)
+    box.processes.append(launcher)
+    pid = wait_for("the service", lambda: box.pid)
+    assert given(pid) == expected
+    tool(box, "svc", "exit", "app")
+    assert launcher.wait(PATIENCE) == 0
+    started = re.findall(r'execve\("[^"]*", \[(.*?)\],? (?!.*= -1)', trace.read_text(), re.MULTILINE)
+    words = [re.findall(r'"((?:[^"\\]|\\.)*)"', line) for line in started]
+    pythons = [found for found in words if "python" in Path(found[0]).name]
+    assert all(found[1:3] == ["-I", "-S"] for found in pythons), pythons
+    seen = {next(Path(word).name for word in found[3:] if word.startswith("/")) for found in pythons}
+    assert {"svc", "__main__.py", "daemon.py"} <= seen
+    assert marks(box) == ""
+
+
 def test_no_other_place_starts_python() -> None:
-    """What the test above goes through is all that there is."""
+    """What the tests above go through is all that there is."""
     assert PACKAGE.name == "supervise"
     users = {path.stem for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()}
-    assert users == {"__main__", "daemon_process", "handoff", "helper", "upgrade"}
+    assert users == {"__main__", "daemon_process", "handoff", "helper", "resume", "upgrade"}
 
 
 @pytest.mark.parametrize("words", [["-S", "-E"], ["-I", "-S"]], ids=" ".join)
