@@ -223,6 +223,7 @@ def test_no_state_and_it_has_thrown_its_environment_away(box: Box) -> None:
     kill_supervise(box)
     (box.status / "state").unlink()
     assert f"pid {pid}, which" in started_refused(box)
+    os.kill(pid, signal.SIGKILL)  # by its environment it is nobody's, so the box would leave it
 
 
 def test_no_state_and_another_has_the_number(box: Box, victim: Victim) -> None:

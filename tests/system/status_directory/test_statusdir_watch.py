@@ -93,6 +93,9 @@ def test_a_relative_path_whose_current_directory_moves_leads_where_it_led(app: A
     assert done.returncode == 111
     assert f"pid {app.supervisor_pid} supervises it, whose directory was moved to {app.status}\n" in done.stderr
     assert list(old.iterdir()) == []
+    # The service bears the name that the folder had, so the box would leave it.
+    for pid in (app.supervisor_pid, app.service):
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_relative_path_whose_current_directory_is_removed(app: App) -> None:
