@@ -171,10 +171,11 @@ def test_what_is_somebody_elses_is_said_to_be() -> None:
 
 
 def test_a_folder_of_services_is_none(tmp_path: Path) -> None:
-    (tmp_path / "status" / "app").mkdir(parents=True)
+    folder = tmp_path / "folder"
+    (folder / "status" / "app").mkdir(parents=True)
     with pytest.raises(NotAStatusDir, match=r"not a status directory; .*/status is a directory$"):
-        Service(tmp_path).status()
-    assert names(str(tmp_path.parent)) == []
+        Service(folder).status()
+    assert names(str(tmp_path)) == []
 
 
 # Letters.
