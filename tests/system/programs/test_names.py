@@ -54,6 +54,7 @@ def test_supervise_and_its_log_show_them_so_as_well(box: Box) -> None:
     warning = "caf\\xe9/supervise.conf does not exist: no policy"
     assert (done.returncode, done.stderr) == (0, f"supervise: warning: {warning}\n")
     assert warning in other.log("supervise.log.wf")
+    run_tool(box, "svc", "exit", f"{BYTE}/status/app")
     done = run_tool(box, "supervise", "--check", "-F", f"{TEXT}.conf")
     assert done.stdout.startswith("caf\\\\xe9.conf: cannot be read: ")
     done = run_tool(box, "supervise", "-u", f"status/x/{BYTE}", "true")
