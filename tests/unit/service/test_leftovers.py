@@ -119,7 +119,8 @@ def test_who_does_not_obey_is_there_until_killed(tmp_path: Path) -> None:
 
 @apart
 def test_who_is_in_a_session_of_his_own_is_spared_and_reported(tmp_path: Path) -> None:
-    room = Room(tmp_path, f"setsid {SLEEP} &", "until test $(ps -o sid= $!) = $!; do :; done")
+    executed = "test $(ps -o sid= $!) = $! && test $(ps -o comm= $!) = sleep"
+    room = Room(tmp_path, f"setsid {SLEEP} &", f"until {executed}; do :; done")
     (pid,) = room.left
     assert room.leftovers.clear("TERM")
     room.leftovers.report()
