@@ -301,7 +301,10 @@ def test_looking_is_no_change(service: Service) -> None:
         assert not watcher.wait(0)[0]
 
 
-def test_by_looking_only_what_has_changed_is_told(service: Service, played: Pretended, tmp_path: Path) -> None:
+def test_by_looking_only_what_has_changed_is_told(
+    service: Service, played: Pretended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "INTERVAL", 0.02)
     folder = tmp_path / "folder"
     folder.mkdir()
     with wait.Watcher() as watched:
