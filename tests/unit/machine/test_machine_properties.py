@@ -314,7 +314,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=rounds(40, 250), stateful_step_count=50, deadline=None, suppress_health_check=NOISY
+    max_examples=rounds(30, 250), stateful_step_count=50, deadline=None, suppress_health_check=NOISY
 )
 
 
@@ -362,7 +362,7 @@ def test_every_event_in_every_phase_has_an_answer(event: str) -> None:
             check_answers(in_phase(phase, copy.copy(config)), event)
 
 
-@settings(max_examples=rounds(80, 400), deadline=None, suppress_health_check=NOISY)
+@settings(max_examples=rounds(60, 400), deadline=None, suppress_health_check=NOISY)
 @given(
     st.lists(st.tuples(events, pauses), max_size=60),
     configs,
