@@ -185,8 +185,18 @@ def test_with_all_nobody_is_left_whatever_his_session(tmp_path: Path) -> None:
 
 @apart
 def test_with_all_who_is_born_meanwhile_is_ended_too(tmp_path: Path) -> None:
-    born = f"trap '{SLEEP} & exit' TERM; echo >ready; while :; do sleep 0.01; done"
-    room = Room(tmp_path, f"({born}) & until test -e ready; do :; done", killasgroup="all")
+    # Not of a shell: what it has forked may lose a signal as long as it still is that shell.
+    (tmp_path / "bearing").write_text(
+        "import os, signal\n"
+        "def bear(*_):\n"
+        "    os.posix_spawn('/bin/sleep', ['sleep', '86399'], os.environ)\n"
+        "    os._exit(0)\n"
+        "signal.signal(signal.SIGTERM, bear)\n"
+        "open('ready', 'w').close()\n"
+        "while True:\n"
+        "    signal.pause()\n"
+    )
+    room = Room(tmp_path, f"{sys.executable} -S -E bearing & until test -e ready; do :; done", killasgroup="all")
     room.leftovers.clear("TERM")
     room.wait_gone()
 
