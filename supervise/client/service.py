@@ -155,7 +155,7 @@ class Service:
             raise DamagedRecord(f"cannot read {shown_name(path)}: {why.strerror}", missing=True) from None
         except OSError as why:
             if why.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO):
-                if not supervised and os.path.isdir(path) and not os.path.lexists(f"{self.shown_path}/{OK}"):
+                if not supervised and os.path.isdir(path) and not os.path.lexists(f"{self.path}/{OK}"):
                     raise NotAStatusDir(
                         f"cannot read {self.shown_path}: not a status directory; {shown_name(path)} is a directory"
                     ) from None

@@ -178,6 +178,16 @@ def test_a_folder_of_services_is_none(tmp_path: Path) -> None:
     assert names(str(tmp_path)) == []
 
 
+@pytest.mark.parametrize("name", ["folder", "back\\slash"])
+def test_one_whose_record_is_a_directory_is_damaged(tmp_path: Path, name: str) -> None:
+    """However its path is shown: what is looked for is where it is."""
+    folder = tmp_path / name
+    (folder / "status").mkdir(parents=True)
+    os.mkfifo(folder / "ok")
+    with pytest.raises(DamagedRecord, match="status: damaged: not a regular file$"):
+        Service(folder).status()
+
+
 # Letters.
 
 
