@@ -9,7 +9,7 @@ import shlex
 
 from supervise.protocol.names import STATE
 from supervise.protocol.state_reader import StateError, decode
-from supervise.protocol.text import one_line
+from supervise.protocol.text import one_line, shell_word
 from supervise.system.statusdir import NotBelieved, StatusDir, StatusDirError
 
 _LONGEST = 200  # characters of a command
@@ -31,7 +31,5 @@ def what_else(directory: StatusDir, command: list[str]) -> str:
         return ""
     shown = shlex.join(fields["command"])
     shown = shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
-    path = shlex.quote(directory.path)
-    if not directory.path.isprintable():
-        path = "$'" + directory.shown_path.replace("'", "\\'") + "'"
-    return f", which supervises: {one_line(shown)}; to run another command, end that first: svc exit {path}"
+    exit_it = f"svc exit {shell_word(directory.path)}"
+    return f", which supervises: {one_line(shown)}; to run another command, end that first: {exit_it}"
