@@ -31,6 +31,7 @@ from supervise.client.logfiles import (
     open_files,
 )
 from supervise.protocol.text import shown_name
+from supervise.system.trust import signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,18 +102,13 @@ class _Place:
 
     def copied_to(self, file: LogFile) -> bool:
         """Whether a file is a copy of this one, made since the last look."""
-        return _signature(os.fstat(file.fd)) != self.rotated and self._joins(file)
+        return signature(os.fstat(file.fd)) != self.rotated and self._joins(file)
 
     def _joins(self, file: LogFile) -> bool:
         return file.read(self.at - len(self._sample), len(self._sample)) == self._sample
 
     def rewind(self) -> None:
         self.at, self._sample = 0, b""
-
-
-def _signature(found: os.stat_result) -> tuple[int, ...]:
-    """What is the same as long as a file is the same, and nothing was done to it."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 class Follower:
@@ -185,7 +181,7 @@ class Follower:
     def _added(self, place: _Place) -> Iterator[bytes]:
         """What was added to a file.  First it is noted how NAME.1 is: what that has by now, is read here."""
         try:
-            place.rotated = _signature(os.stat(f"{self.name}.1", dir_fd=self._fd, follow_symlinks=False))
+            place.rotated = signature(os.stat(f"{self.name}.1", dir_fd=self._fd, follow_symlinks=False))
         except OSError:
             place.rotated = None
         yield from place.new()

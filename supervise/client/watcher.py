@@ -20,6 +20,7 @@ import time
 from supervise.client.errors import ClientError, NoPermission, SystemRefused, refused
 from supervise.protocol.names import OK, STATE, STATUS
 from supervise.protocol.text import shown_name
+from supervise.system.trust import signature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -190,10 +191,9 @@ def _glance(service: Service) -> object:
 def _times(path: str) -> object:
     """Which file that is, and when it was changed; why not, where it is not there."""
     try:
-        found = os.stat(path)
+        return signature(os.stat(path))
     except OSError as why:
         return why.errno
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def with_more_descriptors(act: Callable[[], T]) -> T:
