@@ -26,9 +26,13 @@ RESTRICTING = ("user", "group", "umask", "directory", *LIMITS)  # what these say
 
 
 class _Standing:
-    """The part of a configuration that is no key: `blocked`, why no start is allowed under it; empty if one is."""
+    """The part of a configuration that is no key of the service's sections.
 
-    __slots__ = ("blocked",)
+    `blocked`: why no start is allowed under it; empty if one is.  `startretries`: how often a start that has failed is
+    tried again before supervise gives up, where the definition of the service says so (definitions.py); else None.
+    """
+
+    __slots__ = ("blocked", "startretries")
 
 
 class Config(_Standing):
@@ -88,6 +92,7 @@ class Config(_Standing):
         self.check_delay: int | None = None  # None: at once, and failures count when it has had time to start
         self.pidfile = ""
         self.blocked = ""
+        self.startretries: int | None = None
 
     def frozen(self) -> Config:
         """Make this configuration immutable, and return it."""

@@ -51,7 +51,7 @@ def copy(config: Config) -> Config:
     made = Config()
     for key in Config.__slots__:
         setattr(made, key, getattr(config, key))
-    made.blocked = config.blocked
+    made.blocked, made.startretries = config.blocked, config.startretries
     return made
 
 

@@ -140,6 +140,8 @@ def gone(machine: Situation, how: ExitStatus, now: float, planned: bool, uptime:
         machine.gave_up = verdict.give_up
     machine.counted = verdict is not None
     machine.will_restart = machine.want == UP and (planned or _policy_restarts(config, expected))
+    no_more_tries = machine.will_restart and _tried_enough(machine) and not machine.gave_up
+    machine.gave_up |= no_more_tries
     machine.restart_delay = MIN_DELAY if planned else machine.delay()
     machine.pid, machine.paused, machine.phase, machine.status_text = 0, False, None, None
     machine.exited_main, machine.watchdog = None, 0.0
@@ -157,8 +159,10 @@ def gone(machine: Situation, how: ExitStatus, now: float, planned: bool, uptime:
         machine.do(WARNING, "service %s", how)
     if not machine.will_restart and machine.want == UP and not machine.leaving and not machine.gave_up:
         machine.do(NOTICE, "service is not restarted: autorestart is %s", config.autorestart)
-    if verdict and verdict.alarm:
-        machine.do(ALARM, how, uptime, verdict.restarts, verdict.give_up)
+    if verdict and (verdict.alarm or no_more_tries):
+        machine.do(ALARM, how, uptime, verdict.restarts, machine.gave_up)
+    if no_more_tries:
+        machine.do(FATAL, "giving up after %d failed starts in a row", machine.quick_exits)
     if verdict and verdict.give_up:
         machine.do(FATAL, "giving up after %d restarts within %d seconds", verdict.restarts, config.alarm_interval)
 
@@ -176,6 +180,12 @@ def _count(machine: Situation, how: ExitStatus, now: float, planned: bool, uptim
         machine.quick_exits += 1
     else:
         machine.quick_exits = 0
+
+
+def _tried_enough(machine: Situation) -> bool:
+    """Whether the retries of a start are used up: startretries counts those after the first try, as in supervisor."""
+    retries = machine.config.startretries
+    return retries is not None and machine.quick_exits > retries
 
 
 def _policy_restarts(config: Config, expected: bool) -> bool:

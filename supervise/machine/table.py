@@ -303,8 +303,8 @@ def eager_from(machine: Situation) -> float | None:
         return None
     if machine.alarms and machine.window.may_give_up(config):
         return None
-    grows = config.restart_delay_max > config.restart_delay
-    return machine.started_at + max(config.restart_delay, config.startsecs if grows else 0)
+    counts = config.restart_delay_max > config.restart_delay or config.startretries is not None
+    return machine.started_at + max(config.restart_delay, config.startsecs if counts else 0)
 
 
 def passes_signals(machine: Situation) -> bool:
