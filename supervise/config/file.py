@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from supervise.config.expand import Names
-    from supervise.config.sections import Problems
+    from supervise.config.sections import Problem, Problems
 
     Watched = tuple[str, str, int, int]  # path, kind, device, inode
 
@@ -89,16 +89,13 @@ class ConfFile:
         self.before, self.unsure = None, False
         self.held = self.failing = self.silent = False
         try:
-            if self._text is None:
-                data, cut, found = read_file(self.path)
-            else:
-                data, cut, found = self._text, False, os.stat("/")  # which is never compared
+            data, cut, found = self._load()
             parse = parser()
         except FileNotFoundError:
             self.present, self.silent, self._seen = False, True, None
             return self._keep(Config(), previous), []
         except Replaced as why:
-            self.present, self._seen = True, signature(found)
+            self.present, self._seen = True, self._signature(found)
             problem = f"{self.shown_path}: cannot be read: {why}"
             config = copy(previous or Config())
             if previous is None or cut or not plainly_harmless(data):
@@ -115,7 +112,7 @@ class ConfFile:
                 previous.blocked = problem
             self.held = holds(previous)
             return previous, [problem]
-        self.present, self._seen = True, signature(found)
+        self.present, self._seen = True, self._signature(found)
         names = names_for(self.path if self._text is None else "-", self._name)
         harmless = False
         if cut and previous is None:  # a start: later, nothing is imported, and what is in force stays
@@ -127,13 +124,26 @@ class ConfFile:
         if problems.blocking:
             self.held = previous is not None
             if previous is None or previous.blocked:
-                config.blocked = problems.blocking[0].at(self.shown_path)
+                config.blocked = self._at(problems.blocking[0])
         elif not data and (stat.S_ISREG(found.st_mode) or self._text is not None):
             self.silent = True
             config = self._keep(config, previous)
         if not self.held and not config.blocked and names_something(config):
             self.before, self.unsure = previous, True
-        return config, problems.lines(self.shown_path)
+        return config, problems.told(self._at)
+
+    def _load(self) -> tuple[bytes, bool, os.stat_result]:
+        """What governs the service, whether that is cut short, and the stat of the file.  Raises as `read_file`."""
+        if self._text is None:
+            return read_file(self.path)
+        return self._text, False, os.stat("/")  # which is never compared
+
+    def _signature(self, found: os.stat_result) -> tuple[object, ...]:
+        """What `_look` gives as long as the file is the one that was loaded."""
+        return signature(found)
+
+    def _at(self, problem: Problem) -> str:
+        return problem.at(self.shown_path)
 
     def _keep(self, config: Config, previous: Config | None) -> Config:
         if previous is None:
@@ -143,7 +153,9 @@ class ConfFile:
 
     def where(self, key: str) -> str:
         """`FILE:LINE` of a key, `FILE` if the file does not have it.  A group may be the one in `user`."""
-        line = self._places.get(key) or self._places.get("user" if key == "group" else "", 0)
+        return self._place(self._places.get(key) or self._places.get("user" if key == "group" else "", 0))
+
+    def _place(self, line: int) -> str:
         return f"{self.path}:{line}" if line else self.path
 
     def blamed(self, failure: str) -> str:
@@ -213,8 +225,8 @@ def read_file(path: str) -> tuple[bytes, bool, os.stat_result]:
     return read_from(open_configuration(path))
 
 
-def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
-    """Read the same from a descriptor, which is closed.  Raises OSError.
+def read_from(fd: int, limit: int = SIZE_LIMIT) -> tuple[bytes, bool, os.stat_result]:
+    """Read the same from a descriptor, which is closed; up to another limit of bytes.  Raises OSError.
 
     A FIFO is not read: what was in it would be gone the next time.
     """
@@ -225,14 +237,14 @@ def read_from(fd: int) -> tuple[bytes, bool, os.stat_result]:
         if stat.S_ISFIFO(found.st_mode):
             raise OSError(errno.EINVAL, "Is a FIFO")
         chunks, size = [], 0
-        while size <= SIZE_LIMIT:
-            chunk = os.read(fd, SIZE_LIMIT + 1 - size)
+        while size <= limit:
+            chunk = os.read(fd, limit + 1 - size)
             if not chunk:
                 break
             chunks.append(chunk)
             size += len(chunk)
         data = b"".join(chunks)
-        return data[:SIZE_LIMIT], len(data) > SIZE_LIMIT, found
+        return data[:limit], len(data) > limit, found
     finally:
         os.close(fd)
 

@@ -10,6 +10,10 @@ from supervise.config.config import FLEET_KEYS, KEYS, RESTRICTING
 from supervise.config.misspellings import elsewhere, lost_header, meant, mentioned
 from supervise.config.values import LISTS, show
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BREAKS = (b"\r", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e")
 _BLANKS = " \t\r\f\v"
 LINE_LIMIT = 2048  # bytes, without the newline
@@ -71,9 +75,13 @@ class Problems:
 
     def lines(self, path: str) -> list[str]:
         """Format each problem as `FILE:LINE: what is wrong`."""
-        found = [problem.at(path) for problem in sorted(self.kept, key=lambda problem: problem.line)]
+        return self.told(lambda problem: problem.at(path))
+
+    def told(self, at: Callable[[Problem], str]) -> list[str]:
+        """The same, each as `at` formats it."""
+        found = [at(problem) for problem in sorted(self.kept, key=lambda problem: problem.line)]
         if self.dropped:
-            found.append(f"{path}: and {self.dropped} more problems")
+            found.append(at(Problem(0, f"and {self.dropped} more problems")))
         return found
 
 

@@ -26,8 +26,11 @@ def suspicious(text: str, words: list[str]) -> bool:
     return not _SYNTAX.isdisjoint(text) or "=" in words[0] or words[0] in _OWN or words[0][0] == "("
 
 
-def split(text: str, masked: bool = False) -> list[str]:
-    """Split a command into words; `masked`: with QUOTED for each quoted character.  Raises Unbalanced."""
+def split(text: str, masked: bool = False, kept_in_quotes: str = _KEPT_IN_DOUBLE_QUOTES) -> list[str]:
+    """Split a command into words; `masked`: with QUOTED for each quoted character.  Raises Unbalanced.
+
+    `kept_in_quotes`: what a backslash keeps between double quotes, where that is not as in a shell.
+    """
     found: list[str] = []
     word: list[str] | None = None  # the characters of the word that is being read; None between words
     quote = ""
@@ -46,7 +49,7 @@ def split(text: str, masked: bool = False) -> list[str]:
             if kept == "\n":
                 continue
             word = [] if word is None else word
-            if quote and kept not in _KEPT_IN_DOUBLE_QUOTES:
+            if quote and kept not in kept_in_quotes:
                 word.append(QUOTED if masked else char)
             word.append(QUOTED if masked else kept)
         elif char == quote:

@@ -56,8 +56,9 @@ def unexpanded(text: str) -> str:
 
 def written_environment(pairs: tuple[tuple[str, str], ...]) -> str:
     """Serialise variables, so that splitting and expanding give them back."""
-    return ",".join(f'{name}="{unexpanded(_escaped(value))}"' for name, value in pairs)
+    return ",".join(f'{name}="{unexpanded(escaped(value))}"' for name, value in pairs)
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """Escape a value for double quotes in `environment`."""
     return value.replace("\\", "\\\\").replace('"', '\\"')
