@@ -1,0 +1,1 @@
+"""Many services: in what order they start and stop, and carrying a command out over all of them."""
