@@ -59,6 +59,7 @@ def resumed(path: str, conf: str | None) -> tuple[Options, str]:
         reset=said["reset"],
         resume=True,
         exit_with_service=said["exit_with_service"],
+        defined=conf is None and said["defined"],
     )
     return options, place
 

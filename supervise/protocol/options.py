@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_FLAGS = ("foreground", "resume", "exit_with_service", "trial")
+_FLAGS = ("foreground", "resume", "exit_with_service", "trial", "defined")
 _LAUNCHER = b"__PYVENV_LAUNCHER__"
 NO_ORPHANS = "no_orphans"  # an option -X of the daemon's interpreter: it is no subreaper
 
@@ -26,7 +26,8 @@ class Options:
     `handover` is for a supervise that replaces another in the same process: what that one knew (upgrade.py);
     `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
     `advice`: warnings about the command line, to be said at the start.
-    `conf_text`: what `conf` said, where that is a descriptor, which is read once; else None.
+    `conf_text`: what `conf` said, where that is a descriptor, which is read once; else None.  `defined`: `conf` defines
+    the service (config/definitions.py).
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Options:
         variables: dict[bytes, bytes] | None = None,
         advice: list[str] | None = None,
         conf_text: bytes | None = None,
+        defined: bool = False,
     ) -> None:
         self.path = path
         self.command = command
@@ -65,6 +67,7 @@ class Options:
         self.handover = handover
         self.variables = variables or {}
         self.advice = advice or []
+        self.defined = defined
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
         """A copy for the supervise that replaces this one; `fields`: the state that it takes over."""
@@ -97,6 +100,7 @@ class Options:
             "reset": self.reset,
             "exit_with_service": self.exit_with_service,
             "foreground": self.foreground,
+            "defined": self.defined,
         }
 
     def encode(self) -> bytes:

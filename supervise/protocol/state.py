@@ -19,7 +19,9 @@ are null where an older release did not write them.
 
 `options` says how this supervise was started, for one that is to go on as it did (`--resume` without a command): its
 working `directory` (null: it was gone), `conf`, whether the user has named that, `script` (words), `reset`,
-`exit_with_service` and `foreground`; null where an older release did not write it.
+`exit_with_service` and `foreground`, and whether `conf` defines the service (`defined`); null where an older release
+did not write it.  For one that is `defined`, `started_with` has the values that only a start changes, as they were when
+it was started, and of `environment` a hash (config/fingerprint.py); else it is null.
 
 `fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
 "not_ready", "late"; null as well where an older release did not write it.
@@ -40,8 +42,14 @@ VERSION = 1
 
 def encode(fields: dict[str, Any]) -> bytes:
     """Serialise to JSON, a field a line."""
-    lines = [f"  {_text(name)}: {_json(value)}" for name, value in fields.items()]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
+    return ("{\n  " + ",\n  ".join(_members(fields)) + "\n}\n").encode("ascii")
+
+
+def _members(fields: dict[str, Any]) -> list[str]:
+    members = []
+    for name, value in fields.items():  # a comprehension would make a function each time (docs/performance.md)
+        members.append(f"{_text(name)}: {_json(value)}")
+    return members
 
 
 def _json(value: Any) -> str:
@@ -50,7 +58,7 @@ def _json(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(name)}: {_json(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(_members(value)) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_json, value)) + "]"
     return repr(value)

@@ -55,6 +55,7 @@ _OPTIONS = {
     "reset": _OPTIONAL_INT,
     "exit_with_service": (bool,),
     "foreground": (bool,),
+    "defined": (bool,),
 }
 _TOTALS = ("starts", "exits", "crashes", "cores", "failures", "planned", "expected", "hangs")
 _FIELDS: dict[str, Any] = {
@@ -103,6 +104,7 @@ _FIELDS: dict[str, Any] = {
     "startsecs": _OPTIONAL_INT,
     "config_problems": (list, type(None)),
     "options": (_OPTIONS, None),
+    "started_with": (dict, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -131,12 +133,16 @@ _DEFAULTS: dict[str, Any] = {
     "restrictions": None,
     "startsecs": None,
     "config_problems": None,
-    "options": None,
+    "options": {"defined": False},
+    "started_with": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
     "last_exit": {"fault": None, "fault_kind": None, "boottime": None, "expected": None},
 }
+
+
+_ABSENT = ("options",)  # of the objects among them those that it may not have written at all
 
 
 class StateError(ValueError):
@@ -203,6 +209,8 @@ def _completed(found: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any
         if isinstance(default, dict):
             if isinstance(found.get(name), dict):
                 complete[name] = {**default, **found[name]}
+            elif name in _ABSENT:
+                complete.setdefault(name, None)
         else:
             complete.setdefault(name, default)
     return complete

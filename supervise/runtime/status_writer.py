@@ -22,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from supervise.config.config import Config
     from supervise.config.file import ConfFile
     from supervise.machine.machine import Machine
     from supervise.protocol.record import Want
@@ -70,6 +71,7 @@ class StatusWriter:
         self._record: tuple[bool, Want, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
         self._failing: set[str] = set()
+        self._restricting: tuple[Config, dict[str, str]] | None = None  # a configuration, and its restrictions
         self._next_tag: int | None = None  # start_tag.py
         self._foretold: int | None = None  # the same in the state that is on the disk
         self._tagged = -1  # starts that there had been when the tag was given
@@ -90,6 +92,8 @@ class StatusWriter:
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
         self.conf: ConfFile | None = None
         self.not_in_force: list[str] = []  # what that says and this supervise cannot do
+        self._started_under: Config | None = None
+        self._started_with: dict[str, str] | None = None  # as state.py describes it
 
     def restore(self, fields: dict[str, Any], pid: int) -> None:
         """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
@@ -108,10 +112,22 @@ class StatusWriter:
         except (OSError, StatusDirError, RecordError):
             return
         if record.pid == pid:
+            self._started_with = fields["started_with"]
             self._pid, self._changed_ns = pid, record.changed_ns
             self._changed_boottime = fields["changed_boottime"] if same_boot else None
             service = fields["service"]
             self._service = service if service and service["pid"] == pid else None
+
+    def started_under(self, config: Config) -> None:
+        """Note the configuration that the service was started under, where somebody is going to ask for that."""
+        if config is self._started_under or not (self._options and self._options["defined"]):
+            return
+        try:
+            from supervise.config.fingerprint import fingerprint
+
+            self._started_under, self._started_with = config, fingerprint(config)
+        except (OSError, ImportError):
+            self._started_under = self._started_with = None  # nobody knows, which svall takes for another one
 
     def move(self) -> None:
         """Note that this is another process now, a copy that goes on in place of the one before (guardian.py)."""
@@ -263,6 +279,11 @@ class StatusWriter:
             self._pause = min(self._pause * 2, RETRY) or _FIRST_RETRY
             self.due = time.monotonic() + self._pause
 
+    def _restrictions(self, config: Config) -> dict[str, str]:
+        if not self._restricting or self._restricting[0] is not config:  # which does not change
+            self._restricting = config, in_force(config)
+        return self._restricting[1]
+
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""
         machine = self._machine
@@ -312,8 +333,9 @@ class StatusWriter:
             "notify_address": self.notify_address,
             "formers": self.formers,
             "unsent": self.unsent,
-            "restrictions": in_force((self.conf.before if self.conf else None) or machine.config),
+            "restrictions": self._restrictions((self.conf.before if self.conf else None) or machine.config),
             "startsecs": machine.config.startsecs,
             "config_problems": [*(self.conf.problems if self.conf else ()), *self.not_in_force],
             "options": self._options,
+            "started_with": self._started_with,
         }

@@ -185,6 +185,7 @@ class Service:
         if isinstance(result, ExitStatus):
             return states.FAILED, result
         self.attend(Process(result))  # first of all: what fails from here on, it runs
+        self._status_writer.started_under(self._launcher.config)
         if self.parts.successor:
             self.parts.successor.forget()
         if self.parts.readiness:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix as os
 import sys
 
+from supervise.config.file import ConfFile
 from supervise.config.restrictions import stays
 from supervise.protocol.filenames import fsencode, join
 from supervise.protocol.options import NO_ORPHANS
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.config.config import Config
-    from supervise.config.file import ConfFile
     from supervise.protocol.options import Options
     from supervise.system.descriptors import HeldDescriptors
     from supervise.system.statusdir import StatusDir
@@ -29,10 +29,23 @@ if TYPE_CHECKING:
 def rename_process() -> None:
     """Set the process name for pgrep(1) and killall(1), which is `python3` otherwise."""
     try:
-        with open("/proc/self/comm", "wb") as comm:
-            comm.write(b"supervise")
+        fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"supervise")
+        finally:
+            os.close(fd)
     except OSError:
         pass
+
+
+def conf_file(options: Options) -> ConfFile:
+    """The configuration that the options name."""
+    name = service_name(options.path)
+    if options.defined:
+        from supervise.config.defined import DefinedConf
+
+        return DefinedConf(options.conf, name)
+    return ConfFile(options.conf, name, options.conf_named, options.conf_text)
 
 
 def recorded_config(fields: dict[str, Any]) -> Config | None:

@@ -141,6 +141,7 @@ class Supervisor:
                 raise StartError(f"cannot start the service: {self._conf.blamed(result.failure or '')}")
             self._conf.unsure = False  # all that it names was there
             process, event = Process(result), states.STARTED
+            self._status_writer.started_under(self._launcher.config)
         try:
             if process:
                 self._service.attend(process)

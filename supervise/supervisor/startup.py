@@ -15,19 +15,17 @@ import fcntl
 import posix as os
 import sys
 
-from supervise.config.file import ConfFile
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.filenames import DEVNULL, fsencode
 from supervise.protocol.lockfile import path_of
 from supervise.protocol.names import LOCK, LOG_WF, STATE, STATUS
 from supervise.protocol.options import Options, environment, set_apart
-from supervise.protocol.paths import service_name
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.text import origin, say, shown_name
 from supervise.runtime.event_log import Log
 from supervise.runtime.polling import pause
 from supervise.service.launcher import StartError
-from supervise.supervisor.build import absolute, build_supervisor, recorded_config, rename_process
+from supervise.supervisor.build import absolute, build_supervisor, conf_file, recorded_config, rename_process
 from supervise.supervisor.predecessor import Predecessor
 from supervise.system.descriptors import HeldDescriptors, close
 from supervise.system.procfs import boot_id
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     import signal as _signal
     from typing import Any, Callable
 
+    from supervise.config.file import ConfFile
     from supervise.supervisor.loop import Supervisor
 else:
     import _signal  # see spawn.py
@@ -195,7 +194,7 @@ class Startup:
         conflict = claim(directory, lock)
         boot = known_boot()
         kept = HeldDescriptors(lock, *retried(directory.open_fifos))
-        conf = ConfFile(options.conf, service_name(options.path), options.conf_named, options.conf_text)
+        conf = conf_file(options)
         config, problems = conf.read()
         self._predecessor = predecessor = left_behind(directory, boot, config.user)
         if predecessor.process and predecessor.fields:

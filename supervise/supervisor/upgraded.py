@@ -10,15 +10,14 @@ import posix as os
 import sys
 import time
 
-from supervise.config.file import ConfFile, open_configuration
+from supervise.config.file import open_configuration
 from supervise.machine import restore
 from supervise.protocol.exitcodes import SYSTEM
-from supervise.protocol.paths import service_name
 from supervise.protocol.severities import WARNING
 from supervise.protocol.state_reader import decode
 from supervise.service.launcher import StartError
 from supervise.supervisor import preloaded
-from supervise.supervisor.build import build_supervisor, recorded_config, rename_process
+from supervise.supervisor.build import build_supervisor, conf_file, recorded_config, rename_process
 from supervise.supervisor.handoff import GUARDIAN, read_nothing
 from supervise.supervisor.loop import Supervisor
 from supervise.system.descriptors import HeldDescriptors
@@ -60,7 +59,7 @@ def build_upgraded(
     options = options.without_handover()
     if fields.get("configured") and options.conf_text is None:
         find_again(options.conf)
-    conf = ConfFile(options.conf, service_name(options.path), options.conf_named, options.conf_text)
+    conf = conf_file(options)
     config, problems = conf.read(recorded_config(fields))
     what = fields["boot_id"], conf, config, problems, fields.get("place", "")
     supervisor, log = build_supervisor(options, directory, kept, env, ignored, *what, Upgraded)

@@ -135,6 +135,9 @@ class FakeLauncher:
 class FakeStatusWriter:
     """`exits`: the ends of the service that are to be written down."""
 
+    def started_under(self, config: Config) -> None:
+        pass
+
     def __init__(self) -> None:
         self.conf: Any = None
         self.not_in_force: list[str] = []

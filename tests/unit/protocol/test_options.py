@@ -81,6 +81,7 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "handover": "",
         "variables": {},
         "advice": [],
+        "defined": False,
     }
 
 
