@@ -1,8 +1,10 @@
 """Run as a script: set inotify watches through pyinotify and send the descriptor back.
 
     inotify_helper.py KIND:PATH ...        standard input: the socket on which the answer goes
+    inotify_helper.py                      standard input: a socket from which requests come, until that is closed
 
-The answer is one message: `ok`, or what went wrong; with the inotify descriptor, where there is one.
+The answer is one message: `ok`, or what went wrong; with the inotify descriptor, where there is one.  A request is one
+message as well: KIND:PATH ..., each but the last before a NUL, with the socket on which the answer goes.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from supervise.system.isolated import reach_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pyinotify
 
 _MOVED = "IN_MOVE_SELF", "IN_DELETE_SELF"
@@ -35,21 +39,53 @@ _MASKS = {
 }
 
 
+_REQUEST = 1 << 20  # bytes at most
+
+
 def main(words: list[str]) -> int:
-    """Set the watches and answer.  0 if all of them could be set."""
-    answer = socket.socket(fileno=0)
+    """Set the watches and answer, once or for each request.  0 if all of them could be set."""
+    given = socket.socket(fileno=0)
+    problem = ""
     try:
         reach_others()
         spare_the_search()
         import pyinotify
+
+        pyinotify.log.disabled = True
     except (ImportError, OSError) as why:
-        answer.sendall(f"cannot import pyinotify: {why}".encode())
+        problem = f"cannot import pyinotify: {why}"
+    if words:
+        return answer(given, words, problem)
+    for words, their in requests(given):
+        with their:
+            answer(their, words, problem)
+    return 0
+
+
+def requests(given: socket.socket) -> Iterator[tuple[list[str], socket.socket]]:
+    """Receive requests, each with the socket for its answer."""
+    rights = array.array("i", [0])
+    while True:
+        data, ancillary, _, _ = given.recvmsg(_REQUEST, socket.CMSG_SPACE(rights.itemsize))
+        if not data:
+            return
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fd = int.from_bytes(content[: rights.itemsize], sys.byteorder)
+                yield os.fsdecode(data).split("\0"), socket.socket(fileno=fd)
+
+
+def answer(their: socket.socket, words: list[str], problem: str) -> int:
+    """Set the watches and answer with them, or with the `problem`, if there is one.  0 if all of them could be set."""
+    if problem:
+        their.sendall(problem.encode())
         return 1
-    pyinotify.log.disabled = True
+    import pyinotify
+
     try:
         manager = pyinotify.WatchManager()
     except OSError as why:
-        answer.sendall(f"no inotify instance is left ({why}); see fs.inotify.max_user_instances".encode())
+        their.sendall(f"no inotify instance is left ({why}); see fs.inotify.max_user_instances".encode())
         return 1
     said = "ok"
     for word in words:
@@ -72,9 +108,10 @@ def main(words: list[str]) -> int:
             said = f"cannot watch {shown_name(path)}: no permission, or fs.inotify.max_user_watches is reached"
     rights = array.array("i", [manager.get_fd()])
     try:
-        answer.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        their.sendmsg([said.encode("utf-8", "backslashreplace")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
     except BrokenPipeError:
         pass  # supervise has ended
+    manager.close()
     return 0 if said == "ok" else 1
 
 

@@ -71,6 +71,10 @@ class _Template:
         return False
 
 
+def _spelt_out(value: object) -> object:
+    return value if isinstance(value, (str, int, float)) else str(value)
+
+
 class Log:
     """The two logs of one status directory; with `echo`, a copy of each line goes to that descriptor."""
 
@@ -83,6 +87,11 @@ class Log:
         self._failed = 0  # tries in a row
         self._unusable: set[str] = set()  # of which the other log has said so
         self.due: float | None = None  # monotonic: when to `flush`, for what was not written
+
+    def spell_out(self) -> None:
+        """Make texts of what waits to be written and is neither one nor a number."""
+        for at, (severity, text, values) in enumerate(self._waiting):
+            self._waiting[at] = severity, text, tuple(map(_spelt_out, values))
 
     def add(self, severity: str, template: str, *values: object) -> None:
         """Gather one line: a %-template and its values, which are put together when it is written."""

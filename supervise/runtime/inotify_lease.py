@@ -11,6 +11,7 @@ from __future__ import annotations
 import posix as os
 import sys
 
+from supervise.protocol.filenames import fsencode
 from supervise.system import helper
 from supervise.system.spawn import send
 
@@ -26,8 +27,40 @@ SETTLE = 0.05  # seconds from an event to looking: an editor makes several at on
 _BIGGEST = 65536
 
 
+class Server:
+    """A helper that sets the watches of many, one plan after the other, for a process whose copies they are."""
+
+    def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int]) -> None:
+        """`open`: whether it may be asked; a copy of this process closes its descriptor otherwise.  Raises OSError."""
+        import _socket
+
+        self.open = True
+        self.socket, its = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        try:
+            self.pid = helper.start("inotify_helper", [], env, ignored, its.fileno())
+        except OSError:
+            self.close()
+            raise
+        finally:
+            its.close()
+
+    def request(self, words: list[str], answer: int) -> None:
+        """Ask for watches; the answer comes through the other end of the socket `answer`.  Raises OSError."""
+        import _socket
+
+        rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, answer.to_bytes(4, sys.byteorder)
+        self.socket.sendmsg([fsencode("\0".join(words))], [rights])
+
+    def close(self) -> None:
+        """Have it end, and be asked no more; it is to be reaped."""
+        self.open = False
+        self.socket.close()
+
+
 class Watch:
     """The inotify watches of one plan (see file.py).  `fd` is what to wait for, -1 when there is nothing."""
+
+    server: Server | None = None  # asked first, where there is one
 
     def __init__(self, env: Mapping[bytes, bytes], ignored: Sequence[int]) -> None:
         self._env = env
@@ -57,7 +90,8 @@ class Watch:
         ours, its = _socket.socketpair()
         try:
             words = [f"{kind}:{path}" for path, kind, _, _ in plan]
-            self.helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
+            if not self._served(words, its.fileno()):
+                self.helper = helper.start("inotify_helper", words, self._env, self._ignored, its.fileno())
         except OSError:
             ours.close()
             raise
@@ -65,6 +99,16 @@ class Watch:
             its.close()
         self._answer, self.plan = ours, plan
         self.fd = ours.fileno()
+
+    def _served(self, words: list[str], answer: int) -> bool:
+        try:
+            if self.server and self.server.open:
+                self.helper = 0
+                self.server.request(words, answer)
+                return True
+        except OSError:
+            pass  # it has ended
+        return False
 
     def answer(self) -> str | None:
         """Receive the inotify descriptor from the helper, when `fd` is readable while arming; the problem, or None.

@@ -62,6 +62,11 @@ class PathFollower:
             return self._arming_until or self._look_at
         return min(self._arming_until, self._look_at)
 
+    @property
+    def arming(self) -> bool:
+        """Whether a helper is setting the watches."""
+        return self._watch.arming
+
     def _plan(self) -> tuple[Watched, ...]:
         return self._subject.plan()
 
@@ -76,7 +81,8 @@ class PathFollower:
         try:
             self._watch.arm(plan)
             helper = self._watch.helper
-            self._reactor.on_exit(helper, lambda how: self._reaped(helper, how))
+            if helper:
+                self._reactor.on_exit(helper, lambda how: self._reaped(helper, how))
             self._arming_until = now + PATIENCE
         except OSError as why:
             self._not_watched(f"cannot start the helper that sets the watches: {why.strerror}")

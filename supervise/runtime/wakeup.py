@@ -23,14 +23,16 @@ class Wakeup:
         self.fd = -1
         self.names: list[str] = []
 
-    def begin(self) -> None:
-        """Handle the signals, and block none of them.  Raises OSError."""
+    def begin(self, ended: bool = True) -> None:
+        """Handle the signals, and block none of them; `ended`: children may have ended before.  Raises OSError."""
         self.fd, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        note = self._note
         for number in HANDLED:
-            _signal.signal(number, self._note)
+            _signal.signal(number, note)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-        _signal.raise_signal(_signal.SIGCHLD)  # for children that have ended before: an exec keeps them
+        if ended:
+            _signal.raise_signal(_signal.SIGCHLD)  # an exec keeps them
 
     def _note(self, number: int, frame: object) -> None:
         if number != _signal.SIGCHLD:

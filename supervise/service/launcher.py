@@ -104,8 +104,11 @@ class Launcher:
     @property
     def not_inherited(self) -> str:
         """The key that says of the output what cannot be; empty if it can."""
-        keys = () if self._options.foreground else ("stdout_logfile", "stderr_logfile")
-        return next((key for key in keys if getattr(self._config, key)), "")
+        if self._options.foreground:
+            return ""
+        if self._config.stdout_logfile:
+            return "stdout_logfile"
+        return "stderr_logfile" if self._config.stderr_logfile else ""
 
     @staticmethod
     def needs_fork(config: Config) -> bool:

@@ -40,6 +40,8 @@ from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from supervise.config.config import Config
     from supervise.config.file import ConfFile
     from supervise.machine.situation import Action
@@ -90,9 +92,7 @@ class Supervisor:
         ends = options.exit_with_service
         self.machine = Machine(config, bool(options.script), options.reset, ends, _chance)
         self._launcher = Launcher(options, directory, env, ignored, log, config)
-        self._status_writer = StatusWriter(
-            directory, self.machine, options.command, boot_id, log, options.for_state()
-        )
+        self._status_writer = StatusWriter(directory, self.machine, options.command, boot_id, log, options.for_state())
         parts = self.machine, self._launcher, self._status_writer, directory, env, ignored, self._reactor, log
         self._service = Service(*parts)
         doers = self._service, self._launcher, self._status_writer, self._reactor, self._internal_errors
@@ -107,6 +107,7 @@ class Supervisor:
         self._eager_from: float | None = None
         self._direct: Process | None = None  # see Control.direct
         self._ended: list[tuple[int, ExitStatus]] = []  # children that were reaped
+        self._ahead = False  # whether a copy of this process is to make the start, or makes it
         self._guardian = 0  # the pid of a copy of the supervise that this one has replaced
         self._forwarder = forwarder
         self._reactor.parts += [forwarder] if forwarder else []
@@ -116,12 +117,9 @@ class Supervisor:
     def start(self, predecessor: Predecessor) -> None:
         """Take over the service that still runs, or start it.  Raises StartError; nothing runs then that did not."""
         self._status_writer.move()  # another process may have prepared this
-        self._wakeup.begin()
-        if predecessor.fields:
-            from supervise.machine.restore import after_takeover
-
-            after_takeover(self.machine, predecessor.fields, self._options.resume)
-            self._status_writer.restore(predecessor.fields, predecessor.process.pid if predecessor.process else 0)
+        self._wakeup.begin(ended=not self._ahead)  # a copy has no children
+        if predecessor.fields and not self._ahead:
+            self._restore(predecessor.fields, predecessor.process)
         process, event = predecessor.process, states.ADOPTED
         self._service.prepare()
         actions: list[Action] = []
@@ -131,7 +129,8 @@ class Supervisor:
             actions = self.machine.handle(states.BEGIN, time.monotonic(), bool(predecessor.leftover_group))
         if actions == [(states.START,)]:
             actions = []
-            self._launcher.check(self._conf.where)
+            if not self._ahead or predecessor.fields:
+                self._launcher.check(self._conf.where)
             # Before there is a process: the state names the session that it will be born into (takeover.py, rule 3).
             self._status_writer.write_state()
             self._insist()
@@ -161,6 +160,12 @@ class Supervisor:
                 raise
             raise StartError(f"cannot begin to supervise the service: {origin(why)}") from None
         self._log.flush()
+
+    def _restore(self, fields: dict[str, Any], process: Process | None) -> None:
+        from supervise.machine.restore import after_takeover
+
+        after_takeover(self.machine, fields, self._options.resume)
+        self._status_writer.restore(fields, process.pid if process else 0)
 
     def _insist(self) -> None:
         """A caller that is told that the service runs must find its record.  Raises StartError.
@@ -207,6 +212,31 @@ class Supervisor:
         self._reactor.parts += [self._actions.alarms, self._actions.follower]
         self._actions.complete()
 
+    def do_ahead(self, predecessor: Predecessor, seconds: float) -> None:
+        """Do before the start what else follows it, where a copy of this process will make it, and takes nothing over.
+
+        Waits up to so many seconds for the watches on files.  Raises StartError.
+        """
+        self.complete_if_possible()
+        if predecessor.fields:
+            self._restore(predecessor.fields, predecessor.process)
+        else:
+            self._launcher.check(self._conf.where)
+        self._ahead = True
+        self._service.parts.equip()
+        self._status_writer.started_under(self._launcher.config)
+        self._status_writer.fields()
+        self._log.spell_out()
+        self._follow()
+        follower = self._actions.follower
+        end = time.monotonic() + seconds
+        while follower and follower.arming and (left := end - time.monotonic()) > 0:
+            for fd, events in self._reactor.poll(left * 1000):
+                self._reactor.readable(fd, events)
+        config = follower.look() if follower and follower.watching else None  # it may have changed before
+        if config is not None:
+            self._reactor.post(states.CONFIG, config)
+
     # The loop.
 
     def run(self) -> int:
@@ -216,7 +246,8 @@ class Supervisor:
         gc.freeze()
         gc.enable()  # daemon.py
         self._wait()
-        self._follow()
+        if not self._ahead:
+            self._follow()
         self._settle()
         self._arrived()
         while (self.machine.state != states.ENDED or self._actions.postponed) and not self._control.quit:
@@ -312,7 +343,8 @@ class Supervisor:
     def _turn(self, ready: list[tuple[int, int]]) -> None:
         self._attend(ready)
         now = time.monotonic()
-        if min(self._deadlines(), default=now + 1) <= now:
+        due = self._deadline()
+        if due is not None and due <= now:
             # Whatever came in time is known before a deadline is judged, however late we are; and that by the clock
             # as it was before this last look.
             self._attend(self._reactor.poll(0))
@@ -336,7 +368,12 @@ class Supervisor:
                 self._actions.deal(self._reactor.readable(fd, events))
             except Exception as why:
                 self._internal_errors.note(why)
-        if self._control.waiting or any(fd == self._kept.control for fd, _ in ready):
+        control = self._kept.control
+        for fd, _ in ready:
+            if fd == control:
+                self._control.read()
+                return
+        if self._control.waiting:
             self._control.read()
 
     def _judge(self, now: float) -> None:
@@ -352,17 +389,22 @@ class Supervisor:
             except Exception as why:
                 self._internal_errors.note(why)
 
-    def _deadlines(self) -> list[float]:
-        deadlines = [self.machine.deadline, *[part.due for part in self._reactor.parts]]
-        return [at for at in deadlines if at is not None]
+    def _deadline(self) -> float | None:
+        """When the next thing is due.  Written out: each comprehension makes a function, and writes to its module."""
+        earliest = self.machine.deadline
+        for part in self._reactor.parts:
+            at = part.due
+            if at is not None and (earliest is None or at < earliest):
+                earliest = at
+        return earliest
 
     def _timeout(self) -> float | None:
         """Milliseconds until the next deadline; the kernel rounds up, so it is past when poll returns."""
         if self._control.waiting or (self._internal_errors.fresh and self._actions.postponed):
             return 0
-        due = self._deadlines()
+        due = self._deadline()
         # At most a day, which poll can count in milliseconds.
-        return min(max(min(due) - time.monotonic(), 0), 86400.0) * 1000 if due else None
+        return None if due is None else min(max(due - time.monotonic(), 0), 86400.0) * 1000
 
     def _settle(self, said: bool = True) -> None:
         """After everything urgent: the record and the state, then the log.  Never raises."""

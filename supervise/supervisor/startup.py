@@ -161,18 +161,28 @@ class Startup:
         self._supervisor: Supervisor | None = None
         self._log: Log | None = None
         self._predecessor = Predecessor()
+        self.reason = ""  # why it failed
 
-    def prepare(self) -> bool:
+    def prepare(self, unsaid: bool = False) -> bool:
         """Lock the directory, read the configuration, see what is left; False, with the reason said, if it failed.
 
-        A copy of this process may go on from here: nothing of it tells one process from another.
+        `unsaid`: that is left to the caller.  A copy of this process may go on from here: nothing of it tells one
+        process from another.
         """
         try:
             self._prepare()
         except Exception as why:
-            self._fail(why)
+            self._fail(why, unsaid)
             return False
         return True
+
+    def do_ahead(self, seconds: float) -> None:
+        """Do what can be done before a copy of this process makes the start; `seconds` as in Supervisor."""
+        if self._supervisor and not self._predecessor.process:
+            try:
+                self._supervisor.do_ahead(self._predecessor, seconds)
+            except Exception:
+                pass  # the start meets it again, and says so
 
     def start(self) -> Supervisor | None:
         """Take the service over, or start it, after `prepare`; None, with the reason said, if it failed."""
@@ -219,7 +229,7 @@ class Startup:
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
 
-    def _fail(self, why: Exception) -> None:
+    def _fail(self, why: Exception, unsaid: bool = False) -> None:
         """Say why, also in a log that there is already, and leave nothing behind."""
         options, directory = self._options, self._directory
         if isinstance(why, (StatusDirError, StartError)):
@@ -234,7 +244,9 @@ class Startup:
             text = f"cannot supervise {shown_name(options.path)}: not enough memory"
         else:
             text = f"cannot supervise {shown_name(options.path)}: {origin(why)}"
-        say("supervise", "fatal", text)
+        self.reason = text
+        if not unsaid:
+            say("supervise", "fatal", text)
         if directory and not self._locked:
             directory.withdraw()
         elif directory:

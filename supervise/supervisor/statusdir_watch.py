@@ -157,8 +157,10 @@ class StatusDirWatch:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if not samestat(found, os.fstat(self.directory.fd)):
             return OTHER
-        named = all(self.directory.names(name, fd) for name, fd in self.kept.numbers().items())
-        return HERE if named and self.service.is_named() else DAMAGED
+        for name, fd in self.kept.numbers().items():
+            if not self.directory.names(name, fd):
+                return DAMAGED
+        return HERE if self.service.is_named() else DAMAGED
 
     def look(self) -> None:
         """Look whether all is in its place, and repair it or end if it is not."""

@@ -30,4 +30,4 @@ class HeldDescriptors:
 
     def numbers(self) -> dict[str, int]:
         """The descriptors by their file names."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {"lock": self.lock, "control": self.control, "ok": self.ok}

@@ -15,17 +15,18 @@ def lock_holder(fd: int) -> str:
     """Find the pid that holds the flock on an open file; `unknown` if none is found.  Never raises.
 
     The kernel lists who has taken it.  That may have ended, and another process may have it with the same open file:
-    a supervise that was a copy (guardian.py).
+    a supervise that was a copy (guardian.py, nursery.py).  This process has it open in any case, to ask, and may be who
+    has taken it: for a copy, or for itself.
     """
     found = os.fstat(fd)
-    taken_by = _listed(found)
+    taken_by, own = _listed(found), os.getpid()
     for pid in taken_by:
-        if _has_open(pid, found):
+        if pid != own and _has_open(pid, found):
             return str(pid)
     for pid in _others():
         if _has_open(pid, found, seen=True):
             return str(pid)
-    return "unknown"
+    return str(own) if own in taken_by else "unknown"
 
 
 def _listed(found: os.stat_result) -> list[int]:

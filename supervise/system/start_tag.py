@@ -18,6 +18,7 @@ import posix as os
 from supervise.system.procfs import NO_PROCESS, read_of
 
 _FILE = "coredump_filter"
+_OWN = f"/proc/self/{_FILE}"
 _SIZE = 32  # bytes
 _SHIFT = 7
 _BITS = 3 << _SHIFT
@@ -54,11 +55,14 @@ def tells(start: int) -> bool:
 
 def _give(tag: int) -> int | None:
     try:
-        found = _filter(read_of(os.getpid(), _FILE, _SIZE))
-        if found is None or found & _BITS == _BITS:
-            return None
-        with open(f"/proc/self/{_FILE}", "wb", buffering=0) as file:
-            file.write(b"%#x" % (found & ~_BITS | tag << _SHIFT))
+        fd = os.open(_OWN, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            found = _filter(os.read(fd, _SIZE))
+            if found is None or found & _BITS == _BITS:
+                return None
+            os.write(fd, b"%#x" % (found & ~_BITS | tag << _SHIFT))
+        finally:
+            os.close(fd)
     except (*NO_PROCESS, PermissionError):
         return None
     except OSError as why:

@@ -11,17 +11,32 @@ whatever goes wrong is told, and supervise goes on without.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+_found: Any = None  # _ctypes.call_function and the address of prctl
 
 
 def become() -> str | None:
     """Make this process a subreaper; the problem, or None."""
     try:
-        import _ctypes
-
-        loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # as dlopen(3): this program, with its C library
-        prctl = _ctypes.dlsym(loaded, "prctl")
-        refused = _ctypes.call_function(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+        load()
+        call, prctl = _found
+        refused = call(prctl, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
     except Exception as why:  # no such module, or not as it is known today
         return f"prctl cannot be called: {why}"
     return "prctl is refused" if refused else None
+
+
+def load() -> None:
+    """Have ready what `become` needs, for copies of this process.  Raises whatever an import or dlopen may raise."""
+    global _found
+    if _found is None:
+        import _ctypes
+
+        loaded = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]  # as dlopen(3): this program, with its C library
+        _found = _ctypes.call_function, _ctypes.dlsym(loaded, "prctl")

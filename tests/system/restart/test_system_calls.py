@@ -28,8 +28,7 @@ AFTER_A_RESTART = [
     *("sched_yield", "wait4", "pidfd_open", "getsid", "close"),
     *("readlink /proc/self", "openat /proc/self/task/PID/children", "close"),  # what is left of it
     *("openat /proc/PID/stat", "close", "kill"),
-    *("openat /proc/PID/stat", "close"),  # the mark of the start after it
-    *("openat /proc/PID/coredump_filter", "close", "openat /proc/self/coredump_filter", "write", "close"),
+    *("openat /proc/self/coredump_filter", "write", "close"),  # the mark of the start after it
     *("openat status.new", "write", "close", "renameat status"),
     *("readlink /proc/self", "openat /proc/PID/stat", "close"),
     *(*STATE, LAST, "write", "close"),
@@ -66,6 +65,8 @@ class Trace:
 def traced(box: Box) -> Iterator[Trace]:
     """As long as this lasts; from when it is idle on."""
     needs("strace")
+    children = Path(f"/proc/{box.supervisor}/task/{box.supervisor}/children")
+    wait_for("the helper that sets the watches to have ended", lambda: children.read_text().split() == [str(box.pid)])
     trace = Trace(box.folder / "calls")
     command = ["strace", "-s", "200", "-e", "signal=none", "-o", str(trace.path), "-p", str(box.supervisor)]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
