@@ -1,0 +1,367 @@
+"""The nursery: the process whose copies are the supervises of many services.
+
+Theory of operation
+-------------------
+
+Rule 1.  It is a daemon (daemon.py) that has loaded all that a supervise needs, and supervises nothing.  What it never
+         writes again stays shared with all its copies, also after it has ended, as long as two of them live.
+Rule 2.  A page is written by as little as a reference to an object on it that comes and goes.  So what can be done
+         before the fork is done before (`prepare`): the pages that this writes are shared.  And before the first, one
+         start is rehearsed, so that what the interpreter notes in the code and in its caches has been noted.
+Rule 3.  A copy is what one started by hand would be: a session of its own, a subreaper, with its own title and its
+         own descriptors and no other's.  Nobody has more of it than the pid, and what it says until its service runs.
+
+What lives here: the fork.  What does not: what a supervise does first (supervisor/startup.py), and which services are
+to be started when (plan.py).
+"""
+
+from __future__ import annotations
+
+import gc
+import posix as os
+import stat
+import sys
+
+from supervise.config.defined import share
+from supervise.fleet.gathering import Executed
+from supervise.fleet.title import Title
+from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.filenames import DEVNULL, fsdecode, join
+from supervise.protocol.options import NO_ORPHANS, Options
+from supervise.protocol.text import origin, say, shown_name
+from supervise.runtime import inotify_lease
+from supervise.supervisor.build import rename_process
+from supervise.supervisor.handoff import DAEMON, title
+from supervise.supervisor.startup import Startup
+from supervise.system import subreaper
+from supervise.system.descriptors import close
+from supervise.system.spawn import HANDLED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Sequence
+else:
+    import _signal  # see spawn.py
+
+_REHEARSALS = 14  # at least: a function that was called eight times is specialised (PEP 659)
+_LOOKED_UP = ("setsid", "dup2", "open", "O_RDWR", "closerange", "write", "close")
+_MANY = 64  # more than the descriptors of one start
+_WATCHES = 2.0  # seconds to wait for the watches of one service
+_COMMAND = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+_CONFIGURATION = b"[rehearsal]\ncommand : sleep 60\n"
+_INTERPRETER = sys.executable, "-I", "-S"
+
+
+class Prepared:
+    """A start that is prepared up to where it needs a process of its own."""
+
+    def __init__(self, options: Options, startup: Startup, fds: frozenset[int]) -> None:
+        """`fds`: the descriptors that are this start's."""
+        self.options = options
+        self.startup = startup
+        self.fds = fds
+
+
+class Copy:
+    """A supervise that was forked: its `pid`, and where it says (`said`) what becomes of its start (`report`).
+
+    What it says to its standard error can be read from `said`, and from `report` one byte, the exit code, when the
+    service runs or cannot be started; nothing, if it has ended without.  They end then, and are the reader's to close.
+    """
+
+    def __init__(self, pid: int, report: int, said: int) -> None:
+        self.pid = pid
+        self.report = report
+        self.said = said
+
+
+class _Birth:
+    """What is to be known of a copy when it is forked.
+
+    `report` and `said`: pipes; `others`: the ranges of descriptors that are not its own.
+    """
+
+    def __init__(self, prepared: Prepared, title_of: Title) -> None:
+        """Raises OSError."""
+        self.prepared = prepared
+        self.pid = -1
+        self.failure: OSError | None = None
+        self.others: list[tuple[int, int]] = []
+        typed = ["-p", prepared.options.path, "-F", prepared.options.conf]
+        self.argv = [DAEMON, *typed]
+        self.shown = title_of.of([*_INTERPRETER, DAEMON, *title(typed)])
+        self.report = os.pipe2(os.O_CLOEXEC)
+        try:
+            self.said = os.pipe2(os.O_CLOEXEC)
+        except OSError:
+            for fd in self.report:
+                close(fd)
+            raise
+
+    def close(self) -> None:
+        for fd in (*self.report, *self.said):
+            close(fd)
+
+
+class Nursery:
+    """Forks supervises."""
+
+    def __init__(self, env: dict[bytes, bytes], ignored: list[int]) -> None:
+        """`env` is what all services are given; `ignored` as spawn.py says."""
+        self._env = env
+        self._ignored = ignored
+        self._title = Title()
+        self._spare = -1
+        self._scattered: list[object] = []  # see Executed.gather
+        self._limits: tuple[int, int] | None = None  # of descriptors, which a copy is to have again
+        self.orphans = True  # whether the copies are subreapers
+        self.reason = ""  # why the last start could not be prepared
+
+    def warm(self) -> None:
+        """Load everything.  Raises ImportError and OSError."""
+        # What the loop imports when its first start is made, or a start when it needs it (loop.py, startup.py).
+        from supervise.alarms import alarm  # noqa: F401
+        from supervise.config import defined, definitions, fingerprint, native, parser  # noqa: F401
+        from supervise.service import spawn_as  # noqa: F401
+        from supervise.supervisor import conf_follower, preloaded, statusdir_watch  # noqa: F401
+
+        try:
+            subreaper.load()
+        except Exception:
+            self.orphans = False
+        preloaded.strip()
+        preloaded.preload()
+        inotify_lease.Watch.server = inotify_lease.Server(self._env, self._ignored)
+        self._descriptors()
+
+    def rehearse(self) -> str | None:
+        """Do what copies do, so often that the interpreter has nothing more to note; why that failed, or None.
+
+        To be called before anything else is a child of this process.
+        """
+        executed = Executed()
+        why = self._rehearse(executed)
+        self._scattered += executed.gather()
+        for _ in range(_REHEARSALS):
+            why = why or self._rehearse(Executed(noting=False))
+            self._look_up()
+        return why
+
+    def _look_up(self) -> None:
+        """What `_supervise` looks up, and cannot be done here: so the interpreter's cache of it has it already."""
+        for name in _LOOKED_UP:
+            getattr(os, name)
+        self._title.show(b"")
+        try:
+            fd = os.open("/proc/self/comm", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            ours = os.read(fd, 64)
+            rename_process()
+            os.write(fd, ours.rstrip(b"\n"))
+        except OSError:
+            pass
+        finally:
+            os.close(fd)
+
+    def _rehearse(self, executed: Executed) -> str | None:
+        """Supervise a service that is told to end at once, in a folder of its own."""
+        handlers = {number: _signal.getsignal(number) for number in HANDLED}
+        before: set[int] = set()
+        folder = ""
+        try:
+            before = self._descriptors()
+            folder = _new_folder()
+            conf = f"{folder}/supervise.conf"
+            fd = os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.write(fd, _CONFIGURATION)
+            os.close(fd)
+            options = Options(f"{folder}/status/rehearsal", _COMMAND, conf, True, defined=True)
+            startup = Startup(options, dict(self._env), self._ignored)
+            if not startup.prepare():
+                return "it could not be prepared"
+            startup.do_ahead(_WATCHES)
+            with executed:
+                supervisor = startup.start()
+                if not supervisor:
+                    return "it could not be started"
+                fd = os.open(f"{options.path}/control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                os.write(fd, b"hdx")
+                os.close(fd)
+                supervisor.run()
+            return None
+        except Exception as why:
+            return origin(why)
+        finally:
+            gc.disable()
+            _signal.set_wakeup_fd(-1)
+            for number, handler in handlers.items():
+                _signal.signal(number, handler)
+            if before:
+                for fd in self._descriptors() - before:
+                    close(fd)
+            if folder:
+                _remove(folder)
+
+    def _descriptors(self) -> set[int]:
+        """The numbers of all open descriptors but `_spare`, which is there for this to work.  Raises OSError."""
+        close(self._spare)
+        self._spare = -1
+        found = {int(name) for name in os.listdir("/proc/self/fd")}
+        self._spare = os.open(DEVNULL, os.O_RDONLY | os.O_CLOEXEC)  # the lowest, which listdir has had
+        return found - {self._spare}
+
+    def freeze(self) -> None:
+        """Have what there is never gone through by a garbage collection of a copy."""
+        gc.collect()
+        gc.freeze()
+
+    def widen(self) -> None:
+        """Have as many descriptors as the system allows, for the starts that are prepared at the same time."""
+        import resource
+
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limits[0] != limits[1]:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+            self._limits = limits
+
+    def prepare(self, options: Options, unsaid: bool = False) -> Prepared | None:
+        """Prepare the start of a service; None if that failed: `reason` has why, which was said unless `unsaid`."""
+        before: set[int] = set()
+        made = False
+        try:
+            before = self._descriptors()
+            if options.defined:
+                share(options.conf)
+            startup = Startup(options, {**self._env, **options.variables}, self._ignored)
+            made = startup.prepare(unsaid)
+            self.reason = startup.reason
+            fds = frozenset(self._descriptors() - before)
+        except OSError as why:  # the system has no descriptor left
+            self.reason = f"cannot supervise {shown_name(options.path)}: {why.strerror}"
+            if not unsaid:
+                say("supervise", "fatal", self.reason)
+            made = False
+            fds = frozenset(range(3, max(before) + _MANY)) - before if before else frozenset()
+        if made:
+            return Prepared(options, startup, fds)
+        for fd in fds:
+            close(fd)
+        return None
+
+    def withdraw(self, prepared: Prepared) -> None:
+        """Let go of what a start has that could not be forked."""
+        for fd in prepared.fds:
+            close(fd)
+
+    def fork(self, starts: Sequence[Prepared]) -> list[Copy | OSError]:
+        """Fork the supervises of services, and close their descriptors here; or why that failed, and they are open.
+
+        All at once, for what is written here between two forks has been shared with no other copy than the first.
+        """
+        births = []
+        made: list[Copy | OSError] = []
+        try:
+            for prepared in starts:  # now that none of them makes a directory that the others watch
+                before = self._descriptors()
+                prepared.startup.do_ahead(_WATCHES)
+                prepared.fds |= self._descriptors() - before
+            for prepared in starts:
+                births.append(_Birth(prepared, self._title))
+            highest = max(self._descriptors(), default=0)
+            for birth in births:
+                birth.others = _gaps({0, 1, 2, birth.report[1], *birth.prepared.fds}, highest)
+        except OSError as why:
+            for birth in births:
+                birth.close()
+            return [why] * len(starts)
+        self._fork(births)
+        for birth in births:
+            if birth.failure:
+                birth.close()
+                made.append(birth.failure)
+            else:
+                for fd in (birth.report[1], birth.said[1], *birth.prepared.fds):
+                    close(fd)
+                made.append(Copy(birth.pid, birth.report[0], birth.said[0]))
+        return made
+
+    def _fork(self, births: Sequence[_Birth]) -> None:
+        """What is to be so in a copy is so before, and put back here afterwards: so a copy writes nothing for that."""
+        argv, server = sys.argv, inotify_lease.Watch.server
+        served = server is not None and server.open
+        if server:
+            server.open = False
+        for birth in births:
+            sys.argv = birth.argv
+            try:
+                birth.pid = os.fork()
+            except OSError as why:
+                birth.failure = why
+                continue
+            if not birth.pid:
+                code = SYSTEM
+                try:
+                    code = self._supervise(birth)
+                finally:
+                    os._exit(code)
+        sys.argv = argv
+        if server:
+            server.open = served
+
+    def _supervise(self, birth: _Birth) -> int:
+        """Be the supervise of a service until the end, in the copy; the exit code."""
+        os.setsid()
+        os.dup2(birth.said[1], 2)
+        null = os.open(DEVNULL, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        for first, last in birth.others:
+            os.closerange(first, last)
+        if self._limits:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+        self._title.show(birth.shown)
+        rename_process()
+        if not self.orphans or subreaper.become():
+            sys._xoptions[NO_ORPHANS] = True
+        supervisor = birth.prepared.startup.start()
+        code = 0 if supervisor else SYSTEM
+        if supervisor:
+            os.dup2(0, 2)
+        try:
+            os.write(birth.report[1], bytes((code,)))
+        except OSError:
+            pass  # nobody waits for it any more
+        os.close(birth.report[1])
+        return supervisor.run() if supervisor else code
+
+
+def _new_folder() -> str:
+    """Make a folder that only this user may enter.  Raises OSError."""
+    where = os.environ.get(b"TMPDIR", b"/tmp")
+    path = join(fsdecode(where), f"supervise-{os.urandom(8).hex()}")
+    os.mkdir(path, 0o700)
+    return path
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder and what is in it."""
+    for name in os.listdir(folder):
+        path = join(folder, name)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            _remove(path)
+        else:
+            os.unlink(path)
+    os.rmdir(folder)
+
+
+def _gaps(kept: set[int], highest: int) -> list[tuple[int, int]]:
+    """The ranges of descriptors that close all but some, up to the highest, and the one that is opened next."""
+    numbers = sorted(kept)
+    firsts = [number + 1 for number in numbers]
+    lasts = [*numbers[1:], max(highest + 2, numbers[-1] + 2)]
+    return [(first, last) for first, last in zip(firsts, lasts) if first < last]
