@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from all_services import Services, some_services
 from box import PATIENCE, ROOT, SUPERVISE, THOROUGH, Box, alive, in_session, processes, rounds, wait_for
 from heirs import Private
 from hypothesis import settings
@@ -131,4 +132,11 @@ def played(box: Box) -> Iterator[Pretended]:
 def speaker(box: Box) -> Iterator[Speaker]:
     """A service that does what the test tells it."""
     with speaking(box) as made:
+        yield made
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """A folder without services of svall, and nothing left of them afterwards."""
+    with some_services(tmp_path) as made:
         yield made

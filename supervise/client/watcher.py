@@ -116,6 +116,10 @@ class Watcher:
         """End `wait` as well when this descriptor becomes readable."""
         self._poll.register(fd, select.POLLIN)
 
+    def no_more(self, fd: int) -> None:
+        """Forget a descriptor of `also`, before it is closed."""
+        self._poll.unregister(fd)
+
     def wait(self, seconds: float | None) -> tuple[set[Service], set[str], set[int]]:
         """Wait, None for ever, until there may be something new: services, other watched paths, descriptors.
 

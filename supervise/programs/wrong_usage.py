@@ -116,6 +116,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if word in known:
         return word
     found = difflib.get_close_matches(word.lower(), by_case, 1, _NEAR)
+    # Two letters that changed places are half of a word of two.
+    found = found or [one for one in by_case if sorted(one) == sorted(word.lower())]
     return by_case[found[0]] if found else ""
 
 

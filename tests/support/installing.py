@@ -14,7 +14,7 @@ from box import SUPERVISE, Box
 
 import supervise
 
-PROGRAMS = ("supervise", "svc", "svlog", "svok", "svstat", "svwait")
+PROGRAMS = ("supervise", "svall", "svc", "svlog", "svok", "svstat", "svwait")
 OTHERS = ("docopt", "pyinotify", "asyncore", "asynchat")  # the last two where the standard library lacks them
 
 

@@ -1,5 +1,5 @@
-# fish completion for supervise, svc, svstat, svok, svwait and svlog.  The files svc.fish, svstat.fish and so on beside
-# this one only read it, for fish loads a file by the name of the command.
+# fish completion for supervise, svall, svc, svstat, svok, svwait and svlog.  The files svall.fish, svc.fish and so on
+# beside this one only read it, for fish loads a file by the name of the command.
 
 function __supervise_services --description 'The services below ./status and $SUPERVISE_ROOT'
     set -l folders status
@@ -66,6 +66,39 @@ function __supervise_svc
         printf '%s\n' on off
     end
 end
+
+# The verb of svall first, then the services that the file defines, as svall itself says; or else those that there are.
+function __supervise_svall
+    set -l conf
+    set -l given
+    set -l option
+    for word in (commandline -opc)[2..-1]
+        if test -n "$option"
+            test "$option" = -F; and set conf -F (string replace -r '^~/' "$HOME/" -- $word)
+            set option
+        else if contains -- $word -F -p
+            set option $word
+        else if not string match -q -- '-?*' $word
+            set -a given $word
+        end
+    end
+    if test (count $given) = 0
+        printf '%s\tverb\n' up down restart update status diff order run
+        return
+    end
+    set -l names (command svall $conf order 2>/dev/null </dev/null | string split -n ' ')
+    if test (count $names) = 0
+        __supervise_services
+    else
+        printf '%s\n' $names
+    end
+end
+
+complete -c svall -f -a '(__supervise_svall)'
+complete -c svall -s F -r -F -d 'What defines the services'
+complete -c svall -s p -x -a '(__fish_complete_directories (commandline -ct))' -d 'Where they live'
+complete -c svall -s h -l help -d 'A summary'
+complete -c svall -l version -d 'The version'
 
 complete -c svc -f -a '(__supervise_svc)'
 complete -c svc -l wait -x -d 'At most so many seconds'

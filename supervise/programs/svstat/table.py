@@ -57,7 +57,8 @@ class Row:
         """The texts of its columns; the time since it was read counts as uptime."""
         status = self.status
         if status is None:
-            return [shown_name(self.name), "unreadable", "", "", "", "", "", "", one_line(self.problem)]
+            state = "unreadable" if self.problem else "not started"
+            return [shown_name(self.name), state, "", "", "", "", "", "", one_line(self.problem)]
         use, restarts = self.usage, status.restarts
         return [
             shown_name(self.name),

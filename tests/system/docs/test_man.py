@@ -13,11 +13,13 @@ import pytest
 from conftest import ROOT
 
 from supervise.config.config import FLEET_KEYS, KEYS, Config
+from supervise.config.definition import KEYS as DEFINITION_KEYS
 from supervise.config.misspellings import elsewhere
+from supervise.programs.svall.main import VERBS
 from supervise.protocol.letters import COMMANDS, SIGNALS
 
 MAN = ROOT / "docs" / "man"
-PROGRAMS = ("supervise", "svc", "svlog", "svok", "svstat", "svwait")
+PROGRAMS = ("supervise", "svall", "svc", "svlog", "svok", "svstat", "svwait")
 PAGES = [MAN / f"{name}.8" for name in PROGRAMS] + [MAN / "supervise.conf.5"]
 SECTIONS = ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "ENVIRONMENT", "FILES", "EXIT STATUS", "EXAMPLES", "SEE ALSO")
 
@@ -113,6 +115,24 @@ def test_every_key_of_the_configuration_is_described() -> None:
     source = (MAN / "supervise.conf.5").read_text().partition(".Ss For several services")[0]
     described = re.findall(r"^\.It Ic (\w+)$", source, re.M)
     assert described == list(Config.__slots__)
+
+
+def test_every_key_of_a_definition_is_described() -> None:
+    part = (MAN / "supervise.conf.5").read_text().partition(".Ss Keys of a service")[2].partition("\n.Ss ")[0]
+    described = re.findall(r"^\.It Ic (\w+)$", part, re.M)
+    assert sorted(described) == sorted(DEFINITION_KEYS)
+    assert set(described) == FLEET_KEYS
+
+
+@needs_mandoc
+def test_every_verb_of_svall_is_in_the_page() -> None:
+    page = text_of(MAN / "svall.8")
+    synopsis = page[page.index(" SYNOPSIS ") : page.index(" DESCRIPTION ")]
+    source = (MAN / "svall.8").read_text().partition(".Sh VERBS")[2].partition("\n.Sh ")[0]
+    described = re.findall(r"^\.It Cm (\w+)$", source, re.M)
+    assert sorted(described) == sorted(VERBS)
+    for verb in VERBS:
+        assert re.search(rf"\b{verb}\b", synopsis), verb
 
 
 # [program:x] of supervisor 4.

@@ -146,7 +146,7 @@ def test_what_the_wheel_installs(prefix: Path) -> None:
         file[len(f"{modules}/supervise/") :] for file in there
     }
     assert {f"bin/{name}" for name in (*PROGRAMS, "supervise-python")} <= there
-    for name in ("supervise.conf", "supervise@.service"):
+    for name in ("supervise.conf", "supervise.openrc", "supervise.service", "supervise@.service"):
         assert (prefix / "share" / "supervise" / name).read_text() == (ROOT / "conf" / name).read_text()
     share = {f"share/man/man{page.suffix[1:]}/{page.name}" for page in (ROOT / "docs" / "man").iterdir()}
     share |= {f"share/bash-completion/completions/{path.name}" for path in (ROOT / "docs/completion/bash").iterdir()}

@@ -17,8 +17,9 @@ from supervise.client import LETTERS
 
 COMPLETION = ROOT / "docs" / "completion"
 BASH, ZSH, FISH = COMPLETION / "bash", COMPLETION / "zsh" / "_supervise", COMPLETION / "fish"
-PROGRAMS = ("supervise", "svc", "svlog", "svok", "svstat", "svwait")
+PROGRAMS = ("supervise", "svall", "svc", "svlog", "svok", "svstat", "svwait")
 VERBS = {"start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill", "signal", "alarm"}
+ALL_VERBS = {"up", "down", "restart", "update", "status", "diff", "order", "run"}
 C_VERBS = {"start", "stop", "restart", "status", "exit", "reconf", "alarm"}
 SIGNALS = {"TERM", "KILL", "HUP", "ALRM", "INT", "QUIT", "USR1", "USR2", "WINCH"}
 NAMES = {"app", "my app", "web"}
@@ -112,6 +113,19 @@ def test_verbs(complete, folder: Path) -> None:
     assert offered(complete(folder, "svc", "alarm", "")) == {"on", "off"}
     assert offered(complete(folder, "svc", "alarm", "on", "")) == NAMES
     assert offered(complete(folder, "svc", "signal", "")) == SIGNALS
+
+
+@both
+def test_verbs_and_services_of_svall(complete, folder: Path) -> None:
+    assert complete(folder, "svall", "") == ALL_VERBS
+    assert complete(folder, "svall", "-F", "x", "-p", "status", "d") == {"down", "diff"}
+    assert offered(complete(folder, "svall", "up", "")) == NAMES
+    (folder / "many.conf").write_text("[db]\ncommand : x\n[wide]\ncommand : y\ndepends_on : db\n")
+    assert complete(folder, "svall", "-F", "many.conf", "up", "") == {"db", "wide"}
+    assert complete(folder, "svall", "-F", "many.conf", "restart", "db", "w") == {"wide"}
+    (folder / "supervise.conf").write_text("[one]\ncommand : x\n")
+    assert complete(folder, "svall", "status", "") == {"one"}
+    assert "many.conf" in complete(folder, "svall", "-F", "man")
 
 
 def help_of(program: str) -> str:
@@ -209,12 +223,15 @@ def test_fish_syntax(folder: Path, program: str) -> None:
 @needs_zsh
 def test_a_real_interactive_zsh(folder: Path) -> None:
     pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: no real terminal to test with")
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {"PATH": path, "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
     zsh = pexpect.spawn("zsh", ["-f", "-i"], cwd=str(folder), env=env, timeout=PATIENCE, encoding="utf-8", echo=False)
     try:
         zsh.sendline(f"unsetopt zle prompt_sp; fpath=({shlex.quote(str(ZSH.parent))} $fpath)")
         zsh.sendline("autoload -Uz compinit; compinit -D -u; setopt zle; PS1=$'\\x3e'ready")
         zsh.sendline("svc() { printf 'svc<%s>\\n' \"$@\" }; svlog() { printf 'svlog<%s>\\n' \"$@\" }")
+        zsh.expect_exact(">ready")
+        zsh.sendline("svall() { printf 'svall<%s>\\n' \"$@\" }")
         zsh.expect_exact(">ready")
         zsh.expect_exact(">ready")
         zsh.send("svc resta\tw\t\n")
@@ -222,6 +239,10 @@ def test_a_real_interactive_zsh(folder: Path) -> None:
         zsh.expect_exact(">ready")
         zsh.send("svlog -f my\t\n")
         zsh.expect_exact("svlog<-f>\r\nsvlog<my app>")
+        zsh.expect_exact(">ready")
+        (folder / "many.conf").write_text("[database]\ncommand : x\n")
+        zsh.send("svall -F many.conf resta\tdat\t\n")
+        zsh.expect_exact("svall<-F>\r\nsvall<many.conf>\r\nsvall<restart>\r\nsvall<database>")
         zsh.expect_exact(">ready")
         zsh.sendline("exit")
         zsh.expect(pexpect.EOF)

@@ -191,11 +191,35 @@ def test_a_supervise_that_svc_starts_again_is_isolated(box: Box) -> None:
     assert marks(box) == ""
 
 
+def test_what_svall_starts_is_isolated(box: Box) -> None:
+    """And gives its services the variables of who has called it, but for those that no program of ours keeps."""
+    needs("strace")
+    (box.folder / "supervise.conf").write_text("[app]\ncommand : sleep 1000\n")
+    box.env |= hostile(box)
+    kept = {name: value for name, value in box.env.items() if name not in ("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")}
+    expected = python_in(b"\0".join(os.fsencode(f"{name}={value}") for name, value in kept.items()))
+    trace = box.folder / "trace"
+    traced = ["strace", "-f", "-qq", "-o", str(trace), "-e", "trace=execve", "-e", "signal=none", "-s", "4096"]
+    words = [*traced, str(Path(SUPERVISE).with_name("svall")), "up"]
+    caller = subprocess.Popen(words, cwd=box.folder, env=box.env, stdout=subprocess.DEVNULL)
+    box.processes.append(caller)
+    pid = wait_for("the service", lambda: (box.status / "status").exists() and box.pid)
+    assert given(pid) == expected
+    tool(box, "svwait", "-s", "app")
+    tool(box, "svc", "exit", "app")
+    caller.wait(PATIENCE)
+    started = re.findall(r'execve\("[^"]*", \[(.*?)\],? (?!.*= -1)', trace.read_text(), re.MULTILINE)
+    words = [re.findall(r'"((?:[^"\\]|\\.)*)"', line) for line in started]
+    pythons = [found for found in words if "python" in Path(found[0]).name]
+    assert len(pythons) > 1 and all(found[1:3] == ["-I", "-S"] for found in pythons), pythons
+    assert marks(box) == ""
+
+
 def test_no_other_place_starts_python() -> None:
     """What the tests above go through is all that there is."""
     assert PACKAGE.name == "supervise"
     users = {path.stem for path in PACKAGE.rglob("*.py") if "sys.executable" in path.read_text()}
-    assert users == {"__main__", "daemon_process", "handoff", "helper", "nursery", "resume", "upgrade"}
+    assert users == {"__main__", "daemon_process", "handoff", "helper", "main", "nursery", "resume", "task", "upgrade"}
 
 
 @pytest.mark.parametrize("words", [["-S", "-E"], ["-I", "-S"]], ids=" ".join)

@@ -60,6 +60,8 @@ PROGRAMS = [
     (("svwait", "-u", "app"), "cannot find a service named 'app': there are no services in status", 100),
     (("svlog", "app"), "cannot find a service named 'app': there are no services in status", 100),
     (("svok", "app"), "", 100),
+    (("svall", "status"), "cannot use status: No such file or directory", 111),
+    (("svall", "up"), "cannot use status: No such file or directory", 111),
 ]
 
 

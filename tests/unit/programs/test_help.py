@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-PROGRAMS = ("command_line", "svc.main", "svlog", "svok", "svstat.main", "svwait")
+PROGRAMS = ("command_line", "svall.main", "svc.main", "svlog", "svok", "svstat.main", "svwait")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from supervise.programs import command_line, svlog, svok, svwait
+from supervise.programs.svall import main as svall
+from supervise.programs.svall.misspelt import wrong_words
 from supervise.programs.svc import main as svc
 from supervise.programs.svc.misspelt import wrong_group, wrong_verb
 from supervise.programs.svstat import main as svstat
@@ -26,7 +28,7 @@ def test_a_command_line_is_taken_apart_as_docopt_does() -> None:
     assert (found.options, found.words) == (["-p", "--foreground"], ["sleep", "-f", "9"])
 
 
-@pytest.mark.parametrize("usage", [command_line, svlog, svok, svwait, svc, svstat])
+@pytest.mark.parametrize("usage", [command_line, svlog, svok, svwait, svall, svc, svstat])
 def test_all_options_of_a_usage_are_known(usage: object) -> None:
     text = str(usage.__doc__)
     for option in ("--help", "--version"):
@@ -69,6 +71,7 @@ def test_a_prefix_of_several() -> None:
 def test_the_nearest_word() -> None:
     assert nearest("SOTP", ["start", "stop"]) == "stop"
     assert nearest("frob", ["start", "stop"]) == ""
+    assert nearest("pu", ["up", "down"]) == "up"
     assert hint("--jsno", ["--json", "--long"]) == ", the nearest is --json"
 
 
@@ -98,6 +101,29 @@ def test_the_nearest_word() -> None:
 )
 def test_what_is_wrong_with_the_words_of_svc(line: str, said: str) -> None:
     assert wrong_verb(line.split(), VERBS, svc._VERBS_LAST) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "no verb: up, down, restart, update, status, diff, order or run"),
+        ("-p status", "no verb: up, down, restart, update, status, diff, order or run"),
+        ("pu", "there is no verb 'pu', the nearest is 'up'"),
+        ("Up web", "there is no verb 'Up', the nearest is 'up'"),
+        ("udpate", "there is no verb 'udpate', the nearest is 'update'"),
+        ("stop", "there is no verb 'stop', the nearest is 'down'"),
+        ("reload web", "there is no verb 'reload', the nearest is 'update'"),
+        ("web down", "the verb comes first: svall down web"),
+        ("-F x web db:* restart", "the verb comes first: svall restart web db:*"),
+        ("-- -x up", "the verb comes first: svall up -- -x"),
+        ("web", "there is no verb 'web', only up, down, restart, update, status, diff, order or run"),
+        ("--confg x up", "there is no option --confg"),
+        ("up -f", "there is no option -f, the nearest is -F"),
+        ("up web", ""),
+    ],
+)
+def test_what_is_wrong_with_the_words_of_svall(line: str, said: str) -> None:
+    assert wrong_words(words(str(svall.__doc__), line), svall.VERBS) == said
 
 
 def test_where_no_verb_is_near_all_are_named(tmp_path: object) -> None:

@@ -16,6 +16,8 @@ import pytest
 from conftest import PATIENCE, ROOT
 
 from supervise.programs.command_line import parse, read_options
+from supervise.programs.program import parse as command_line
+from supervise.programs.svall import main as svall
 from supervise.protocol.sdnotify import READY, RELOADING, STOPPING, TEXT
 from supervise.protocol.sdnotify import parse as understand
 from supervise.service.notify_socket import NotifySocket
@@ -24,6 +26,8 @@ from supervise.supervisor.systemd import Systemd
 from supervise.system.statusdir import StatusDir
 
 UNIT = ROOT / "conf" / "supervise@.service"
+UNIT_OF_ALL = ROOT / "conf" / "supervise.service"
+UNITS = pytest.mark.parametrize("path", [UNIT, UNIT_OF_ALL], ids=lambda path: path.name)
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -155,17 +159,18 @@ def test_two_supervises_one_above_the_other(tmp_path: Path) -> None:
 # The unit.
 
 
-def unit() -> configparser.ConfigParser:
+def unit(path: Path = UNIT) -> configparser.ConfigParser:
     found = configparser.ConfigParser(interpolation=None, strict=True)
     found.optionxform = str  # type: ignore[assignment, method-assign]
-    found.read(UNIT)
+    found.read(path)
     return found
 
 
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+@UNITS
+def test_systemd_understands_the_unit(tmp_path: Path, path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed (Debian package systemd)")
-    copy = shutil.copy(UNIT, tmp_path)
+    copy = shutil.copy(path, tmp_path)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", copy], capture_output=True, text=True, timeout=PATIENCE
     )
@@ -184,8 +189,17 @@ def test_supervise_understands_the_command_of_the_unit() -> None:
     assert options.command == ["python3", "app.py", "--title", "a b"]
 
 
-def test_the_unit_leaves_to_supervise_what_is_its_own() -> None:
-    service = unit()["Service"]
+def test_svall_understands_the_command_of_the_unit_of_all() -> None:
+    env, name, *words = unit(UNIT_OF_ALL)["Service"]["ExecStart"].split()
+    assert (env, name) == ("/usr/bin/env", "svall")
+    args = command_line("svall", str(svall.__doc__), words, lambda words: "wrong")
+    assert args and args["run"] and not args["NAME"]
+    assert (args["-F"], args["-p"]) == ("/etc/supervise/supervise.conf", "/var/lib/supervise/status")
+
+
+@UNITS
+def test_the_unit_leaves_to_supervise_what_is_its_own(path: Path) -> None:
+    service = unit(path)["Service"]
     assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
     assert service["TimeoutStartSec"] == service["TimeoutStopSec"] == "infinity"
     assert "WatchdogSec" not in service, "nobody would answer it"

@@ -1,0 +1,130 @@
+"""What differs between what runs and what a configuration defines, and what an update would do about it.
+
+Rule 1.  A service that runs under another command line, started by somebody by hand, is left alone and said.
+Rule 2.  What differs in what only a start changes is restarted; another command needs another supervise.  All else
+         takes effect without, as soon as the file is written.
+Rule 3.  What was started from this file and is not in it any more is stopped.
+"""
+
+from __future__ import annotations
+
+import os
+
+from supervise.client.resolve import listed
+from supervise.client.service import Service
+from supervise.client.wait import look
+from supervise.config.fingerprint import differing
+from supervise.fleet.job import REMOVE, REPLACE, RESTART, START
+from supervise.protocol.filenames import from_file, in_file
+from supervise.protocol.text import shown_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from supervise.client.status import Status
+    from supervise.config.config import Config
+    from supervise.config.definition import Definition
+    from supervise.fleet.loaded import Loaded
+
+COMMAND = "command"
+
+
+class Change:
+    """What an update does with one service: a `goal` (job.py), and the `keys` for which it does."""
+
+    __slots__ = ("name", "goal", "keys")
+
+    def __init__(self, name: str, goal: str, keys: list[str] | None = None) -> None:
+        self.name = name
+        self.goal = goal
+        self.keys = keys or []
+
+    def __str__(self) -> str:
+        name = shown_name(from_file(self.name))
+        if self.goal == START:
+            return f"+ {name}"
+        return f"- {name}" if self.goal == REMOVE else f"~ {name}: {', '.join(self.keys)}"
+
+
+def changes(loaded: Loaded) -> tuple[list[Change], list[str]]:
+    """What an update would do, in the order of the file; and a line for each service that it leaves alone.
+
+    Raises ClientError: what runs cannot be known.
+    """
+    found: list[Change] = []
+    alone: list[str] = []
+    for definition in loaded.services.values():
+        status = _status(loaded.path(definition.name))
+        if status is None or not status.supervised:
+            if definition.autostart:
+                found.append(Change(definition.name, START))
+        elif not _is_ours(status, loaded):
+            alone.append(_left_alone(definition.name, loaded))
+        else:
+            config = loaded.config(definition.name)
+            keys = _keys(definition, status, config)
+            if keys and config.blocked:
+                alone.append(f"{shown_name(loaded.path(definition.name))} is left as it is: {config.blocked}")
+            elif keys:
+                found.append(Change(definition.name, REPLACE if COMMAND in keys else RESTART, keys))
+    for name in listed(loaded.root) if os.path.isdir(loaded.root) else ():
+        if in_file(name) not in loaded.services:
+            status = _status(os.path.join(loaded.root, name))
+            if status and status.supervised and _is_ours(status, loaded):
+                found.append(Change(in_file(name), REMOVE))
+    return found, alone
+
+
+def running(loaded: Loaded, names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
+    """Of these services those whose supervise was started for them; and those that have another, each with a line.
+
+    Raises ClientError: what runs cannot be known.
+    """
+    ours: set[str] = set()
+    others: dict[str, str] = {}
+    for name in names:
+        status = _status(loaded.path(name))
+        if status and status.supervised:
+            if _is_ours(status, loaded):
+                ours.add(name)
+            else:
+                others[name] = _left_alone(name, loaded)
+    return ours, others
+
+
+def _left_alone(name: str, loaded: Loaded) -> str:
+    path, conf = shown_name(loaded.path(name)), shown_name(loaded.conf)
+    return f"{path} is left alone: its supervise was not started for what {conf} defines"
+
+
+def _status(path: str) -> Status | None:
+    """The status of a service, None where there is no directory of one.  Raises ClientError."""
+    if not os.path.lexists(path):
+        return None
+    return look(Service(path), None)
+
+
+def _is_ours(status: Status, loaded: Loaded) -> bool:
+    """Whether the supervise was started for a service that this file defines."""
+    options = status.state["options"] if status.state else None
+    if not options or not options["defined"] or options["directory"] is None:
+        return False
+    theirs = os.path.join(options["directory"], options["conf"])
+    try:
+        return os.path.samefile(theirs, loaded.conf)
+    except OSError:
+        return bool(os.path.abspath(theirs) == os.path.abspath(loaded.conf))
+
+
+def _keys(definition: Definition, status: Status, config: Config) -> list[str]:
+    """In what a service that runs differs from its definition, as far as only a start changes it."""
+    assert status.state is not None
+    keys = [] if status.state["command"] == definition.command else [COMMAND]
+    if not status.pid:
+        return keys  # the next start is under what the file says
+    recorded = status.state["started_with"]
+    if recorded is None:
+        return keys or ["what it was started with is not known"]
+    return keys + differing(recorded, config)
+

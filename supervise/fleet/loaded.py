@@ -1,0 +1,60 @@
+"""A configuration as svall uses it: what it defines, in which order, and where the services of it are."""
+
+from __future__ import annotations
+
+import posix
+
+from supervise.config.defined import DefinedConf
+from supervise.config.definitions import read
+from supervise.fleet.order import Order
+from supervise.fleet.selection import select
+from supervise.protocol.filenames import from_file, join
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from supervise.config.config import Config
+    from supervise.config.definition import Definition
+
+
+class Loaded:
+    """What the file `conf` defines; the services of it live in the directory `root`.
+
+    `errors`: lines for each of which nothing is to be started; `warnings`: lines that are said, and no more.
+    """
+
+    def __init__(self, conf: str, root: str, environ: Mapping[bytes, bytes] | None = None) -> None:
+        self.conf = conf
+        self.root = root
+        self.fleet = read(conf, environ)
+        self.services: dict[str, Definition] = self.fleet.services
+        self.order = Order(self.services.values())
+        self.errors = [*self.fleet.errors, *(line for line in self.order.errors if line not in self.fleet.errors)]
+        self.warnings = self.fleet.warnings
+
+    def path(self, name: str) -> str:
+        """The status directory of a service."""
+        return join(self.root, from_file(name))
+
+    def select(self, words: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The services that the words of a command line name, in the order of the file, all for none; and errors."""
+        words = list(words)
+        return select(words, self.services, self.fleet.groups) if words else ([*self.services], [])
+
+    def config(self, name: str) -> Config:
+        """What governs a service, as it is read at a start.  Raises KeyError."""
+        config, _ = _Read(self.conf, self.services[name]).read()
+        return config
+
+
+class _Read(DefinedConf):
+    """The configuration of a service whose definition has been read."""
+
+    def __init__(self, path: str, definition: Definition) -> None:
+        super().__init__(path, from_file(definition.name))
+        self._read_already = definition
+
+    def _load(self) -> tuple[bytes, bool, posix.stat_result]:
+        self._definition, self._sources = self._read_already, self._read_already.sources
+        return self._read_already.text(), False, posix.stat(self.path)

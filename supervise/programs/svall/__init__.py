@@ -1,0 +1,1 @@
+"""svall: the services of one file, all together."""

@@ -1,0 +1,149 @@
+"""svall: start, stop and look at all services that one file defines.
+
+Usage:
+  svall [-F CONF] [-p ROOT] (up | down | restart | update) [NAME...]
+  svall [-F CONF] [-p ROOT] (status | diff | order) [NAME...]
+  svall [-F CONF] [-p ROOT] run [NAME...]
+  svall -h | --help | --version
+
+Options:
+  -F CONF     what defines the services: a supervise.conf, a supervisord.conf or
+              a Procfile [default: supervise.conf]
+  -p ROOT     where they live, each in a directory of its name: a directory
+              named status; the one beside CONF, if it is not given
+  -h, --help  this text
+  --version   the version
+
+NAME is the name of a service, a shell pattern in quotes, GROUP:* or
+GROUP:NAME; none: all of them.
+
+up       start what is not running, in order, and wait until each is up
+down     stop services and their supervises, in reverse order
+restart  restart them, in order
+update   do what diff says; what does not differ keeps its pid
+status   a table of them, and of what is there and not defined
+diff     what update would do: + NAME, - NAME, ~ NAME: KEYS; 1 if anything
+order    the names in start order, one line a level
+run      up, and stay: TERM or INT is down, HUP is update
+
+Exit codes: 0 all done; 1 some could not, or diff found something; 100 wrong
+usage or configuration, and nothing was started; 111 the system refused.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from supervise.client.errors import ClientError
+from supervise.programs.program import UsageError, complain, parse, remark, run
+from supervise.protocol.exitcodes import FAILED, USAGE
+from supervise.protocol.text import shown_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervise.fleet.loaded import Loaded
+    from supervise.programs.wrong_usage import Words
+
+VERBS = ("up", "down", "restart", "update", "status", "diff", "order", "run")
+_PLAIN = ("status", "diff", "order")  # which start nothing
+_ROOT = "status"
+
+
+def main() -> int:
+    """The console script; the exit code."""
+    return run("svall", _main)
+
+
+def _main(argv: list[str]) -> int:
+    args = parse("svall", str(__doc__), argv, _wrong)
+    if args is None:
+        return 0
+    conf = args["-F"]
+    if not conf:
+        raise UsageError("cannot read '': no file is named")
+    root = args["-p"] or os.path.join(os.path.dirname(conf), _ROOT)
+    try:
+        named = os.path.basename(os.path.abspath(root))
+    except OSError as why:
+        from supervise.system.errors import lost_directory
+
+        raise ClientError(f"cannot use {shown_name(root)}: {why.strerror}{lost_directory(root)}") from None
+    if named != _ROOT:
+        raise UsageError(f"cannot use {shown_name(root)}: the directory of services must be named {_ROOT}")
+    verb = next(verb for verb in VERBS if args[verb])
+    if verb not in _PLAIN:
+        from supervise.fleet.task import Task, become
+        from supervise.system.isolated import callers_environment
+
+        try:
+            become(Task(verb, args["NAME"], conf, root), callers_environment())
+        except OSError as why:
+            raise ClientError(f"cannot execute {sys.executable}: {why.strerror}") from None
+    from supervise.fleet.loaded import Loaded
+
+    loaded = Loaded(conf, root)
+    for line in loaded.warnings:
+        remark(f"svall: warning: {line}")
+    names, errors = loaded.select(args["NAME"])
+    for line in loaded.errors or errors:
+        complain("svall", line)
+    if loaded.errors or errors:
+        return USAGE
+    return {"order": _order, "diff": _diff, "status": _status}[verb](loaded, names, bool(args["NAME"]))
+
+
+def _wrong(words: Words) -> str:
+    from supervise.programs.svall.misspelt import wrong_words
+
+    return wrong_words(words, VERBS)
+
+
+def _order(loaded: Loaded, names: list[str], some: bool) -> int:
+    for level in loaded.order.levels:
+        shown = [shown_name(name) for name in level if not some or name in names]
+        if shown:
+            print(" ".join(shown))
+    return 0
+
+
+def _diff(loaded: Loaded, names: list[str], some: bool) -> int:
+    from supervise.fleet.changes import changes
+
+    found, alone = changes(loaded)
+    found = [change for change in found if not some or change.name in names]
+    for line in alone:
+        remark(f"svall: warning: {line}")
+    for change in found:
+        print(change)
+    return FAILED if found else 0
+
+
+def _status(loaded: Loaded, names: list[str], some: bool) -> int:
+    from supervise.client.resolve import listed
+    from supervise.programs.svstat.main import coloured, width
+    from supervise.programs.svstat.reading import read, rows
+    from supervise.programs.svstat.table import Row, table
+    from supervise.protocol.filenames import from_file, in_file
+
+    wanted = [from_file(name) for name in (names if some else loaded.services)]
+    there = listed(loaded.root) if os.path.isdir(loaded.root) else []
+    if not some:
+        wanted += [name for name in there if in_file(name) not in loaded.services]
+    there = [name for name in wanted if name in there]
+    found = list(read([os.path.join(loaded.root, name) for name in there])) if there else []
+    known = dict(zip(there, rows(found)))
+    shown = [known.get(name) or Row(name) for name in wanted]
+    if shown:
+        for text in table(shown, coloured(), width()):
+            print(text)
+    code = 0
+    for _, _, _, problem in found:
+        if problem:
+            complain("svall", problem)
+            code = max(code, problem.exit_code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
