@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from supervise.client.errors import ClientError
 from supervise.client.resolve import listed
 from supervise.client.service import Service
 from supervise.client.wait import look
@@ -47,50 +48,76 @@ class Change:
         return f"- {name}" if self.goal == REMOVE else f"~ {name}: {', '.join(self.keys)}"
 
 
-def changes(loaded: Loaded) -> tuple[list[Change], list[str]]:
-    """What an update would do, in the order of the file; and a line for each service that it leaves alone.
+class Changes:
+    """What an update would do, in the order of the file.
 
-    Raises ClientError: what runs cannot be known.
+    `alone`: a line for each service that it leaves as it is; `unknown`: the services of which that cannot be known, and
+    why.
     """
-    found: list[Change] = []
-    alone: list[str] = []
+
+    def __init__(self) -> None:
+        self.found: list[Change] = []
+        self.alone: list[str] = []
+        self.unknown: dict[str, str] = {}
+
+
+def changes(loaded: Loaded) -> Changes:
+    """What an update would do.  Raises ClientError: which services there are cannot be known."""
+    made = Changes()
     for definition in loaded.services.values():
-        status = _status(loaded.path(definition.name))
-        if status is None or not status.supervised:
-            if definition.autostart:
-                found.append(Change(definition.name, START))
-        elif not _is_ours(status, loaded):
-            alone.append(_left_alone(definition.name, loaded))
-        else:
-            config = loaded.config(definition.name)
-            keys = _keys(definition, status, config)
-            if keys and config.blocked:
-                alone.append(f"{shown_name(loaded.path(definition.name))} is left as it is: {config.blocked}")
-            elif keys:
-                found.append(Change(definition.name, REPLACE if COMMAND in keys else RESTART, keys))
+        try:
+            _compare(definition, _status(loaded.path(definition.name)), loaded, made)
+        except ClientError as why:
+            made.unknown[definition.name] = str(why)
     for name in listed(loaded.root) if os.path.isdir(loaded.root) else ():
         if in_file(name) not in loaded.services:
-            status = _status(os.path.join(loaded.root, name))
+            try:
+                status = _status(os.path.join(loaded.root, name))
+            except ClientError as why:
+                made.unknown[in_file(name)] = str(why)
+                continue
             if status and status.supervised and _is_ours(status, loaded):
-                found.append(Change(in_file(name), REMOVE))
-    return found, alone
+                made.found.append(Change(in_file(name), REMOVE))
+    return made
 
 
-def running(loaded: Loaded, names: Iterable[str]) -> tuple[set[str], dict[str, str]]:
-    """Of these services those whose supervise was started for them; and those that have another, each with a line.
+def _compare(definition: Definition, status: Status | None, loaded: Loaded, made: Changes) -> None:
+    if status is None or not status.supervised:
+        if definition.autostart:
+            made.found.append(Change(definition.name, START))
+    elif not _is_ours(status, loaded):
+        made.alone.append(_left_alone(definition.name, loaded))
+    else:
+        config = loaded.config(definition.name)
+        keys = _keys(definition, status, config)
+        if keys and config.blocked:
+            made.alone.append(f"{shown_name(loaded.path(definition.name))} is left as it is: {config.blocked}")
+        elif keys:
+            made.found.append(Change(definition.name, REPLACE if COMMAND in keys else RESTART, keys))
 
-    Raises ClientError: what runs cannot be known.
+
+class Running:
+    """Who supervises services.
+
+    `ours`: those whose supervise was started for what the file defines; `others`: those that have another, each with a
+    line; `unknown`: those of which it cannot be known, and why.
     """
-    ours: set[str] = set()
-    others: dict[str, str] = {}
-    for name in names:
-        status = _status(loaded.path(name))
-        if status and status.supervised:
-            if _is_ours(status, loaded):
-                ours.add(name)
-            else:
-                others[name] = _left_alone(name, loaded)
-    return ours, others
+
+    def __init__(self, loaded: Loaded, names: Iterable[str] = ()) -> None:
+        self.ours: set[str] = set()
+        self.others: dict[str, str] = {}
+        self.unknown: dict[str, str] = {}
+        for name in names:
+            try:
+                status = _status(loaded.path(name))
+            except ClientError as why:
+                self.unknown[name] = str(why)
+                continue
+            if status and status.supervised:
+                if _is_ours(status, loaded):
+                    self.ours.add(name)
+                else:
+                    self.others[name] = _left_alone(name, loaded)
 
 
 def _left_alone(name: str, loaded: Loaded) -> str:

@@ -14,7 +14,7 @@ import sys
 import time
 
 from supervise.client.errors import ClientError, refused
-from supervise.fleet.changes import changes, running
+from supervise.fleet.changes import Running, changes
 from supervise.fleet.job import (
     FAILED,
     FINAL,
@@ -46,7 +46,6 @@ from supervise.protocol.text import one_line, say, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Callable
 
     from supervise.config.definition import Definition
@@ -73,10 +72,10 @@ class Manager:
         lookout: Lookout,
         env: dict[bytes, bytes],
         signals: Signals | None = None,
-        others: Iterable[str] = (),
+        running: Running | None = None,
     ) -> None:
-        """`nursery`: where supervises are forked; `others`: services that somebody else has started; `signals`: those
-        that this process stays for, of `svall run`.
+        """`nursery`: where supervises are forked; `running`: who supervises services already; `signals`: those that
+        this process stays for, of `svall run`.
         """
         self._task = task
         self._loaded = loaded
@@ -88,7 +87,8 @@ class Manager:
         self._starting: set[str] = set()  # the names of these
         self._to_stop: set[str] = set()  # those of them that are started to stop what a supervise before has left
         self._signals = signals
-        self._others = {*others}
+        self._others = {*running.others} if running else set()  # which somebody else has started
+        self._unknown = dict(running.unknown) if running else {}  # nothing is done with what may be somebody else's
         self._told = ""  # systemd
         self._wanted: set[str] = set()  # what is to be up, for that
         # Supervises that have died: when each is to be started again, and in how many seconds if it dies again.
@@ -153,14 +153,15 @@ class Manager:
             say(PROGRAM, "warning", f"{shown_name(self._task.conf)} is not used as long as it is so")
             return
         try:
-            found, alone = changes(loaded)
+            compared = changes(loaded)
         except ClientError as why:
             say(PROGRAM, "warning", f"cannot update: {why}")
             return
-        for line in alone:
+        for line in (*compared.alone, *compared.unknown.values()):
             say(PROGRAM, "warning", line)
         self._loaded = loaded
-        self._begin({change.name: change.goal for change in found})
+        self._unknown = {}
+        self._begin({change.name: change.goal for change in compared.found})
 
     def _turn(self) -> None:
         due = [at for at in (self._plan.deadline, self._lookout.due, *self._due.values()) if at is not None]
@@ -208,7 +209,8 @@ class Manager:
             elif kind == STOP:
                 self._stop(str(args[0]))
             elif kind == RESTART:
-                self._command(str(args[0]), "R", again=True)
+                # Reading the configuration first, which may have been written just now.
+                self._command(str(args[0]), "rR", again=True)
             elif kind == UPDATE:
                 self._update()
         if starts:
@@ -219,7 +221,7 @@ class Manager:
 
     def _stop(self, name: str) -> None:
         """Stop a service and its supervise; where it has none any more, one is started that can."""
-        if name in self._loaded.services and self._outlived(name):
+        if not self._barred(name) and name in self._loaded.services and self._outlived(name):
             self._to_stop.add(name)
             self._start([name])
         else:
@@ -231,7 +233,21 @@ class Manager:
         except ClientError:
             return False  # to command it meets the same
 
+    def _barred(self, name: str) -> str:
+        """Why nothing is done with a service, as long as it may be somebody else's; empty if it is known not to be."""
+        if name not in self._unknown:
+            return ""
+        now = Running(self._loaded, [name])
+        why = now.unknown.get(name) or now.others.get(name, "")
+        if not why:
+            del self._unknown[name]
+        return why
+
     def _command(self, name: str, letters: str, again: bool = False) -> None:
+        barred = self._barred(name)
+        if barred:
+            self._handle(REFUSED, name, barred)
+            return
         try:
             self._lookout.commanded(name, again)
             self._lookout.send(name, letters)
@@ -298,6 +314,10 @@ class Manager:
         prepared = []
         for name in names:
             definition = self._loaded.services[name]
+            barred = self._barred(name)
+            if barred:
+                self._refused(name, barred)
+                continue
             try:
                 if self._lookout.supervised(name):
                     self._command(name, "u")
@@ -435,12 +455,12 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
     if errors:
         return USAGE
     try:
-        goals, others = _goals(task, loaded, names)
+        goals, running, code = _goals(task, loaded, names)
         _make_room(loaded, goals)
         signals = Signals() if task.verb == "run" else None
         lookout = Lookout(loaded.root)
         try:
-            return Manager(task, loaded, nursery, lookout, env, signals, others).carry_out(goals)
+            return max(code, Manager(task, loaded, nursery, lookout, env, signals, running).carry_out(goals))
         finally:
             lookout.close()
     except ClientError as why:
@@ -464,20 +484,26 @@ def _make_room(loaded: Loaded, goals: dict[str, str]) -> None:
         raise refused(f"make directories in {shown_name(loaded.root)}", why) from None
 
 
-def _goals(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, str], Iterable[str]]:
-    """What is wanted of which service; and those that are left alone, which is said.  Raises ClientError."""
+def _goals(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, str], Running, int]:
+    """What is wanted of which service; who supervises them now; and an exit code.  Raises ClientError.
+
+    Those that are left alone are said.
+    """
     if task.verb == "update":
-        found, alone = changes(loaded)
-        for line in alone:
+        compared = changes(loaded)
+        unknown = [line for name, line in compared.unknown.items() if not task.words or name in names]
+        for line in (*compared.alone, *unknown):
             say(PROGRAM, "warning", line)
-        return {change.name: change.goal for change in found if not task.words or change.name in names}, ()
+        found = [change for change in compared.found if not task.words or change.name in names]
+        return {change.name: change.goal for change in found}, Running(loaded), SOME_FAILED if unknown else 0
     goal = {"down": STOP, "restart": RESTART}.get(task.verb, START)
     if goal == START and task.words:
         names = loaded.order.with_dependencies(names)
-    ours, others = running(loaded, names)
-    for line in others.values():
+    running = Running(loaded, names)
+    for line in running.others.values():
         say(PROGRAM, "warning", line)
-    wanted = [name for name in names if name not in others]
+    wanted = [name for name in names if name not in running.others]
     if goal != STOP and not task.words:  # one that is not to be started by itself may run, and be restarted
-        wanted = [name for name in wanted if loaded.services[name].autostart or (goal == RESTART and name in ours)]
-    return dict.fromkeys(wanted, goal), others
+        again = running.ours if goal == RESTART else ()
+        wanted = [name for name in wanted if loaded.services[name].autostart or name in again]
+    return dict.fromkeys(wanted, goal), running, 0

@@ -37,7 +37,7 @@ import sys
 
 from supervise.client.errors import ClientError
 from supervise.programs.program import UsageError, complain, parse, remark, run
-from supervise.protocol.exitcodes import FAILED, USAGE
+from supervise.protocol.exitcodes import FAILED, SYSTEM, USAGE
 from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
@@ -110,13 +110,16 @@ def _order(loaded: Loaded, names: list[str], some: bool) -> int:
 def _diff(loaded: Loaded, names: list[str], some: bool) -> int:
     from supervise.fleet.changes import changes
 
-    found, alone = changes(loaded)
-    found = [change for change in found if not some or change.name in names]
-    for line in alone:
+    compared = changes(loaded)
+    found = [change for change in compared.found if not some or change.name in names]
+    unknown = [line for name, line in compared.unknown.items() if not some or name in names]
+    for line in compared.alone:
         remark(f"svall: warning: {line}")
     for change in found:
         print(change)
-    return FAILED if found else 0
+    for line in unknown:
+        complain("svall", line)
+    return SYSTEM if unknown else FAILED if found else 0
 
 
 def _status(loaded: Loaded, names: list[str], some: bool) -> int:
