@@ -25,7 +25,8 @@ from supervise.client.errors import (
     UnknownService,
 )
 from supervise.client.meant import LETTERS
-from supervise.client.service import LOGS, Service, services
+from supervise.client.named import services
+from supervise.client.service import LOGS, Service
 from supervise.client.status import DamagedState, DidNotStayUp, Health, IsStopped, LastExit, Status, TimeLimit
 
 __all__ = [

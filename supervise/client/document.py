@@ -43,6 +43,7 @@ paused            whether it is paused
 stopped           whether it is stopped by a signal that supervise did not send it
 alarms            whether alarms are on
 command           its program and arguments, a list
+groups            the names of the groups that it is in, a list; null where no file of svall defines it
 failing           whether svstat --failed shows it
 finished          whether it has ended and is not restarted, as its autorestart has it
 next_start_seconds  when the next start is due, where one is waited for: so many seconds from now
@@ -96,7 +97,7 @@ VERSION = 1
 _STATUS_FIELDS = (
     *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up", "ready", "phase"),
     *("phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want", "paused", "stopped"),
-    *("alarms", "command", "failing", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts"),
+    *("alarms", "command", "groups", "failing", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts"),
     "last_exit",
 )
 _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
@@ -181,6 +182,7 @@ def _status(status: Status) -> dict[str, Any]:
         status.stopped if status.state else None,
         status.alarms,
         status.state["command"] if status.state else None,
+        None if status.groups is None else [*map(_name, status.groups)],
         failing(status),
         status.finished if status.state else None,
         _rounded(status.next_start_seconds),

@@ -16,7 +16,7 @@ from supervise.protocol.paths import plain
 from supervise.protocol.text import quoted, shown_name
 
 ROOT_VARIABLE = "SUPERVISE_ROOT"
-_FOLDER = "status"
+FOLDER = "status"
 _NAMES_SHOWN = 20
 
 
@@ -35,18 +35,22 @@ def resolve(argument: str) -> str:
                 return path
         if _is_dir(argument):
             return argument
+    raise unknown(f"cannot find a service named {quoted(argument)}", argument)
+
+
+def unknown(message: str, argument: str) -> UnknownService:
+    """The exception for a word that names no service, which the message says; with those that there are."""
     for folder in folders():
         found = names(folder)
         if found:
-            raise _unknown(f"cannot find a service named {quoted(argument)}{_lost(argument)}", found, folder)
-    missing = f"cannot find a service named {quoted(argument)}: there are no services in {_FOLDER}{_lost(argument)}"
-    raise _unknown(missing, [], "")
+            return _unknown(f"{message}{_lost(argument)}", found, folder)
+    return _unknown(f"{message}: there are no services in {FOLDER}{_lost(argument)}", [], "")
 
 
 def folders() -> list[str]:
     """The directories in which services are looked for by name: the first that has it counts."""
     root = os.environ.get(ROOT_VARIABLE)
-    return [_FOLDER, os.path.join(root, _FOLDER), root] if root else [_FOLDER]
+    return [FOLDER, os.path.join(root, FOLDER), root] if root else [FOLDER]
 
 
 def first_folder() -> str:
@@ -54,7 +58,7 @@ def first_folder() -> str:
     for folder in folders():
         if _is_dir(folder):
             return folder
-    raise UnknownService(f"cannot list services: there is no directory {_FOLDER}{_lost(_FOLDER)}", [])
+    raise UnknownService(f"cannot list services: there is no directory {FOLDER}{_lost(FOLDER)}", [])
 
 
 def names(folder: str) -> list[str]:

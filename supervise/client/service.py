@@ -16,7 +16,7 @@ from supervise.client.errors import (
     refused,
 )
 from supervise.client.meant import check
-from supervise.client.resolve import first_folder, listed, resolve
+from supervise.client.resolve import resolve
 from supervise.client.status import DamagedState, Status
 from supervise.protocol.names import CONTROL, LOG, LOG_WF, OK, STATE, STATUS, STDERR, STDOUT
 from supervise.protocol.record import SIZE, Record, RecordError
@@ -274,15 +274,6 @@ class Service:
             return last_lines(self.path, LOGS[which], lines)
         except LogError as why:
             raise SystemRefused(f"cannot {why}") from None
-
-
-def services() -> list[Service]:
-    """Every service below `status` in the current directory, or where that is not there below $SUPERVISE_ROOT.
-
-    Raises UnknownService if there is no such directory, NoPermission or SystemRefused if it cannot be listed.
-    """
-    folder = first_folder()
-    return [Service(os.path.join(folder, name)) for name in listed(folder)]
 
 
 def _unread(fd: int) -> int:

@@ -302,6 +302,16 @@ class Status:
         return state["last_exit"] is not None
 
     @property
+    def groups(self) -> tuple[str, ...] | None:
+        """The groups that the service is in, as the file that defines it says; None: none does, as far as is known."""
+        found = self.state["groups"] if self.state else None
+        if found is None:
+            return None
+        from supervise.protocol.filenames import from_file
+
+        return tuple(map(from_file, found))
+
+    @property
     def hangs(self) -> int | None:
         """The number of times that the service hung and was ended, since it was first supervised here."""
         return self.state["totals"]["hangs"] if self.state else None

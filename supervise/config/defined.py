@@ -60,6 +60,7 @@ class DefinedConf(ConfFile):
             text = fleet.errors[0] if fleet.errors else f"it defines no service {shown_name(self._name)}"
             raise OSError(why, text.replace(f"{self.shown_path}: ", "", 1))
         self._definition, self._sources = found, found.sources
+        self.groups = fleet.places(found)
         self._loaded = tuple(map(fleet.seen.get, found.sources))
         return found.text(), False, os.stat(self.path)
 

@@ -172,6 +172,16 @@ class Fleet:
             self._resolve(made)
         return made
 
+    def places(self, made: Definition) -> dict[str, list[int]]:
+        """The groups that a service is in, each with its place there: its program's, and its number in that."""
+        found = {}
+        for name, group in self._dialect.groups.items() if self._dialect else ():
+            if made.program in group.programs:
+                found[name] = [group.programs.index(made.program), made.process_num]
+        if [one.name for one in self._of_program(made.program)] != [made.program]:
+            found.setdefault(made.program, [0, made.process_num])
+        return found
+
     def _of_program(self, program: str) -> list[Definition]:
         made = self._made.get(program)
         if made is None:

@@ -65,6 +65,7 @@ class ConfFile:
         self.unsure = False  # whether there is what it names outside of the file is not known yet
         self.before: Config | None = None  # what was in force until it was read, while that is so
         self.awaited = False  # somebody waits for it to be known
+        self.groups: dict[str, list[int]] | None = None  # as protocol/state.py has them
         self._places: dict[str, int] = {}  # key -> line, of those whose values may turn out later to be of no use
         self._seen: tuple[object, ...] | None = None
 

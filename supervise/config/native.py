@@ -199,7 +199,8 @@ class Native:
                 why = f"[{made.name}] governs nothing: [{section.title}] defines {made.name}"
                 self._report.error(other.source.path, other.line, why)
             made.lines = self._governing.lines(made.name, own, names)
-            made.sources = tuple(dict.fromkeys((self._main.path, *(one.source.path for one in own))))
+            of_groups = (one.file for one in self.groups.values() if program in one.programs)
+            made.sources = tuple(dict.fromkeys((self._main.path, *(one.source.path for one in own), *of_groups)))
             found.append(made)
         return found
 

@@ -7,8 +7,8 @@ import posix
 from supervise.config.defined import DefinedConf
 from supervise.config.definitions import read
 from supervise.fleet.order import Order
-from supervise.fleet.selection import select
 from supervise.protocol.filenames import from_file, join
+from supervise.protocol.selection import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

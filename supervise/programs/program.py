@@ -83,6 +83,11 @@ def remark(line: str) -> None:
         print(one_line(line), file=sys.stderr, flush=True)
 
 
+def warning(name: str) -> Callable[[str], None]:
+    """What prints warnings of a program, after what was printed before them."""
+    return lambda line: remark(f"{name}: warning: {line}")
+
+
 def parse(name: str, usage: str, argv: list[str], wrong: Callable[[Words], str], grammar: str = "") -> Args | None:
     """The command line as docopt reads it; None when it asked for help or the version, which is printed then.
 

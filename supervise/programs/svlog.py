@@ -14,9 +14,10 @@ Options:
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service; without any, all services
-below ./status are meant.  Unless it is one that was named, each line begins
-with the name of its service.
+DIR is a status directory, the name of a service, or in quotes a pattern such
+as 'web_*', GROUP:* or GROUP:NAME; without any, all services below ./status are
+meant.  Unless it is one that was named, each line begins with the name of its
+service.
 On a terminal, what could disturb it is shown as ^[ or \\x9b; a pipe gets all as
 it is.
 
@@ -32,20 +33,23 @@ import re
 import select
 import sys
 
-from supervise.client import Service, services
+from supervise.client import services
 from supervise.client.errors import ClientError
 from supervise.client.logfiles import LogError
+from supervise.client.named import named
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
-from supervise.programs.program import UsageError, complain, parse, run
+from supervise.programs.program import UsageError, complain, parse, run, warning
 from supervise.programs.width import columns, padded
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
+from supervise.protocol.selection import is_pattern
 from supervise.protocol.text import quoted, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from supervise.client import Service
     from supervise.client.inotify import Changes
     from supervise.programs.harmless import Harmless
 
@@ -67,7 +71,7 @@ def _main(argv: list[str]) -> int:
     names = [LOG, LOG_WF] if args["-s"] else [STDERR if args["-e"] else STDOUT]
     found, code = find(args["DIR"])
     sources = [Source(service.path, names, lines) for service in found]
-    labels = label(found, coloured()) if len(args["DIR"]) != 1 else {}
+    labels = {} if is_one(args["DIR"], found) else label(found, coloured())
     printer = Printer(labels, sources, os.isatty(1))
     failed = follow(sources, printer) if args["-f"] else show(sources, printer)
     return SYSTEM if failed else code
@@ -77,20 +81,25 @@ def find(arguments: list[str]) -> tuple[list[Service], int]:
     """The services that are meant, each once, and the exit code for those that were not found."""
     found: dict[str, Service] = {}
     code = 0
+    meant: list[tuple[str, Service | ClientError]]
     try:
-        for service in [] if arguments else services():
-            found[service.path] = service
+        meant = named(arguments, warning("svlog")) if arguments else [("", service) for service in services()]
     except ClientError as why:
-        complain("svlog", why)
-        code = why.exit_code
-    for argument in arguments:
-        try:
-            service = Service(argument)
+        meant = [("", why)]
+    for _, service in meant:
+        if isinstance(service, ClientError):
+            complain("svlog", service)
+            code = max(code, service.exit_code)
+        else:
             found.setdefault(service.path, service)
-        except ClientError as why:
-            complain("svlog", why)
-            code = max(code, why.exit_code)
     return list(found.values()), code
+
+
+def is_one(arguments: list[str], found: list[Service]) -> bool:
+    """Whether one service was named, and not a pattern or a group that there is one of now."""
+    if len(arguments) != 1 or len(found) > 1:
+        return False
+    return "/" in arguments[0] or not is_pattern(arguments[0]) or [service.name for service in found] == arguments
 
 
 def label(found: list[Service], colour: bool) -> dict[str, bytes]:

@@ -8,8 +8,10 @@ Options:
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service.
-Exit codes: 0 a supervise runs there; 100 none does, or that cannot be known.
+DIR is a status directory, the name of a service, or in quotes a pattern such
+as 'web_*', GROUP:* or GROUP:NAME.
+Exit codes: 0 a supervise runs there, and of several for each; 100 none does, or
+that cannot be known.
 Nothing is printed.
 """
 
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import sys
 
-from supervise.client import ClientError, Service
+from supervise.client import ClientError, Service, UnknownService, services
 from supervise.protocol.exitcodes import USAGE
 
 _GRAMMAR = "Usage: svok [--] DIR"  # what docopt is to match: a name may begin with a dash
@@ -30,6 +32,16 @@ def main() -> int:
         return _unusual()
     try:
         return 0 if Service(argv[0]).supervised() else USAGE
+    except UnknownService:
+        return _several(argv[0])
+    except ClientError:
+        return USAGE
+
+
+def _several(word: str) -> int:
+    """A word that is no service, but may name several: 0 if a supervise runs for each."""
+    try:
+        return 0 if all(service.supervised() for service in services(word)) else USAGE
     except ClientError:
         return USAGE
 
@@ -42,9 +54,6 @@ def _unusual() -> int:
         args = parse("svok", str(__doc__), argv, lambda words: words.wrong(services=(1, 1)), _GRAMMAR)
         if args is None:
             return 0
-        try:
-            return 0 if Service(args["DIR"]).supervised() else USAGE
-        except ClientError:
-            return USAGE
+        return _several(args["DIR"])
 
     return run("svok", ask)

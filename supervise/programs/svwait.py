@@ -18,7 +18,8 @@ Options:
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service.
+DIR is a status directory, the name of a service, or in quotes a pattern such
+as 'web_*', GROUP:* or GROUP:NAME.
 
 Exit codes: 0 it is so; 1 with -s: one has ended too soon; 99 the time is over;
 100 wrong usage, or there is no such service; 111 it can't come true any more,
@@ -27,10 +28,11 @@ because supervise has given up or ended, or the system refused.
 
 from __future__ import annotations
 
-from supervise.client import ClientError, Service, TimeLimit
+from supervise.client import ClientError, TimeLimit
 from supervise.client.conditions import CONDITIONS
+from supervise.client.named import named
 from supervise.client.wait import look, outcomes
-from supervise.programs.program import complain, parse, run, seconds
+from supervise.programs.program import complain, parse, run, seconds, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +55,10 @@ def _main(argv: list[str]) -> int:
     condition = CONDITIONS[next(name for option, name in _CONDITION.items() if args[option])]
     failures: list[ClientError] = []
     pending = {}
-    for directory in args["DIR"]:
+    for _, service in named(args["DIR"], warning("svwait")):
         try:
-            service = Service(directory)
+            if isinstance(service, ClientError):
+                raise service
             pending[service] = (look(service, condition), condition)
         except ClientError as why:
             if not args["-o"]:

@@ -21,7 +21,9 @@ are null where an older release did not write them.
 working `directory` (null: it was gone), `conf`, whether the user has named that, `script` (words), `reset`,
 `exit_with_service` and `foreground`, and whether `conf` defines the service (`defined`); null where an older release
 did not write it.  For one that is `defined`, `started_with` has the values that only a start changes, as they were when
-it was started, and of `environment` a hash (config/fingerprint.py); else it is null.
+it was started, and of `environment` a hash (config/fingerprint.py); else it is null.  `groups` are those that it is in,
+as `conf` last said: the name of each, in UTF-8 as there, and its place in it, that of its program and its number among
+the services of that.  Null where no file defines it, or an older release did not write it.
 
 `fault` says in words for people why the service is being ended, `fault_kind` for programs: "hung", "unhealthy",
 "not_ready", "late"; null as well where an older release did not write it.

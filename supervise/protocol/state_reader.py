@@ -105,6 +105,7 @@ _FIELDS: dict[str, Any] = {
     "config_problems": (list, type(None)),
     "options": (_OPTIONS, None),
     "started_with": (dict, type(None)),
+    "groups": (dict, type(None)),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -135,6 +136,7 @@ _DEFAULTS: dict[str, Any] = {
     "config_problems": None,
     "options": {"defined": False},
     "started_with": None,
+    "groups": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},
@@ -199,6 +201,9 @@ def decode(data: bytes) -> dict[str, Any]:
     for signal in fields["unsent"]:
         if not (isinstance(signal, list) and list(map(type, signal)) == [str, bool]):
             raise StateError("unsent is not a list of signals")
+    for place in (fields["groups"] or {}).values():
+        if not (isinstance(place, list) and list(map(type, place)) == [int, int]):
+            raise StateError("groups are not places in groups")
     return fields
 
 

@@ -94,6 +94,7 @@ class StatusWriter:
         self.not_in_force: list[str] = []  # what that says and this supervise cannot do
         self._started_under: Config | None = None
         self._started_with: dict[str, str] | None = None  # as state.py describes it
+        self._groups: dict[str, list[int]] | None = None  # those of the supervise before
 
     def restore(self, fields: dict[str, Any], pid: int) -> None:
         """Restore from the state of the supervise before; `pid` is the service's now, 0 for none.
@@ -106,6 +107,7 @@ class StatusWriter:
             self._last_exit["boottime"] = None
         self._phase = fields["phase"], fields["phase_time"], fields["phase_boottime"]
         self.notify_address = fields["notify_address"]
+        self._groups = fields["groups"]
         self.control_obeyed = fields["control_obeyed"] or 0
         try:
             record = decode(self._directory.read(STATUS) or b"")
@@ -284,6 +286,11 @@ class StatusWriter:
             self._restricting = config, in_force(config)
         return self._restricting[1]
 
+    def _groups_known(self) -> dict[str, list[int]] | None:
+        if not (self.conf and self._options and self._options["defined"]):
+            return None
+        return self._groups if self.conf.groups is None else self.conf.groups
+
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""
         machine = self._machine
@@ -338,4 +345,5 @@ class StatusWriter:
             "config_problems": [*(self.conf.problems if self.conf else ()), *self.not_in_force],
             "options": self._options,
             "started_with": self._started_with,
+            "groups": self._groups_known(),
         }

@@ -25,10 +25,11 @@ in this order, in one write, without waiting for what comes of them.
   + what follows goes to the process group    = to the service alone
   r read the configuration again    e upgrade supervise in place
 
-DIR is a status directory, or the name of a service.  All are commanded first,
-and waited for together.  `start`, `restart` and `once` wait until the service
-has been up for its startsecs, and is ready where it tells that; `exit` takes it
-down and ends its supervise.  Where no supervise runs any more, `start` starts
+DIR is a status directory, the name of a service, or in quotes a pattern such
+as 'web_*', GROUP:* or GROUP:NAME.  All are commanded first, and waited
+for together.  `start`, `restart` and `once` wait until the service has been up
+for its startsecs, and is ready where it tells that; `exit` takes it down and
+ends its supervise.  Where no supervise runs any more, `start` starts
 one that goes on as the last one did; everything else is refused.
 
 Exit codes: 0 it is so; 1 the service has ended instead, or is stopped, or its
@@ -38,13 +39,15 @@ is no such service; 111 it can't be, or the system refused.
 
 from __future__ import annotations
 
-from supervise.client import LETTERS, ClientError, NotRunning, Service
+from supervise.client import LETTERS, ClientError, NotRunning
 from supervise.client.meant import MEANT, check
-from supervise.programs.program import UsageError, complain, parse, remark, run, seconds, wrong_usage
+from supervise.client.named import named
+from supervise.programs.program import UsageError, complain, parse, remark, run, seconds, warning, wrong_usage
 from supervise.protocol.text import quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from supervise.client import Service
     from supervise.programs.svc.verbs import Verb
     from supervise.programs.wrong_usage import Words
 
@@ -126,9 +129,11 @@ def _send_letters(argv: list[str]) -> int:
         raise wrong_usage("svc", "no service is named" if letters else "there are no letters")
     check(letters)
     code = 0
-    for directory in argv:
+    for _, service in named(argv, warning("svc")):
         try:
-            Service(directory).command(letters)
+            if isinstance(service, ClientError):
+                raise service
+            service.command(letters)
         except ClientError as why:
             complain("svc", why)
             code = max(code, why.exit_code)
@@ -156,12 +161,12 @@ def command(verb: Verb, directories: list[str], limit: float | None, wait: bool)
     """Command services, and `wait` for what comes of it, for `limit` seconds (None: the usual); the exit code."""
     services = []
     code = 0
-    for directory in directories:
-        try:
-            services.append(Service(directory))
-        except ClientError as why:
-            complain("svc", why)
-            code = max(code, why.exit_code)
+    for _, service in named(directories, warning("svc")):
+        if isinstance(service, ClientError):
+            complain("svc", service)
+            code = max(code, service.exit_code)
+        else:
+            services.append(service)
     if not wait:
         return max(code, _only_send(verb, services))
     from supervise.programs.svc.run import Execution

@@ -5,7 +5,7 @@ What lives here is loaded when something is wrong.
 
 from __future__ import annotations
 
-from supervise.client import LETTERS, ClientError, Service
+from supervise.client import LETTERS, ClientError, services
 from supervise.client.meant import MEANT
 from supervise.programs.svc.verbs import SIGNAL
 from supervise.programs.wrong_usage import hint, listing, nearest
@@ -58,10 +58,9 @@ def _near(word: str, verbs: tuple[str, ...]) -> str:
 
 def _is_service(word: str) -> bool:
     try:
-        Service(word)
+        return bool(services(word))
     except ClientError:
         return False
-    return True
 
 
 def wrong_option(option: str) -> str:

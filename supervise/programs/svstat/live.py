@@ -15,19 +15,25 @@ import sys
 import time
 
 from supervise.client import ClientError, Service, SystemRefused, services
+from supervise.client.named import named
 from supervise.client.resolve import directories as directories_of
 from supervise.client.resolve import first_folder
 from supervise.client.trouble import FAILING, summary
 from supervise.client.usage import usage
 from supervise.client.watcher import Watcher
-from supervise.programs.program import UsageError
+from supervise.programs.program import UsageError, warning
 from supervise.programs.svstat import terminal as pressed
 from supervise.programs.svstat.reading import look_at, rows
 from supervise.programs.svstat.table import Row, state_of, table
 from supervise.programs.svstat.terminal import ENDING, Terminal
 from supervise.programs.width import columns, cut, shortened
 from supervise.protocol.exitcodes import FAILED
+from supervise.protocol.names import STATE
 from supervise.protocol.text import one_line, shown_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _USAGE_EVERY = 5.0  # seconds between two looks at /proc
 _AROUND = 3  # lines beside those of services: the summary, the head, the foot
@@ -153,10 +159,19 @@ class Screen:
         self._view = view
         self._services: dict[str, Service] = {}  # by path, as the rows
         self._rows: dict[str, Row] = {}
-        self.folder = "" if directories else watcher.watch(first_folder())
         self.more_may_come = False  # there are directories in which no supervise has been yet
-        for service in [Service(directory) for directory in directories]:
+        self._words = directories
+        self._lasting: set[str] = set()  # paths of those that were named themselves
+        folders = [] if directories else [first_folder()]
+        for word, service in named(directories, warning("svstat")):
+            if isinstance(service, ClientError):
+                raise service
             self._add(service)
+            if word in directories:
+                self._lasting.add(service.path)
+            else:
+                folders.append(os.path.dirname(service.path) or os.curdir)
+        self.folder = watcher.watch(folders[0]) if folders else ""
         self.list()
 
     def _add(self, service: Service) -> None:
@@ -174,17 +189,29 @@ class Screen:
         self.read({service})
 
     def list(self) -> None:
-        """Where no services were named: find those that have come or gone."""
+        """Where not all services were named, but some or all are meant: find those that have come or gone."""
         if not self.folder:
             return
         known = directories_of(self.folder)
-        found = {service.path: service for service in services()}
-        self.more_may_come = len(known) > len(found)
-        for path in self._services.keys() - found.keys():
+        found = {service.path: service for service in self._found()}
+        if self._words:  # a group is known when there is a state
+            self.more_may_come = not all(os.path.lexists(os.path.join(self.folder, name, STATE)) for name in known)
+        else:
+            self.more_may_come = len(known) > len(found)
+        for path in self._services.keys() - found.keys() - self._lasting:
             self._watcher.remove(self._services.pop(path))
             del self._rows[path]
         for service in found.values():
             self._add(service)
+        if self._words:
+            order = [*found, *(path for path in self._rows if path not in found)]
+            self._rows = {path: self._rows[path] for path in order}
+
+    def _found(self) -> Iterable[Service]:
+        """The services that are meant; of those that were named by more than their names the ones that there are."""
+        if not self._words:
+            return services()
+        return (service for _, service in named(self._words) if isinstance(service, Service))
 
     def read(self, changed: set[Service]) -> None:
         """Look at services again."""
@@ -211,7 +238,7 @@ class Screen:
         width, height = terminal.size()
         view = self._view
         view.room = max(height - _AROUND, 1)
-        known = [self._rows[path] for path in (sorted(self._rows) if self.folder else self._rows)]
+        known = [self._rows[path] for path in (self._rows if self._words else sorted(self._rows))]
         head, *lines = table(view.choose(known), self._colour, width)
         if view.helping:
             lines = ["", *(shortened(text, width) for text in _HELP.splitlines())][: view.room]

@@ -12,8 +12,9 @@ Options:
   -h, --help  this text
   --version   the version
 
-DIR is a status directory, or the name of a service; none: every service below
-./status, or where there is no such directory below $SUPERVISE_ROOT.
+DIR is a status directory, the name of a service, or in quotes a pattern such
+as 'web_*', GROUP:* or GROUP:NAME; none: every service below ./status, or where
+there is no such directory below $SUPERVISE_ROOT.
 
 Exit codes: 0 all could be read, whether they are up or down; 1 with --failed:
 something is amiss with one (with --watch: when it is quit); 100 wrong usage, or
@@ -71,7 +72,7 @@ def _main(argv: list[str]) -> int:
 
 def short(directories: list[str], program: str) -> int:
     """A line a service; the exit code."""
-    return _lines(read(directories), program)
+    return _lines(read(directories, program), program)
 
 
 def _lines(found: Iterable[Found], program: str) -> int:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from supervise.client import ClientError, DamagedState, Service, services
+from supervise.client import ClientError, DamagedState, services
+from supervise.client.named import named
+from supervise.programs.program import warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from supervise.client import Status
+    from supervise.client import Service, Status
     from supervise.programs.svstat.table import Row
 
     Found = tuple[str, Service | None, Status | None, ClientError | None]
 
 
-def read(directories: list[str]) -> Iterator[Found]:
-    """Each service that was named, or all.  Raises UnknownService where there is no directory of services."""
+def read(directories: list[str], program: str = "svstat") -> Iterator[Found]:
+    """Each service that was named, or all; `program` is that which warns.
+
+    Raises UnknownService where there is no directory of services.
+    """
     if not directories:
         yield from map(look_at, services())
-    for directory in directories:
-        try:
-            service = Service(directory)
-        except ClientError as why:
-            yield directory, None, None, why
-        else:
-            yield look_at(service)
+    for word, service in named(directories, warning(program)):
+        yield (word, None, None, service) if isinstance(service, ClientError) else look_at(service)
 
 
 def look_at(service: Service) -> Found:

@@ -22,8 +22,9 @@ from supervise.client.errors import (
     UnknownService,
     refused,
 )
+from supervise.client.named import services
 from supervise.client.resolve import names
-from supervise.client.service import Service, services
+from supervise.client.service import Service
 from supervise.client.status import DamagedState
 
 

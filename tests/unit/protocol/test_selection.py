@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervise.fleet.selection import select
+from supervise.protocol.selection import select
 
 NAMES = ["web_0", "web_1", "db", "a:b", "x[1]", "x1", "Web"]
 GROUPS = {
