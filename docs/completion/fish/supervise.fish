@@ -1,14 +1,21 @@
 # fish completion for supervise, svall, svc, svstat, svok, svwait and svlog.  The files svall.fish, svc.fish and so on
 # beside this one only read it, for fish loads a file by the name of the command.
 
-function __supervise_services --description 'The services below ./status and $SUPERVISE_ROOT'
+function __supervise_services --description 'The services below ./status and $SUPERVISE_ROOT, and their groups'
     set -l folders status
     test -n "$SUPERVISE_ROOT"; and set -a folders "$SUPERVISE_ROOT/status" "$SUPERVISE_ROOT"
     for folder in $folders
         for path in $folder/*/ $folder/.*/
             string match -qr '/\.\.?/$' -- $path; and continue
             if test -e $path/status -o -e $path/ok
-                string replace -r '.*/([^/]+)/$' '$1' -- $path
+                set -l name (string replace -r '.*/([^/]+)/$' '$1' -- $path)
+                echo $name
+                test -r $path/state; or continue
+                set -l groups (string match -r '^  "groups": .*' <$path/state | string match -ar '"[^"\\\\]+": \[')
+                for group in (string replace -r '^"(.*)": \[$' '$1' -- $groups)
+                    echo "$group:*"
+                    string match -q '*:*' -- (commandline -ct); and echo "$group:$name"
+                end
             end
         end
     end | sort -u
@@ -91,6 +98,8 @@ function __supervise_svall
         __supervise_services
     else
         printf '%s\n' $names
+        set -q conf[2]; or set conf -F supervise.conf
+        string match -r '^\[group:[^]]+\]' <$conf[2] | string replace -r '^\[group:(.*)\]$' '$1:*'
     end
 end
 

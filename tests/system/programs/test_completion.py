@@ -103,6 +103,25 @@ def test_names_below_supervise_root(complete, folder: Path) -> None:
     assert found == NAMES | {"far", "near"}
 
 
+def grouped(folder: Path) -> None:
+    for number, name in enumerate(("app", "web")):
+        groups = f'{{"site": [{number}, 0], "{name}": [0, 0]}}'
+        said = r'"status_text": "\"groups\": {"'
+        (folder / "status" / name / "state").write_text(f'{{\n  {said},\n  "groups": {groups}\n}}\n')
+
+
+@both
+def test_groups(complete, folder: Path) -> None:
+    grouped(folder)
+    assert offered(complete(folder, "svstat", "")) == NAMES | {"site:*", "app:*", "web:*"}
+    assert offered(complete(folder, "svc", "restart", "si")) == {"site:*"}
+    # bash replaces only what is behind the colon; fish offers directories there as well.
+    behind = {word.removeprefix("site:") for word in complete(folder, "svlog", "site:")}
+    assert offered(behind) == {"*", "app", "web"}
+    (folder / "supervise.conf").write_text("[one]\ncommand : x\n[group:site]\nprograms : one")
+    assert offered(complete(folder, "svall", "up", "")) == {"one", "site:*"}
+
+
 @both
 def test_verbs(complete, folder: Path) -> None:
     assert offered(complete(folder, "svc", "")) == VERBS | NAMES
@@ -178,6 +197,7 @@ def test_the_command_of_supervise_is_its_own_affair(folder: Path) -> None:
 
 @needs_bash
 def test_a_real_interactive_bash(folder: Path) -> None:
+    grouped(folder)
     pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: no real terminal to test with")
     env = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8", "INPUTRC": "/dev/null"}
     words = ["--norc", "--noprofile", "-i"]
@@ -191,6 +211,12 @@ def test_a_real_interactive_bash(folder: Path) -> None:
         bash.expect_exact(">ready")
         bash.send("svc resta\tw\t\n")
         bash.expect_exact("svc<restart>\r\nsvc<web>")
+        bash.expect_exact(">ready")
+        bash.send("svc restart si\t\n")
+        bash.expect_exact("svc<restart>\r\nsvc<site:*>")
+        bash.expect_exact(">ready")
+        bash.send("svlog -f site:w\t\n")
+        bash.expect_exact("svlog<-f>\r\nsvlog<site:web>")
         bash.expect_exact(">ready")
         bash.send("svlog -f my\t\n")
         bash.expect_exact("svlog<-f>\r\nsvlog<my app>")
@@ -222,6 +248,7 @@ def test_fish_syntax(folder: Path, program: str) -> None:
 
 @needs_zsh
 def test_a_real_interactive_zsh(folder: Path) -> None:
+    grouped(folder)
     pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: no real terminal to test with")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     env = {"PATH": path, "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
@@ -236,6 +263,9 @@ def test_a_real_interactive_zsh(folder: Path) -> None:
         zsh.expect_exact(">ready")
         zsh.send("svc resta\tw\t\n")
         zsh.expect_exact("svc<restart>\r\nsvc<web>")
+        zsh.expect_exact(">ready")
+        zsh.send("svc restart site:w\t\n")
+        zsh.expect_exact("svc<restart>\r\nsvc<site:web>")
         zsh.expect_exact(">ready")
         zsh.send("svlog -f my\t\n")
         zsh.expect_exact("svlog<-f>\r\nsvlog<my app>")

@@ -281,8 +281,8 @@ def test_the_document(box: Box) -> None:
         *("name", "path", "path_hex", "error"),
         *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up"),
         *("ready", "phase", "phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want"),
-        *("paused", "stopped", "alarms", "command", "failing", "finished", "next_start_seconds", "quick_exits"),
-        *("hangs", "restarts", "last_exit", "processes", "memory", "cpu", "cpu_percent"),
+        *("paused", "stopped", "alarms", "command", "groups", "failing", "finished", "next_start_seconds"),
+        *("quick_exits", "hangs", "restarts", "last_exit", "processes", "memory", "cpu", "cpu_percent"),
     ]
     assert (service["name"], service["path"], service["error"]) == ("app", "status/app", None)
     assert (service["up"], service["pid"], service["supervise_pid"]) == (True, box.pid, box.supervisor)
