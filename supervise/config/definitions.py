@@ -15,6 +15,7 @@ Rule 3.  Two services of one name are an error; so are two groups.  A program wi
          name, is a group as well, unless there is one of that name.
 Rule 4.  `depends_on` names services, else programs, else groups: a service is meant where all three have the name.
          `GROUP:*` is a group, `GROUP:NAME` a service in it.  A program does not wait for itself for being in a group.
+         One that is missing because of an error in it is not said again where it is named.
 Rule 5.  `priority` is a number that sorts: in a supervisord.conf with groups that of the group counts first.
 """
 
@@ -76,6 +77,7 @@ class Fleet:
         self._all: dict[str, Definition] | None = None
         self._groups: dict[str, list[str]] = {}
         self._variants: list[str] | None = None
+        self._broken: set[str] = set()  # programs of which an error says why they make nothing
         try:
             main = Source.read(path)
         except Unusable as why:
@@ -152,7 +154,7 @@ class Fleet:
             for program in group.programs:
                 if program not in self._dialect.programs:
                     self._report.error(group.file, group.line, f"group {name}: there is no program {program}")
-                elif not self._of_program(program) and program in self._dialect.programs:
+                elif not self._of_program(program) and program not in self._broken:
                     self._report.error(group.file, group.line, f"group {name}: {program} defines no service")
             self._groups[name] = self._in_group(group)
         for program, made_of_it in self._made.items():
@@ -185,7 +187,10 @@ class Fleet:
     def _of_program(self, program: str) -> list[Definition]:
         made = self._made.get(program)
         if made is None:
+            before = len(self._report.errors)
             made = self._made[program] = self._dialect.make(program) if self._dialect else []
+            if not made and len(self._report.errors) > before:
+                self._broken.add(program)
         return made
 
     def _named(self, name: str) -> Definition | None:
@@ -217,12 +222,21 @@ class Fleet:
         names: dict[str, None] = {}
         for word in made.depends_on:
             found = self._meant(word)
-            if not found:
+            if not found and not self._may_be_broken(word):
                 self._report.error(*made.places["depends_on"], f"depends_on: there is no service or group {word}")
             own = self._of_program(made.program) if self._is_group(word) and ":" not in word else []
             names.update(dict.fromkeys(name for name in found if name == word or name not in {one.name for one in own}))
         made.depends_on = list(names)
         made.resolved = True
+
+    def _may_be_broken(self, word: str) -> bool:
+        """Whether what a word names may be missing for an error that is said already."""
+        assert self._dialect is not None
+        name = word.partition(":")[0]
+        group = self._dialect.groups.get(name)
+        if name in self._broken or (group and not self._broken.isdisjoint(group.programs)):
+            return True
+        return any(program in self._broken and name.startswith(program) for program in self._variants or ())
 
     def _is_group(self, word: str) -> bool:
         group, colon, _ = word.partition(":")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import termios
 import time
@@ -143,6 +144,24 @@ def test_a_service_that_comes_slowly(app: Box, watched: Watched) -> None:
     watched.shows(r"started +up")
     watched.child.send("q")
     watched.ended()
+
+
+def test_what_a_pattern_matches_comes_and_goes(app: Box) -> None:
+    down = Record(0, False, "down", True, 0)
+    made(app, "web_1", down)
+    watched = Watched(app, "web_*", "app")
+    try:
+        watched.shows(r"web_1 +no supervise[^\n]*\napp +up")
+        made(app, "web_0", down)
+        made(app, "other", down)
+        watched.shows(r"web_0 .*\nweb_1 .*\napp ")
+        shutil.rmtree(app.folder / "status" / "web_1")
+        wait_for("it to go", lambda: "web_1" not in watched.read())
+        assert "other" not in watched.read()
+        watched.child.send("q")
+        watched.ended()
+    finally:
+        watched.child.close(force=True)
 
 
 def test_the_uptime_goes_on_without_a_change(watched: Watched) -> None:

@@ -443,6 +443,32 @@ def test_a_service_is_meant_before_a_group(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text, line",
+    [
+        ("[a]\ncommand : x\n[a]\ncommand : y\n", 3),
+        ("[a]\ncommand : 'x\n", 2),
+        ("[a]\ncommand : x\nautostart : maybe\nnumprocs : 2\nprocess_name : a_%(process_num)d\n", 3),
+    ],
+)
+def test_what_is_missing_because_of_an_error_is_not_said_again(path: Path, text: str, line: int) -> None:
+    more = "[b]\ncommand : x\ndepends_on : {}\n[group:g]\nprograms : a\n"
+    for word in ("a", "g", "g:a", "a:*", "a:a") + (("a_1", "a:a_1") if "numprocs" in text else ()):
+        (error,) = errors(path, text + more.format(word))
+        assert error.startswith(f"{line}: ")
+    assert len(errors(path, text + more.format("c"))) == 2
+
+
+def test_where_a_service_is_in_its_groups(path: Path) -> None:
+    text = "[a]\ncommand : x\n[b]\ncommand : x\nnumprocs : 2\nprocess_name : b%(process_num)d\n"
+    found = good(path, f"{text}[group:g]\nprograms : b a\n[group:h]\nprograms : a\n")
+    assert [found.places(one) for one in found.services.values()] == [
+        {"g": [1, 0], "h": [0, 0]},
+        {"g": [0, 0], "b": [0, 0]},
+        {"g": [0, 1], "b": [0, 1]},
+    ]
+
+
+@pytest.mark.parametrize(
     "text, problem",
     [
         ("[a]\ncommand : a\ndepends_on : b\n", "3: depends_on: there is no service or group b"),
