@@ -62,6 +62,7 @@ def _main(argv: list[str]) -> int:
     conf = args["-F"]
     if not conf:
         raise UsageError("cannot read '': no file is named")
+    _refuse_descriptor(conf)
     root = args["-p"] or os.path.join(os.path.dirname(conf), _ROOT)
     try:
         named = os.path.basename(os.path.abspath(root))
@@ -91,6 +92,15 @@ def _main(argv: list[str]) -> int:
     if loaded.errors or errors:
         return USAGE
     return {"order": _order, "diff": _diff, "status": _status}[verb](loaded, names, bool(args["NAME"]))
+
+
+def _refuse_descriptor(conf: str) -> None:
+    """Refuse standard input, and what a shell makes of `<(...)`: what is read once.  Raises UsageError."""
+    from supervise.config.from_descriptor import descriptor
+
+    if descriptor(conf) is not None or (conf == "-" and not os.path.lexists(conf)):
+        why = "it has to be a file that stays, for every supervise reads it again"
+        raise UsageError(f"cannot use {shown_name(conf)}: {why}")
 
 
 def _wrong(words: Words) -> str:

@@ -7,6 +7,8 @@ from conftest import Box
 from tools import run_tool
 
 TWO = "[db]\ncommand : sleep 1000\n[web]\ncommand : sleep 1000\ndepends_on : db\n"
+STAYS = "it has to be a file that stays, for every supervise reads it again"
+PIPES = ("/dev/stdin", "/dev/fd/63", "/proc/self/fd/0", "-")
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,7 @@ TWO = "[db]\ncommand : sleep 1000\n[web]\ncommand : sleep 1000\ndepends_on : db\
         (("-p", "status/app", "status"), "cannot use status/app: the directory of services must be named status"),
         (("-F", "none.conf", "up"), "none.conf: does not exist"),
         (("-F", ".", "order"), ".: cannot be read: Is a directory"),
+        *(((f"-F{conf}", *words), f"cannot use {conf}: {STAYS}") for conf in PIPES for words in (["up"], ["diff"])),
         (("up", "app"), "no service is named app"),
         (("order", "w?"), "no service matches w?"),
         (("down", "site:web"), "no group is named site"),
