@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervise.machine.on_liveness import GRACE, watch
-from supervise.machine.policy import MIN_DELAY
+from supervise.machine.policy import MIN_DELAY, is_expected, start_failed
 from supervise.protocol.exitstatus import fault_in
 from supervise.protocol.record import DOWN, UP
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
@@ -25,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from supervise.config.config import Config
     from supervise.machine.situation import Situation
     from supervise.protocol.exitstatus import ExitStatus
 
@@ -129,17 +128,17 @@ def gone(machine: Situation, how: ExitStatus, now: float, planned: bool, uptime:
     config, pid = machine.config, machine.pid
     clear = bool(clear or config.killasgroup) and pid != 0
     how.fault, machine.fault = machine.fault, None
-    expected = not planned and how.code in config.exitcodes and config.autorestart != "always" and not how.fault
+    _count(machine, how, now, planned, uptime)
+    expected = not planned and is_expected(config, how, machine.quick_exits)
     kind = "failures" if how.failure else "planned" if planned else "expected" if expected else "crashes"
     for total in ("exits", kind, "cores") if how.core else ("exits", kind):
         machine.totals[total] += 1
-    _count(machine, how, now, planned, uptime)
     verdict = None
     if machine.alarms and not planned and not expected:
         verdict = machine.window.count(now, how.core, config)
         machine.gave_up = verdict.give_up
     machine.counted = verdict is not None
-    machine.will_restart = machine.want == UP and (planned or _policy_restarts(config, expected))
+    machine.will_restart = machine.want == UP and (planned or _policy_restarts(machine, expected))
     no_more_tries = machine.will_restart and _tried_enough(machine) and not machine.gave_up
     machine.gave_up |= no_more_tries
     machine.restart_delay = MIN_DELAY if planned else machine.delay()
@@ -188,8 +187,11 @@ def _tried_enough(machine: Situation) -> bool:
     return retries is not None and machine.quick_exits > retries
 
 
-def _policy_restarts(config: Config, expected: bool) -> bool:
-    return config.autorestart == "always" or (config.autorestart == "unexpected" and not expected)
+def _policy_restarts(machine: Situation, expected: bool) -> bool:
+    config = machine.config
+    if config.autorestart == "always" or start_failed(config, machine.quick_exits):
+        return True
+    return config.autorestart == "unexpected" and not expected
 
 
 def amended(machine: Situation, event: str, now: float, value: Any) -> None:

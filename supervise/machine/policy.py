@@ -10,6 +10,8 @@ Rule 4.  With `alarm_interval` 0 nothing is counted.
 Rule 5.  Each quick exit in a row but the first doubles the delay from `restart_delay`, up to `restart_delay_max`;
          what is longer than `restart_delay` is shortened by up to a quarter of it by chance, so that services that
          failed for the same reason do not come back at the same moment.
+Rule 6.  With `startretries` a quick exit is a start that has failed, whatever its exit code is: it is tried again, also
+         where `autorestart` would not, as supervisor does.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.config.config import Config
+    from supervise.protocol.exitstatus import ExitStatus
 
 MIN_DELAY = 1.0  # seconds between two starts, whoever asks for the second
 
@@ -61,6 +64,18 @@ class Window:
         """Whether the next exit could be the one after which supervise gives up."""
         tries, core_tries = config.max_tries, config.max_tries_if_coredumped
         return bool((tries and self.exits >= tries) or (core_tries and self.cores + 1 >= core_tries))
+
+
+def start_failed(config: Config, quick_exits: int) -> bool:
+    """Whether an exit was a start that is to be tried again (rule 6); `quick_exits` in a row, it included."""
+    return config.startretries is not None and quick_exits > 0
+
+
+def is_expected(config: Config, how: ExitStatus, quick_exits: int) -> bool:
+    """Whether an exit that nobody asked for is one that its `exitcodes` and `autorestart` expect."""
+    if config.autorestart == "always" or how.fault or start_failed(config, quick_exits):
+        return False
+    return how.code in config.exitcodes
 
 
 def delay(config: Config, quick_exits: int, chance: float) -> float:

@@ -8,6 +8,7 @@ import time
 
 from supervise import __version__
 from supervise.config.restrictions import in_force
+from supervise.machine.policy import is_expected
 from supervise.protocol.exitstatus import ExitStatus, kind_of
 from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import Record, RecordError, decode
@@ -146,7 +147,7 @@ class StatusWriter:
         """Note an exit as the last exit; `uptime` in seconds."""
         self._phase = None, None, None  # the next one has its own
         config = self._machine.config
-        expected = how.code in config.exitcodes and config.autorestart != "always" and not how.fault and not planned
+        expected = not planned and is_expected(config, how, self._machine.quick_exits)
         self._last_exit = {
             "code": how.code,
             "signal": how.signal,

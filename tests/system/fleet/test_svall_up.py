@@ -197,8 +197,10 @@ class TestFailure:
         assert first.endswith("; the last line of its stderr: no disk")
         assert second == "svall: warning: web not started: it waits for db"
 
-    def test_startretries(self, services: Services) -> None:
-        services.conf("[db]\ncommand : sh -c 'echo x >> log; exit 3'\nstartretries : 2\n")
+    @pytest.mark.parametrize("code", [3, 0])
+    def test_startretries(self, services: Services, code: int) -> None:
+        text = f"command : sh -c 'echo x >> log; exit {code}'\nautorestart : unexpected\n"
+        services.conf(f"[db]\n{text}startretries : 2\n")
         assert services.svall("up").returncode == 1
         services["db"].wait_gone()
         assert services.log == ["x"] * 3

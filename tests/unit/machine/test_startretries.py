@@ -51,8 +51,26 @@ def test_a_program_that_cannot_be_executed_is_such_a_start() -> None:
     assert loop.state == ENDED and len(loop.starts) == 3
 
 
-def test_what_is_not_restarted_anyway_is_not_given_up() -> None:
-    loop = running(policy(startretries=0, autorestart="unexpected"))
+@pytest.mark.parametrize("autorestart", ["unexpected", "never"])
+def test_an_end_too_soon_is_a_failed_start_whatever_its_exit_code(autorestart: str) -> None:
+    loop = running(policy(startretries=1, autorestart=autorestart, startsecs=5))
+    loop.crash_after(4, CLEAN)
+    assert loop.state == RUNNING and loop.machine.totals["expected"] == 0
+    loop.crash_after(4, CLEAN)
+    assert loop.state == ENDED and loop.machine.gave_up
+
+
+@pytest.mark.parametrize("autorestart", ["unexpected", "never"])
+@pytest.mark.parametrize("startsecs", [0, 5])
+def test_one_that_has_run_long_enough_is_not_restarted(autorestart: str, startsecs: int) -> None:
+    loop = running(policy(startretries=0, autorestart=autorestart, startsecs=startsecs))
+    loop.crash_after(startsecs, CLEAN)
+    assert loop.state == IDLE and not loop.machine.gave_up
+
+
+def test_what_is_wanted_once_is_not_tried_again() -> None:
+    loop = running(policy(startretries=1))
+    loop.event("o")
     loop.crash_after(0, CLEAN)
     assert loop.state == IDLE and not loop.machine.gave_up
 
