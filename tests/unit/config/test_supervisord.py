@@ -81,6 +81,8 @@ def samples(tmp_path: Path) -> Path:
         ("container", ["php-fpm", "nginx"]),
         ("site", ["web-1", "web-2", "web-3", "web-4", "cron", "consumer_00", "consumer_01", "sender_00"]),
         ("airflow", ["airflow_webserver", "airflow_scheduler"]),
+        ("ports", [*(f"server-port-98{number:02}" for number in range(3)), "push_shard1", "push_shard2"]),
+        ("supervisor/conf.d/worker", ["worker_00", "worker_01"]),
         ("odoo", ["odoo", "odoo-longpolling"]),
         ("debian/supervisord", ["local", "sentry-web", "sentry-worker", "sentry-cron"]),
     ],
@@ -104,6 +106,48 @@ def test_the_sample_with_several_workers(samples: Path) -> None:
     assert (governed.user, governed.stopwaitsecs, governed.autorestart) == ("www-data", 3600, "always")
     assert (governed.stopasgroup, governed.killasgroup, governed.umask) == (True, True, None)
     assert found.services["scheduler_00"].command[2].startswith("while true; do php")
+
+
+def test_the_sample_of_a_desktop(samples: Path) -> None:
+    found = read(str(samples / "desktop.conf"), ENVIRON)
+    assert (found.errors, found.groups["x"]) == ([], ["screen", "share", "editor"])
+    assert found.services["proxy"].command == ["nginx", "-c", "/etc/nginx/nginx.conf", "-g", "daemon off;"]
+    assert found.services["share"].command[2] == "rm /tmp/.X11-unix/X1 /tmp/.lock; x11vnc -display :1 -forever"
+    editor = found.services["editor"]
+    assert editor.command[2].endswith("done; exec node server.js -a : -w /work")
+    assert editor.command[3:] == ["--listen", "9999", "--collab"]
+    assert variables(found, "editor") == {"PYTHONPATH": "/srv/a:/srv/b", "LANG": "POSIX"}
+    assert config(found, "editor").directory == "/srv/editor"
+    assert config(found, "screen").directory == "/root"
+    assert config(found, "screen").stopsignal == "KILL"
+    assert [line.partition(":")[2] for line in said(found.warnings, samples / "desktop.conf")] == [
+        "22: stdout_logfile: not carried over: what it prints is kept, in __stdout",
+        "26: stderr_syslog: not carried over: what it prints is in __stderr",
+        "3: redirect_stderr: not a key of [supervisord]: skipped",
+        "4: stopsignal: not a key of [supervisord]: skipped",
+        "5: http_port: not a key of [supervisord]: skipped",
+    ]
+    _, problems = parse(found.services["proxy"].text(), "proxy", names=names_for(found.path, "proxy"))
+    keys = ("chmod", "dependent_startup", "dependent_startup_wait_for")
+    assert [line.partition("unknown key ")[2].split(":")[0] for line in problems.lines("")] == [
+        f"'{key}'" for key in keys
+    ]
+
+
+def test_the_sample_with_ports(samples: Path) -> None:
+    found = read(str(samples / "ports.conf"), ENVIRON)
+    assert found.services["server-port-9802"].command[2] == "127.0.0.1:9802"
+    assert variables(found, "server-port-9802") == {"UNBUFFERED": "1", "HTTP_proxy": "", "HTTPS_proxy": ""}
+    assert config(found, "server-port-9802").stopwaitsecs == 30
+    assert found.services["push_shard2"].command[-1] == "2"
+    assert found.groups["queues"] == ["push_shard1", "push_shard2"]
+
+
+def test_the_sample_that_supervisor_would_include(samples: Path) -> None:
+    found = read(str(samples / "supervisor/conf.d/worker.conf"), ENVIRON)
+    assert found.services["worker_01"].command == ["php", "/srv/app/artisan", "queue:work", "--sleep=3"]
+    assert config(found, "worker_01").stopwaitsecs == 3600
+    assert config(found, "worker_01").killasgroup
 
 
 def test_the_sample_with_a_group(samples: Path) -> None:
@@ -269,9 +313,36 @@ def test_a_section_that_only_supervisor_has(tmp_path: Path, head: str) -> None:
     assert fleet(path, f"; x {head}\n[program:a]\ncommand = a\n").dialect == "supervise.conf"
 
 
-def test_its_name(path: Path) -> None:
-    assert list(good(path, "[program:a]\ncommand = a ; b\n").services) == ["a"]
-    assert read(str(path)).services["a"].command == ["a"]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "supervisord.conf",
+        "supervisor.conf",
+        "supervisor/conf.d/a.conf",
+        "supervisord/conf.d/a.conf",
+        "supervisord.d/a.ini",
+    ],
+)
+def test_its_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = good(path, "[program:a]\ncommand = a ; b\n")
+    assert found.services["a"].command == ["a"]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("key", ["logfile_maxbytes", "logfile_backups", "capture_maxbytes", "events_enabled", "syslog"])
+def test_a_key_that_only_supervisor_has(tmp_path: Path, stream: str, key: str) -> None:
+    path = tmp_path / "any.conf"
+    line = f"{stream}_{key} = 0\n"
+    for more in ("", "[group:b]\nprograms = a\n", "[include]\nfiles = none/*\n", "[global]\nalarm_interval : 60\n"):
+        assert fleet(path, f"[program:a]\ncommand = a ; b\n  {line}{more}").dialect == "supervisord.conf"
+    for text in (
+        f"[a]\ncommand = a\n{line}",
+        f"[program:a]\ncommand = a\n[b]\n{line}",
+        f"[program:a]\ncommand = a {line}",
+    ):
+        assert fleet(path, text).dialect == "supervise.conf"
 
 
 # Its defaults, and ours.
