@@ -125,6 +125,7 @@ def test_one_is_killed_one_changed_one_removed(site: Site) -> None:
 
     os.kill(pids["redis"], signal.SIGKILL)
     pids["redis"] = services["redis"].wait_new_pid(pids["redis"])
+    wait_for("Redis to be ready", lambda: state(services["redis"])["phase"] == "ready")
     assert site.job() == 42
     assert services.pids() == pids
 
