@@ -53,7 +53,15 @@ class DefinedConf(ConfFile):
 
     def _load(self) -> tuple[bytes, bool, os.stat_result]:
         self._definition = None
-        fleet = _shared(self.path) or fleet_reader()(self.path)
+        shared = _shared(self.path)
+        fleet = shared or fleet_reader()(self.path)
+        try:
+            return self._find(fleet)
+        finally:
+            if not shared:
+                fleet.release()
+
+    def _find(self, fleet: Fleet) -> tuple[bytes, bool, os.stat_result]:
         found = fleet.find(self._name)
         if not found:
             why = errno.EAGAIN if fleet.transient else errno.EINVAL  # whether it is worth another try

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from supervise.config import sources
 from supervise.config.defined import DefinedConf
+from supervise.config.definitions import Fleet
 from supervise.config.file import joined, watch_plan
 
 MAIN = """\
@@ -131,3 +133,18 @@ def test_what_may_pass_is_tried_again(files: Files, monkeypatch: pytest.MonkeyPa
 
 def test_it_is_written_for_the_log_without_the_keys_of_the_definition(files: Files) -> None:
     assert "command" not in str(files.of("web").read()[0])
+
+
+@pytest.mark.parametrize("text", [MAIN, MAIN + "[supervisord]\n", MAIN.replace("[web]", "[web\n[web]")])
+def test_reading_it_leaves_nothing_to_the_collector(files: Files, text: str) -> None:
+    """Which hardly ever comes past where nothing happens: memory would grow with each time the file is written."""
+    files.main.write_text(text.replace("[web]", "[program:web]"))
+    conf = files.of("web")
+    gc.collect()
+    gc.disable()
+    try:
+        conf.read()
+        made = [one for one in gc.get_objects() if isinstance(one, (Fleet, sources.Source, sources.Section))]
+    finally:
+        gc.enable()
+    assert made == []
