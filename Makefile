@@ -25,6 +25,11 @@ $(VENV)/.tools: $(VENV)/.needed
 	$(BIN)/python bench/extras.py test lint | xargs -d '\n' $(PIP) install -q
 	touch $@
 
+# What is measured beside it.
+$(VENV)/.bench: $(VENV)/.needed
+	$(BIN)/python bench/extras.py bench | xargs -d '\n' $(PIP) install -q
+	touch $@
+
 # Installed as users install it, not in place: start-up time and memory are part of what is tested.
 $(VENV)/.installed: $(VENV)/.needed $(SOURCES)
 	rm -rf build
@@ -59,12 +64,13 @@ lint: all
 	sh -n tests/debian.sh
 	for script in bench/*.sh; do sh -n "$$script" || exit 1; done
 
-bench: all
+bench: all $(VENV)/.bench
 	sh bench/memory.sh $(CURDIR)/$(BIN)/python3 $(CURDIR)/$(BIN)/supervise "$$(mktemp -d)" >$(VENV)/memory
 	$(BIN)/python bench/bench.py --memory $(VENV)/memory
 	$(BIN)/python bench/tools.py
 	$(BIN)/python bench/readiness.py --memory $(VENV)/memory
 	$(BIN)/python bench/adoption.py
+	$(BIN)/python bench/many.py --services 1,10,100 --rounds 2 --idle 5
 	$(BIN)/python bench/endurance.py
 
 # supervise is killed before each of its system calls, and each of them fails: half an hour or more; `make test` has

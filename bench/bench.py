@@ -76,13 +76,15 @@ class Peer:
             self.process.wait()
 
 
-def compile_c(folder: Path) -> tuple[Path, Path]:
+def compile_c(folder: Path, output: Path | None = None) -> tuple[Path, Path]:
+    """The probe, which writes to `output` or to its standard output, and the floor."""
     compiler = shutil.which("cc")
     if not compiler:
         raise SystemExit("bench: fatal: cannot compile the floor: there is no cc")
     probe, floor = folder / "probe", folder / "floor"
     bare = ["-nostdlib", "-fno-stack-protector"]
-    subprocess.run([compiler, "-O2", "-static", *bare, "-o", probe, HERE / "probe.c"], check=True)
+    told = [f'-DOUTPUT="{output}"'] if output else []
+    subprocess.run([compiler, "-O2", "-static", *bare, *told, "-o", probe, HERE / "probe.c"], check=True)
     subprocess.run([compiler, "-O2", "-static", "-o", floor, HERE / "floor.c"], check=True)
     return probe, floor
 
