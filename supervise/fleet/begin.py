@@ -6,6 +6,7 @@ import posix as os
 
 from supervise.fleet.nursery_process import NurseryProcess
 from supervise.fleet.task import PROGRAM, Task
+from supervise.fleet.title import Title
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.filenames import DEVNULL
 from supervise.protocol.options import environment, set_apart
@@ -51,8 +52,10 @@ def main() -> int:
     rename(PROGRAM)
     task = Task.decode(data)
     nursery = _Nursery(env, ignored_signals())
-    if task.verb == "run":
-        # Until manager.Signals can tell of them: process 1 would not get them, and any other would end.
+    arguments = Title()
+    arguments.show(arguments.of([PROGRAM, *task.typed]) or arguments.of([PROGRAM, task.verb]))
+    if task.stays:
+        # Until there are Signals to tell of them: process 1 would not get them, and any other would end.
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _HELD_BACK)
     try:
         if task.starts:
@@ -60,6 +63,6 @@ def main() -> int:
     except OSError as why:
         say(PROGRAM, "fatal", f"cannot start supervises: {why.strerror}")
         return SYSTEM
-    from supervise.fleet.manager import run  # while that one loads what its copies need
+    from supervise.fleet.carrying_out import run  # while that one loads what its copies need
 
     return run(task, nursery, env)

@@ -22,12 +22,13 @@ from supervise.client.service import Service
 from supervise.client.status import Status
 from supervise.client.wait import look
 from supervise.client.watcher import Watcher
-from supervise.fleet.job import DOWN, FAILED, GONE, READY, RUNNING, STARTED, UP
+from supervise.fleet.job import DOWN, EXTEND, FAILED, GONE, READY, RUNNING, STARTED, UP
 from supervise.protocol.names import OK, STATUS
 from supervise.protocol.record import DOWN as WANT_DOWN
 from supervise.protocol.record import UP as WANT_UP
 from supervise.protocol.record import Record
-from supervise.protocol.states import ENDED
+from supervise.protocol.states import ENDED, ENDING, STOPPING
+from supervise.protocol.states import RUNNING as IN_SERVICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 class Post:
     """One service, and how it was when it was last commanded."""
 
-    __slots__ = ("name", "path", "service", "before", "obeyed", "until", "last", "due", "commanded", "watched")
+    __slots__ = (
+        *("name", "path", "service", "before", "obeyed", "until"),
+        *("last", "due", "commanded", "watched", "given"),
+    )
 
     def __init__(self, name: str, path: str) -> None:
         self.name = name
@@ -54,6 +58,7 @@ class Post:
         self.due: float | None = None  # when it may be up without anything else happening
         self.commanded = False
         self.watched = False
+        self.given: tuple[float, bool] | None = None  # until when it is given to get ready, or, if so, to stop
 
 
 class Lookout:
@@ -175,6 +180,7 @@ class Lookout:
     def events(self, name: str) -> Iterator[Event]:
         """What has become of a service, if it is not what it was at the last look; nothing where nobody can know."""
         post = self._posts[name]
+        given = post.given
         try:
             event, value = self._seen(post)
         except ClientError:
@@ -182,10 +188,13 @@ class Lookout:
         if (event, value) != post.last:
             post.last = event, value
             yield event, name, value
+        if post.given and post.given != given:
+            yield EXTEND, name, post.given
 
     def _seen(self, post: Post) -> tuple[str, object]:
         now = self._look(post)
         post.due = None
+        post.given = _given(now) if now else None
         if now is None or post.service is None or not now.supervised:
             return GONE, None
         before = post.before or (_nothing_yet(now) if post.commanded else now)
@@ -230,6 +239,12 @@ def _nothing_yet(now: Status) -> Status:
     """How it was when there was no directory yet."""
     state = now.state and {**now.state, "totals": dict.fromkeys(now.state["totals"], 0)}
     return Status(False, Record(0, False, WANT_UP, True, 0), state)
+
+
+def _given(now: Status) -> tuple[float, bool] | None:
+    """Until when a service that starts or stops is given for it, monotonic, and whether it stops."""
+    until = now.state["deadline_at"] if now.state and now.machine in (IN_SERVICE, STOPPING) else None
+    return None if until is None else (until, now.machine == STOPPING or now.phase == ENDING)
 
 
 def _says_ready(now: Status) -> bool:

@@ -1,21 +1,20 @@
-"""The manager: carries a command of svall out, as the process from which the supervises are forked.
+"""The manager: carries commands of svall out, as the process that has the nursery fork supervises.
 
-It reads the configuration, loads everything (nursery.py), and then does what the plan says: prepare and fork
-supervises, write letters, look what becomes of them.  When the command is carried out it ends, and every supervise goes
-on; nothing that happens to it touches them.
+It does what the plan says: has supervises started (starts.py), writes letters, looks what becomes of services
+(lookout.py).  When the command of `svall up` is carried out it ends, and every supervise goes on; nothing that happens
+to it touches them.  That of `svall run` stays, for signals (signals.py), and supervises that die (reviving.py).
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
-import sys
 import time
 
-from supervise.client.errors import ClientError, refused
-from supervise.fleet.changes import Running, changes
+from supervise.client.errors import ClientError
+from supervise.fleet.changes import Running
+from supervise.fleet.goals import changed, load
 from supervise.fleet.job import (
+    COMING,
+    EXTEND,
     FAILED,
     FINAL,
     GONE,
@@ -34,31 +33,28 @@ from supervise.fleet.job import (
     UPDATE,
     ServiceFacts,
 )
-from supervise.fleet.loaded import Loaded
-from supervise.fleet.lookout import Lookout
 from supervise.fleet.plan import Plan
+from supervise.fleet.reviving import Revival
+from supervise.fleet.signals import ended_children
+from supervise.fleet.starts import Starts
 from supervise.fleet.task import PROGRAM, Task
+from supervise.fleet.telling import Telling
 from supervise.protocol.exitcodes import FAILED as SOME_FAILED
-from supervise.protocol.exitcodes import SYSTEM, USAGE
-from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.options import Options
-from supervise.protocol.text import one_line, say, shown_name
+from supervise.protocol.text import say, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
     from supervise.config.definition import Definition
-    from supervise.fleet.nursery import Copy
-    from supervise.fleet.nursery_process import NurseryProcess
+    from supervise.fleet.loaded import Loaded
+    from supervise.fleet.lookout import Lookout
+    from supervise.fleet.signals import Signals
 
 _AT_A_TIME = 1000  # supervises that are being started
 # Seconds.  What a supervise takes itself is its own affair: these are for one that does nothing any more.
 _SLACK = 30.0
 _START_WITHIN = 60.0
 _UNLIMITED = 300.0  # where a service has no limit of its own
-_AGAIN, _AGAIN_MAX = 1.0, 60.0  # from one start of a supervise that dies to the next
-_FATAL = "supervise: fatal: "
 
 
 class Manager:
@@ -68,32 +64,28 @@ class Manager:
         self,
         task: Task,
         loaded: Loaded,
-        nursery: Callable[[], NurseryProcess],
+        starts: Starts,
         lookout: Lookout,
         env: dict[bytes, bytes],
         signals: Signals | None = None,
         running: Running | None = None,
     ) -> None:
-        """`nursery`: where supervises are forked; `running`: who supervises services already; `signals`: those that
-        this process stays for, of `svall run`.
+        """`running`: who supervises services already; `signals`: those that this process stays for, of `svall run`.
         """
         self._task = task
         self._loaded = loaded
-        self._nursery = nursery
+        self._starts = starts
         self._lookout = lookout
         self._env = env
         self._plan = Plan(_AT_A_TIME)
-        self._copies: dict[int, tuple[str, Copy]] = {}  # where one reports: its name, and what is known of it
-        self._starting: set[str] = set()  # the names of these
-        self._to_stop: set[str] = set()  # those of them that are started to stop what a supervise before has left
+        self._to_stop: set[str] = set()  # those that are started to stop what a supervise before has left
         self._signals = signals
         self._others = {*running.others} if running else set()  # which somebody else has started
         self._unknown = dict(running.unknown) if running else {}  # nothing is done with what may be somebody else's
-        self._told = ""  # systemd
-        self._wanted: set[str] = set()  # what is to be up, for that
-        # Supervises that have died: when each is to be started again, and in how many seconds if it dies again.
-        self._due: dict[str, float] = {}
-        self._delays: dict[str, tuple[float, float]] = {}
+        self._telling = Telling(env)
+        self._wanted: set[str] = set()  # what is to be up
+        self._about: set[str] = set()  # what a command was about
+        self._revival = Revival()
 
     def facts(self, definition: Definition) -> ServiceFacts:
         """What the plan has to know of a service."""
@@ -118,17 +110,22 @@ class Manager:
         presence = self._lookout.presence(name)
         return UP if presence == RUNNING and name in self._others else presence  # which is not waited for
 
+    # Commands.
+
     def carry_out(self, goals: dict[str, str]) -> int:
-        """Carry out goals by name, and for `run` all that comes after that; the exit code.  Raises ClientError."""
+        """Carry out goals by name, and for `run` all that comes after that; the exit code.
+
+        Raises ClientError, and OSError: NurseryGone where that has died.
+        """
         self._begin(goals)
         if self._signals:
             self._lookout.also(self._signals.fd)
             self._tell()
             while not self._plan.ended:
                 self._turn()
-            return 0 if self._plan.successful else SOME_FAILED
-        while not self._plan.finished:
-            self._turn()
+        else:
+            while not self._plan.finished:
+                self._turn()
         return 0 if self._plan.successful else SOME_FAILED
 
     def _begin(self, goals: dict[str, str]) -> None:
@@ -137,6 +134,8 @@ class Manager:
                 self._wanted.add(name)
             else:
                 self._wanted.discard(name)
+        self._about.update(goals)
+        self._others.difference_update(goals)
         names = [*self._loaded.services, *(name for name in goals if name not in self._loaded.services)]
         for name in names:
             self._lookout.add(name, self._loaded.path(name))
@@ -148,28 +147,50 @@ class Manager:
 
     def _update(self) -> None:
         """Read the configuration again, and carry out what has changed; one that is broken changes nothing."""
-        loaded = _load(self._task, self._env, "warning")
+        loaded = load(self._task, self._env, "warning")
         if loaded is None:
             say(PROGRAM, "warning", f"{shown_name(self._task.conf)} is not used as long as it is so")
             return
+        names, errors = loaded.select(self._task.words)
+        for line in errors:
+            say(PROGRAM, "warning", line)
         try:
-            compared = changes(loaded)
+            named = loaded.order.with_dependencies(names) if self._task.words else None
+            goals, _ = changed(loaded, named, self._about)
         except ClientError as why:
             say(PROGRAM, "warning", f"cannot update: {why}")
             return
-        for line in (*compared.alone, *compared.unknown.values()):
-            say(PROGRAM, "warning", line)
         self._loaded = loaded
         self._unknown = {}
-        self._begin({change.name: change.goal for change in compared.found})
+        self._begin(goals)
+
+    def _down(self, now: float) -> None:
+        """Take down what this has started, or found running from the same file; not what is somebody else's."""
+        self._wanted.clear()
+        settled = [name for name in self._loaded.services if self._is_settled(name)]
+        for name in settled:
+            if self._plan.state(name)[1] == GONE:
+                self._look(name)  # somebody else may have started it, or its directory was moved
+        self._revival.clear()
+        running = Running(self._loaded, settled)
+        self._unknown.update(running.unknown)
+        spared = {*running.others}
+        if self._task.words:
+            spared.update(name for name in settled if name not in self._about)
+        self._do(self._plan.down(now, spared))
+
+    # The loop.
 
     def _turn(self) -> None:
-        due = [at for at in (self._plan.deadline, self._lookout.due, *self._due.values()) if at is not None]
-        seconds = max(min(due) - time.monotonic(), 0.0) if due else None
-        names, readable = self._lookout.wait(seconds)
+        due = [self._plan.deadline, self._lookout.due, self._revival.due]
+        if self._signals:
+            due.append(self._telling.due)
+        first = min((at for at in due if at is not None), default=None)
+        names, readable = self._lookout.wait(None if first is None else max(first - time.monotonic(), 0.0))
         for fd in readable:
-            if fd in self._copies:
-                self._reported(fd)
+            reported = self._starts.reported(fd)
+            if reported:
+                self._reported(*reported)
         if self._signals and self._signals.fd in readable:
             self._signalled(self._signals)
         for name in names:
@@ -181,22 +202,19 @@ class Manager:
         self._go_on()
         self._tell()
 
+    def _tell(self) -> None:
+        if self._signals:
+            self._telling.tell(self._plan, self._wanted, time.monotonic())
+
     def _signalled(self, signals: Signals) -> None:
         for name in signals.take():
             now = time.monotonic()
             if name in ("TERM", "INT"):
-                self._due.clear()
-                self._wanted.clear()
-                self._do(self._plan.down(now))
-            elif name == "HUP":
+                self._down(now)
+            elif name == "HUP" and not self._plan.ending:
+                self._telling.reloads()
                 self._do(self._plan.update(now))
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if not pid:
-                break
+        ended_children()
 
     def _do(self, actions: list[tuple[object, ...]]) -> None:
         """Carry out what the plan says, and what follows from that."""
@@ -218,6 +236,8 @@ class Manager:
 
     def _handle(self, event: str, name: str, value: object = None) -> None:
         self._do(self._plan.handle(event, name, time.monotonic(), value))
+
+    # Commanding supervises, and what becomes of services.
 
     def _stop(self, name: str) -> None:
         """Stop a service and its supervise; where it has none any more, one is started that can."""
@@ -257,45 +277,51 @@ class Manager:
         self._look(name)
 
     def _look(self, name: str) -> None:
-        if name in self._starting:  # what is there now is what the supervise before has left
+        if name in self._starts:  # what is there now is what the supervise before has left
             return
         for event, its, value in self._lookout.events(name):
             if event == GONE and self._is_being_stopped(name) and self._outlived(name):
                 self._stop(name)  # its supervise has died of something else
                 continue
+            if event == EXTEND:
+                self._extend(name, value)
+                continue
             self._handle(event, its, value)
             if event == GONE and self._signals and not self._plan.ending:
                 self._has_ended(name)
 
+    def _extend(self, name: str, value: object) -> None:
+        """A service has been given until then, or has asked for it; what follows has its time as well."""
+        assert isinstance(value, tuple)
+        until, stops = value
+        if not self._plan.knows(name):
+            return
+        service = self._plan.service(name)
+        more = _SLACK if stops else service.stop_within  # for it is stopped if it is late
+        if stops and self._plan.state(name)[0] == COMING:  # a restart
+            more += service.start_within
+        self._handle(EXTEND, name, until + more)
+
     def _is_being_stopped(self, name: str) -> bool:
         return self._plan.state(name)[0] in (STOPPING, LEAVING) if self._plan.knows(name) else False
-
-    def _has_ended(self, name: str) -> None:
-        """A supervise has ended: start another, if it was not told to and has not given up."""
-        if self._is_settled(name) and self._lookout.died(name):
-            self._again(name)
-            say(PROGRAM, "warning", f"the supervise of {shown_name(name)} has died: another is started")
-
-    def _again(self, name: str) -> None:
-        now = time.monotonic()
-        before, delay = self._delays.get(name, (0.0, 0.0))
-        if now - before > _AGAIN_MAX:
-            delay = 0.0
-        self._due[name] = now + delay
-        self._delays[name] = now + delay, min(max(2 * delay, _AGAIN), _AGAIN_MAX)
-
-    def _revive(self, now: float) -> None:
-        """Start the supervises again that have died, as far as nobody else has."""
-        names = [name for name, at in self._due.items() if at <= now]
-        for name in names:
-            del self._due[name]
-        names = [name for name in names if self._is_settled(name) and self._lookout.died(name)]
-        if names:
-            self._start(names)
 
     def _is_settled(self, name: str) -> bool:
         """Whether a service is defined, and nothing is being done about it."""
         return name in self._loaded.services and self._plan.knows(name) and self._plan.state(name)[0] in FINAL
+
+    # Supervises that have died, and what waited for them.
+
+    def _has_ended(self, name: str) -> None:
+        """A supervise has ended: start another, if it was not told to and has not given up."""
+        if self._is_settled(name) and self._lookout.died(name):
+            self._revival.again(name, time.monotonic())
+            say(PROGRAM, "warning", f"the supervise of {shown_name(name)} has died: another is started")
+
+    def _revive(self, now: float) -> None:
+        """Start the supervises again that have died, as far as nobody else has."""
+        names = [name for name in self._revival.take(now) if self._is_settled(name) and self._lookout.died(name)]
+        if names:
+            self._start(names)
 
     def _go_on(self) -> None:
         """Start what was skipped, when that for which it was has come up after all; of what stays."""
@@ -309,201 +335,52 @@ class Manager:
                 say(PROGRAM, "notice", f"{shown_name(name)} has come up after all")
             self._begin({name: START for name in results if name in (*late, *skipped)})
 
+    # Starting supervises.
+
     def _start(self, names: list[str]) -> None:
-        """Start supervises: all are prepared before the first is forked, for they share what was written until then."""
-        prepared = []
+        """Start supervises; what follows from that comes when all have been."""
+        wanted: dict[str, Options] = {}
+        running: list[str] = []
+        refused: list[tuple[str, str]] = []
         for name in names:
-            definition = self._loaded.services[name]
             barred = self._barred(name)
             if barred:
-                self._refused(name, barred)
+                refused.append((name, barred))
                 continue
             try:
                 if self._lookout.supervised(name):
-                    self._command(name, "u")
+                    running.append(name)
                     continue
                 self._lookout.commanded(name)
             except ClientError as why:
-                self._refused(name, str(why))
+                refused.append((name, str(why)))
                 continue
-            path = self._loaded.path(name)
-            options = Options(path, definition.command, self._loaded.conf, conf_named=True, defined=True)
-            reason = self._nursery().prepare(options)
-            if reason:
-                self._refused(name, reason)
-            else:
-                prepared.append(name)
-        for name, copy in zip(prepared, self._nursery().fork(len(prepared)) if prepared else ()):
-            if isinstance(copy, OSError):
-                self._refused(name, f"cannot fork: {copy.strerror}")
-                continue
-            self._copies[copy.report] = name, copy
-            self._starting.add(name)
-            self._lookout.also(copy.report)
+            command = self._loaded.services[name].command
+            wanted[name] = Options(self._loaded.path(name), command, self._loaded.conf, conf_named=True, defined=True)
+        refused += self._starts.make(wanted)
+        for name in running:
+            self._command(name, "u")
+        for name, reason in refused:
+            self._refused(name, reason)
 
     def _refused(self, name: str, reason: str) -> None:
         """A supervise could not be started, or its service."""
         self._to_stop.discard(name)
         if self._signals and self._is_settled(name):
             say(PROGRAM, "warning", f"cannot start the supervise of {shown_name(name)} again: {reason}")
-            self._again(name)
+            self._revival.again(name, time.monotonic())
         else:
             self._handle(REFUSED, name, reason)
             if self._signals and not self._plan.ending:
                 self._has_ended(name)  # it may have died before it could tell
 
-    def _reported(self, fd: int) -> None:
-        name, copy = self._copies.pop(fd)
-        self._starting.discard(name)
-        code = os.read(fd, 1)
-        self._lookout.no_more(fd)
-        os.close(fd)
-        said = b""
-        while part := os.read(copy.said, 65536):
-            said += part
-        os.close(copy.said)
-        lines = said.decode("utf-8", "backslashreplace").splitlines()
-        fatal = next((line for line in lines if line.startswith(_FATAL)), "")
-        for line in lines:
-            if line != fatal:
-                sys.stderr.write(f"{one_line(line)}\n")
-        if code != b"\0":
-            self._refused(name, fatal[len(_FATAL) :] or "its supervise has ended")
+    def _reported(self, name: str, reason: str | None) -> None:
+        """A supervise has told what has come of its start."""
+        if reason is not None:
+            self._refused(name, reason)
         elif name in self._to_stop:
             self._to_stop.discard(name)
             self._command(name, "dx")
         else:
             self._handle(STARTED, name)
             self._look(name)
-
-    def _tell(self) -> None:
-        """Tell systemd how far everything is (sd_notify(3)), where it asks."""
-        address = self._env.get(b"NOTIFY_SOCKET")
-        if not self._signals or not address:
-            return
-        if self._plan.ending:
-            told = "STOPPING=1\nSTATUS=stopping\n"
-        else:
-            up = sum(self._plan.knows(name) and self._plan.state(name)[1] == UP for name in self._wanted)
-            _, _, under_way = self._plan.progress
-            waiting = f", waiting for {', '.join(map(shown_name, under_way[:3]))}" if under_way else ""
-            told = f"STATUS={up} of {len(self._wanted)} up{waiting}\n"
-            told += "READY=1\n" if self._plan.finished else ""
-        if told != self._told:
-            self._told = told
-            notify(address, told)
-
-
-class Signals:
-    """TERM, INT, HUP and CHLD, as names that `fd` is readable for."""
-
-    def __init__(self) -> None:
-        """Raises OSError."""
-        self.fd, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        self._names: list[str] = []
-        for number in (*_HELD_BACK, signal.SIGCHLD):
-            signal.signal(number, self._note)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
-
-    def _note(self, number: int, frame: object) -> None:
-        self._names.append(signal_name(number))
-
-    def take(self) -> list[str]:
-        """The names that came, in order; CHLD says that a child may have ended."""
-        try:
-            os.read(self.fd, 4096)
-        except BlockingIOError:
-            pass
-        names, self._names = self._names, []
-        return names
-
-
-_HELD_BACK = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # begin.py
-
-
-def notify(address: bytes, text: str) -> None:
-    """Send a notification, if somebody listens."""
-    import socket
-
-    where = b"\0" + address[1:] if address.startswith(b"@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
-        try:
-            sending.sendto(text.encode(), where)
-        except OSError:
-            pass
-
-
-def _load(task: Task, env: dict[bytes, bytes], severity: str = "fatal") -> Loaded | None:
-    """What the file defines; None if it is broken, which was said."""
-    loaded = Loaded(task.conf, task.root, env)
-    for line in loaded.warnings:
-        say(PROGRAM, "warning", line)
-    for line in loaded.errors:
-        say(PROGRAM, severity, line)
-    return None if loaded.errors else loaded
-
-
-def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, bytes]) -> int:
-    """Carry a task out; the exit code."""
-    loaded = _load(task, env)
-    if loaded is None:
-        return USAGE
-    names, errors = loaded.select(task.words)
-    for line in errors:
-        say(PROGRAM, "fatal", line)
-    if errors:
-        return USAGE
-    try:
-        goals, running, code = _goals(task, loaded, names)
-        _make_room(loaded, goals)
-        signals = Signals() if task.verb == "run" else None
-        lookout = Lookout(loaded.root)
-        try:
-            return max(code, Manager(task, loaded, nursery, lookout, env, signals, running).carry_out(goals))
-        finally:
-            lookout.close()
-    except ClientError as why:
-        say(PROGRAM, "fatal", str(why))
-        return why.exit_code
-    except OSError as why:
-        say(PROGRAM, "fatal", why.strerror or str(why))
-        return SYSTEM
-
-
-def _make_room(loaded: Loaded, goals: dict[str, str]) -> None:
-    """Have a directory for the services that are to be started.  Raises ClientError."""
-    new = [name for name, goal in goals.items() if goal in STARTS and not os.path.lexists(loaded.path(name))]
-    if not new:
-        return
-    try:
-        os.makedirs(loaded.root, 0o700, exist_ok=True)
-        if not os.access(loaded.root, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as why:
-        raise refused(f"make directories in {shown_name(loaded.root)}", why) from None
-
-
-def _goals(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, str], Running, int]:
-    """What is wanted of which service; who supervises them now; and an exit code.  Raises ClientError.
-
-    Those that are left alone are said.
-    """
-    if task.verb == "update":
-        compared = changes(loaded)
-        unknown = [line for name, line in compared.unknown.items() if not task.words or name in names]
-        for line in (*compared.alone, *unknown):
-            say(PROGRAM, "warning", line)
-        found = [change for change in compared.found if not task.words or change.name in names]
-        return {change.name: change.goal for change in found}, Running(loaded), SOME_FAILED if unknown else 0
-    goal = {"down": STOP, "restart": RESTART}.get(task.verb, START)
-    if goal == START and task.words:
-        names = loaded.order.with_dependencies(names)
-    running = Running(loaded, names)
-    for line in running.others.values():
-        say(PROGRAM, "warning", line)
-    wanted = [name for name in names if name not in running.others]
-    if goal != STOP and not task.words:  # one that is not to be started by itself may run, and be restarted
-        again = running.ours if goal == RESTART else ()
-        wanted = [name for name in wanted if loaded.services[name].autostart or name in again]
-    return dict.fromkeys(wanted, goal), running, 0

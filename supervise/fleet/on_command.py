@@ -6,7 +6,7 @@ from supervise.fleet.job import FINAL, FINISHED, REPLACE, RESTART, RUNNING, STAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Optional
 
     from supervise.fleet.job import ServiceFacts
@@ -58,8 +58,12 @@ def look_later(schedule: Schedule, now: float, value: None) -> None:
     """When FINISHED comes."""
 
 
-def take_all_down(schedule: Schedule, now: float, value: None) -> None:
-    _post(schedule, dict.fromkeys(schedule.jobs, STOP))
+def take_all_down(schedule: Schedule, now: float, value: Collection[str] | None) -> None:
+    """`value`: the names of those that are not this program's to stop."""
+    spared = value or ()
+    for name, job in schedule.jobs.items():
+        job.current = job.current and name not in spared
+    _post(schedule, {name: STOP for name in schedule.jobs if name not in spared})
 
 
 def finish(schedule: Schedule, now: float, value: None) -> None:

@@ -33,7 +33,7 @@ from supervise.fleet.schedule import ALL_FINAL, BUSY, ENDED, ENDING, LOOK, NEW_G
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from supervise.fleet.job import ServiceFacts
@@ -65,9 +65,9 @@ class Plan:
         """Ask for an update: UPDATE is the answer, at once or when the command that is carried out is finished."""
         return self._command(LOOK, now)
 
-    def down(self, now: float) -> list[Action]:
-        """Take everything down, whatever is being carried out, and end."""
-        return self._command(TAKE_DOWN, now)
+    def down(self, now: float, spared: Collection[str] = ()) -> list[Action]:
+        """Take everything down but those that are spared, whatever is being carried out, and end."""
+        return self._command(TAKE_DOWN, now, spared)
 
     # Events.
 
@@ -126,6 +126,10 @@ class Plan:
     def knows(self, name: str) -> bool:
         """Whether there is a job of that name."""
         return name in self._schedule.jobs
+
+    def service(self, name: str) -> ServiceFacts:
+        """What is known of a service.  Raises KeyError."""
+        return self._schedule.jobs[name].service
 
     def state(self, name: str) -> tuple[str, str, str | None]:
         """The state of a job, the presence of its service, and what it waits for.  Raises KeyError."""

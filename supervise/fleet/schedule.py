@@ -58,7 +58,7 @@ PHASES = (RESTING, BUSY, QUEUED, ENDING, ENDED)
 # What happens to the plan as a whole.
 NEW_GOALS = "goals"  # a command comes.  value: goals by name, and ServiceFacts or None
 LOOK = "update"  # the configuration may have changed
-TAKE_DOWN = "down"  # everything is to be stopped, to end
+TAKE_DOWN = "down"  # everything is to be stopped, to end.  value: the names of what is spared, or None
 ALL_FINAL = "finished"  # all jobs are in a final state
 COMMAND_EVENTS = (NEW_GOALS, LOOK, TAKE_DOWN, ALL_FINAL)
 
@@ -173,7 +173,7 @@ class Schedule:
     def extend(self, job: Job, deadline: float) -> None:
         """Give a job more time, if that is more."""
         if job.deadline is not None and deadline > job.deadline:
-            job.seconds += deadline - job.deadline
+            job.seconds = round(job.seconds + deadline - job.deadline, 1)
             self.move(job, job.state, deadline)
 
     def _count(self, job: Job, by: int) -> None:

@@ -11,6 +11,7 @@ from supervise.system.installed import PACKAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 PROGRAM = "svall"
@@ -18,28 +19,42 @@ _SCRIPT = join(PACKAGE, "fleet/daemon.py")
 
 
 class Task:
-    """What svall was asked to do: a verb, the words that name services, the file and the root directory."""
+    """What svall was asked to do: a verb, the words that name services, the file and the root directory.
 
-    def __init__(self, verb: str, words: list[str], conf: str, root: str) -> None:
+    `logs`: show what the services print; `typed`: the arguments as they were typed, for ps(1).
+    """
+
+    def __init__(
+        self, verb: str, words: list[str], conf: str, root: str, logs: bool = False, typed: Sequence[str] = ()
+    ) -> None:
         self.verb = verb
         self.words = words
         self.conf = conf
         self.root = root
+        self.logs = logs
+        self.typed = [*typed]
 
     @property
     def starts(self) -> bool:
         """Whether it may come to starts."""
         return self.verb != "down"
 
+    @property
+    def stays(self) -> bool:
+        """Whether it is there until it is told to end."""
+        return self.verb == "run"
+
     def encode(self) -> bytes:
         """Serialise it: words that end in NUL."""
-        return b"".join(fsencode(word) + b"\0" for word in (self.verb, self.conf, self.root, *self.words))
+        first = (self.verb, self.conf, self.root, "logs" if self.logs else "", str(len(self.words)))
+        return b"".join(fsencode(word) + b"\0" for word in (*first, *self.words, *self.typed))
 
     @classmethod
     def decode(cls, data: bytes) -> Task:
         """Parse what `encode` made."""
-        verb, conf, root, *words = (fsdecode(word) for word in data.split(b"\0")[:-1])
-        return cls(verb, words, conf, root)
+        verb, conf, root, logs, count, *rest = (fsdecode(word) for word in data.split(b"\0")[:-1])
+        words, typed = rest[: int(count)], rest[int(count) :]
+        return cls(verb, words, conf, root, bool(logs), typed)
 
 
 def become(task: Task, env: dict[bytes, bytes]) -> NoReturn:

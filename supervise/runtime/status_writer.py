@@ -14,7 +14,7 @@ from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import Record, RecordError, decode
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.state import VERSION, encode
-from supervise.protocol.states import CLEANUP, RUNNING
+from supervise.protocol.states import CLEANUP, ENDING, RUNNING, STARTING
 from supervise.system import start_tag
 from supervise.system.procfs import pid_namespace
 from supervise.system.statusdir import StatusDirError
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from supervise.system.pidfd import Process
     from supervise.system.statusdir import StatusDir
 
+GIVEN = (STARTING, ENDING)  # phases whose deadline only the service itself moves, when it asks for more time
 RETRY = 5.0  # seconds at most between tries to write what could not be written
 _FIRST_RETRY = 0.02  # seconds; doubled from one try to the next
 _GIVE_UP = 20  # tries to find out what tells a process from others: it seems to be forbidden
@@ -319,8 +320,8 @@ class StatusWriter:
             "totals": machine.totals,
             "last_exit": self._last_exit,
             "gave_up": machine.gave_up,
-            # Of a service that runs it moves with every sign of life, and starts anew in another supervise.
-            "deadline_at": None if machine.state == RUNNING else machine.deadline,
+            # Of a service that is up it moves with every sign of life.
+            "deadline_at": None if machine.state == RUNNING and machine.phase not in GIVEN else machine.deadline,
             "directory": self._where,
             "next_mark": self._next_tag,
             "pid_namespace": self._pid_namespace,

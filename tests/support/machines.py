@@ -36,7 +36,7 @@ from supervise.protocol.states import (
     STOPPING,
     SUCCESSION,
 )
-from supervise.runtime.status_writer import StatusWriter
+from supervise.runtime.status_writer import GIVEN, StatusWriter
 
 ALIVE = (RUNNING, STOPPING, ABORTING)  # there is a main process
 TIMED = (CLEANUP, SUCCESSION, DELAY)  # something is always due
@@ -219,12 +219,13 @@ def check_followers(found: Machine, now: float) -> None:
 
 
 def _check_carried_on(found: Machine, fields: dict[str, Any], now: float) -> None:
-    """After `e`: the same machine, but that a service that runs has all of its time again."""
+    """After `e`: the same machine, but that a service that is up has all of its time again."""
     other = follower(found)
     after_upgrade(other, fields, now)
     check_shape(other)
     if found.state == RUNNING:
-        assert other.deadline is None or other.deadline > now
+        given = found.phase in GIVEN
+        assert other.deadline == found.deadline if given and found.deadline else (other.deadline or now + 1) > now
         other.deadline = found.deadline
     # Of the process that has ended: nothing depends on it any more, but when the start after a restart script is due.
     assert found.will_restart or found.state != SCRIPT_RUN

@@ -31,10 +31,23 @@ def quiet(process: subprocess.Popen[str]) -> tuple[int, int]:
     return int(found["voluntary_ctxt_switches"]), int(found["nonvoluntary_ctxt_switches"])
 
 
+def supervise(services: Services, name: str) -> int:
+    """The pid of the supervise of a service; 0 while there is none, and its lock is held by what it is forked from."""
+    pid = services[name].supervisor
+    try:
+        return pid if pid and Path(f"/proc/{pid}/comm").read_text() == "supervise\n" else 0
+    except FileNotFoundError:
+        return 0
+
+
+def another(services: Services, name: str, killed: int) -> int:
+    """Wait until a service has another supervise than the one that was killed; its pid."""
+    return wait_for(f"another supervise of {name}", lambda: {supervise(services, name)} - {0, killed}).pop()
+
+
 def kill_supervise(services: Services, name: str) -> int:
     """Kill the supervise of a service; its pid."""
-    pid = services[name].supervisor
-    assert pid
+    pid = wait_for(f"the supervise of {name}", lambda: supervise(services, name))
     os.kill(pid, signal.SIGKILL)
     return pid
 
@@ -110,7 +123,7 @@ class TestDied:
         before = services.wait_up("db", "web")
         for _ in range(2):
             killed = kill_supervise(services, "db")
-            wait_for("another supervise", lambda killed=killed: services["db"].supervisor not in (0, killed))
+            another(services, "db", killed)
             wait_for("its service to be adopted", lambda: services.pid("db"))
             assert services.pids("db", "web") == before
         wait_for("the word of it", lambda: services.said.count("the supervise of db has died: another is started") == 2)
@@ -121,7 +134,7 @@ class TestDied:
         before = services.wait_up("db", "web")
         killed = kill_supervise(services, "db")
         os.kill(before["db"], signal.SIGKILL)
-        wait_for("another supervise", lambda: services["db"].supervisor not in (0, killed))
+        another(services, "db", killed)
         wait_for("another process", lambda: services.pid("db") not in (0, before["db"]))
         process.terminate()
         assert ended(process) == 0
@@ -133,7 +146,7 @@ class TestDied:
         before = services.wait_up(*names)
         killed = {name: kill_supervise(services, name) for name in names}
         for name in names:
-            wait_for(f"{name}'s supervise", lambda name=name: services[name].supervisor not in (0, killed[name]))
+            another(services, name, killed[name])
         assert services.wait_up(*names) == before
         process.terminate()
         assert ended(process) == 0
@@ -213,7 +226,7 @@ class TestDied:
         killed = services["db"].supervisor
         wait_for("it to watch", lambda: len(os.listdir(f"/proc/{process.pid}/fd")) > 5)
         os.kill(killed, signal.SIGKILL)
-        wait_for("another supervise", lambda: services["db"].supervisor not in (0, killed))
+        another(services, "db", killed)
         assert services.wait_up("db", "web") == before
         process.terminate()
         assert ended(process) == 0
