@@ -76,6 +76,45 @@ def exists(directory: str, name: str) -> bool:
     return False
 
 
+class Mark:
+    """Where a log ended at some time: in which file, and its size; `NOTHING` where there was none."""
+
+    __slots__ = ("ident", "size")
+
+    def __init__(self, ident: tuple[int, int], size: int) -> None:
+        """`ident` as that of a LogFile."""
+        self.ident = ident
+        self.size = size
+
+
+NOTHING = Mark((0, 0), 0)
+
+
+def mark(directory: str, name: str) -> Mark:
+    """Where a log ends now.  Never raises: what cannot be looked at is met again by whoever reads it."""
+    try:
+        found = os.stat(f"{directory}/{name}", follow_symlinks=False)
+    except OSError:
+        return NOTHING
+    return Mark((found.st_dev, found.st_ino), found.st_size)
+
+
+def _parts_since(files: Iterator[LogFile], since: Mark) -> list[tuple[LogFile, int]]:
+    """The files (given newest first) that hold what came after a mark, the oldest first, and where each is to be read
+    from.  If that file is gone, which of them are newer is not known but for the newest.
+    """
+    parts: list[tuple[LogFile, int]] = []
+    for file in files:
+        if file.ident == since.ident:
+            return [*parts, (file, since.size)][::-1]
+        parts.append((file, 0))
+    if since is not NOTHING:
+        for file, _ in parts[1:]:
+            file.close()
+        del parts[1:]
+    return parts[::-1]
+
+
 class _Place:
     """The place in a file up to which it has been read."""
 
@@ -117,8 +156,10 @@ class Follower:
     Call it again when `changes` reports one of the directories in `watched`.
     """
 
-    def __init__(self, directory: str, name: str, lines: int, changes: Changes) -> None:
-        """Watch the directory.  Raises LogError."""
+    def __init__(self, directory: str, name: str, lines: int, changes: Changes, since: Mark | None = None) -> None:
+        """Watch the directory; with `since` begin there in place of the last lines, and with the directory when there
+        is one.  Raises LogError.
+        """
         from supervise.client.inotify import GROWTH  # pyinotify, which only following needs
 
         self.directory = directory
@@ -130,8 +171,16 @@ class Follower:
         self._places: list[_Place] = []  # the oldest first, two at most
         self._above: tuple[str, int, int] | None = None  # what is watched while the directory is gone
         self._begun = False
-        self._fd = open_directory(directory)
-        self._watch(directory)
+        self._since = since
+        self._fd = -1
+        try:
+            self._fd = open_directory(directory)
+        except LogError:
+            if since is None:
+                raise
+            self._reopen()
+        else:
+            self._watch(directory)
 
     def _watch(self, path: str) -> None:
         try:
@@ -153,7 +202,8 @@ class Follower:
         """Read what is new, in pieces.  Raises LogError."""
         if not self._begun:
             self._begun = True
-            yield from self._begin()
+            if self._fd >= 0:
+                yield from self._begin()
         if self._fd >= 0:
             yield from self._grown()
         while self._moved():
@@ -163,7 +213,8 @@ class Follower:
             yield from self._grown()
 
     def _begin(self) -> Iterator[bytes]:
-        for file, start in last_parts(open_files(self.directory, self._fd, self.name), self._lines):
+        files = open_files(self.directory, self._fd, self.name)
+        for file, start in _parts_since(files, self._since) if self._since else last_parts(files, self._lines):
             yield from self._take(file, start)
 
     def _take(self, file: LogFile, start: int) -> Iterator[bytes]:

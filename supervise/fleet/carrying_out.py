@@ -14,14 +14,22 @@ from supervise.fleet.starts import Starts
 from supervise.fleet.task import PROGRAM, Task, become
 from supervise.protocol.exitcodes import FAILED, SYSTEM, USAGE
 from supervise.protocol.text import say
+from supervise.system.spawn import ignored_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
     from supervise.fleet.nursery_process import NurseryProcess
+    from supervise.fleet.output import Output
 
 _FOR_GOOD = 10.0  # seconds after which a nursery that ends is not taken for one that cannot work
+
+
+def _output(env: dict[bytes, bytes]) -> Output:
+    from supervise.fleet.output import Output  # which few ask for
+
+    return Output(env, ignored_signals())
 
 
 def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, bytes]) -> int:
@@ -41,8 +49,9 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
         signals = Signals() if task.stays else None
         lookout = Lookout(loaded.root)
         starts = Starts(nursery, lookout)
+        output = _output(env) if task.logs else None
         try:
-            code = Manager(task, loaded, starts, lookout, env, signals, running).carry_out(goals)
+            code = Manager(task, loaded, starts, lookout, env, signals, running, output).carry_out(goals)
             return code if complete else max(code, FAILED)
         except NurseryGone as why:
             if not signals or not (starts.made or time.monotonic() - begun > _FOR_GOOD):
@@ -53,6 +62,8 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
             become(task, env)
         finally:
             lookout.close()
+            if output:
+                output.close()
     except ClientError as why:
         say(PROGRAM, "fatal", str(why))
         return why.exit_code

@@ -20,6 +20,7 @@ from supervise.fleet.job import (
     GONE,
     LEAVING,
     REFUSED,
+    REMOVE,
     RESTART,
     RUNNING,
     SAY,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from supervise.config.definition import Definition
     from supervise.fleet.loaded import Loaded
     from supervise.fleet.lookout import Lookout
+    from supervise.fleet.output import Output
     from supervise.fleet.signals import Signals
 
 _AT_A_TIME = 1000  # supervises that are being started
@@ -69,8 +71,10 @@ class Manager:
         env: dict[bytes, bytes],
         signals: Signals | None = None,
         running: Running | None = None,
+        output: Output | None = None,
     ) -> None:
-        """`running`: who supervises services already; `signals`: those that this process stays for, of `svall run`.
+        """`running`: who supervises services already; `signals`: those that this process stays for, of `svall run`;
+        `output`: shows what services print.
         """
         self._task = task
         self._loaded = loaded
@@ -82,9 +86,11 @@ class Manager:
         self._signals = signals
         self._others = {*running.others} if running else set()  # which somebody else has started
         self._unknown = dict(running.unknown) if running else {}  # nothing is done with what may be somebody else's
+        self._output = output
         self._telling = Telling(env)
         self._wanted: set[str] = set()  # what is to be up
         self._about: set[str] = set()  # what a command was about
+        self._removed: set[str] = set()  # what is being stopped, for it is not defined any more
         self._revival = Revival()
 
     def facts(self, definition: Definition) -> ServiceFacts:
@@ -136,6 +142,8 @@ class Manager:
                 self._wanted.discard(name)
         self._about.update(goals)
         self._others.difference_update(goals)
+        self._removed.update(name for name, goal in goals.items() if goal == REMOVE)
+        self._follow_output()
         names = [*self._loaded.services, *(name for name in goals if name not in self._loaded.services)]
         for name in names:
             self._lookout.add(name, self._loaded.path(name))
@@ -144,6 +152,14 @@ class Manager:
             presence = self._lookout.presence(name)
             services.append(ServiceFacts(name, start_within=_START_WITHIN, stop_within=_UNLIMITED, presence=presence))
         self._do(self._plan.carry_out(goals, time.monotonic(), services))
+
+    def _follow_output(self) -> None:
+        """Follow what those print that this runs, or has yet to stop."""
+        if not self._output:
+            return
+        names = [name for name in self._loaded.services if not self._task.words or name in self._about]
+        names += [name for name in self._removed if name not in self._loaded.services]
+        self._output.follow({name: self._loaded.path(name) for name in names if name not in self._others})
 
     def _update(self) -> None:
         """Read the configuration again, and carry out what has changed; one that is broken changes nothing."""
@@ -185,6 +201,8 @@ class Manager:
         due = [self._plan.deadline, self._lookout.due, self._revival.due]
         if self._signals:
             due.append(self._telling.due)
+        if self._output:
+            due.append(self._output.due)
         first = min((at for at in due if at is not None), default=None)
         names, readable = self._lookout.wait(None if first is None else max(first - time.monotonic(), 0.0))
         for fd in readable:
@@ -201,6 +219,11 @@ class Manager:
         self._revive(now)
         self._go_on()
         self._tell()
+        if self._output:
+            self._output.on_time(now)
+        if self._removed and self._plan.finished:
+            self._removed.clear()
+            self._follow_output()
 
     def _tell(self) -> None:
         if self._signals:
@@ -214,7 +237,9 @@ class Manager:
             elif name == "HUP" and not self._plan.ending:
                 self._telling.reloads()
                 self._do(self._plan.update(now))
-        ended_children()
+        for pid, status in ended_children():
+            if self._output:
+                self._output.ended(pid, status)
 
     def _do(self, actions: list[tuple[object, ...]]) -> None:
         """Carry out what the plan says, and what follows from that."""

@@ -38,8 +38,8 @@ from supervise.client.errors import ClientError
 from supervise.client.logfiles import LogError
 from supervise.client.named import named
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
+from supervise.programs.labelled import Lines, coloured, labels
 from supervise.programs.program import UsageError, complain, parse, run, warning
-from supervise.programs.width import columns, padded
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.selection import is_pattern
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from supervise.client.inotify import Changes
     from supervise.programs.harmless import Harmless
 
-_LONGEST = 1 << 16  # bytes of a line that are waited for before its beginning is shown
-_COLOURS = (36, 33, 32, 35, 34, 31, 96, 93, 92, 95, 94, 91)  # SGR; the first services get those easiest to tell apart
 _STAMP = re.compile(rb"\[[A-Z]+\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
 
 
@@ -71,7 +69,7 @@ def _main(argv: list[str]) -> int:
     names = [LOG, LOG_WF] if args["-s"] else [STDERR if args["-e"] else STDOUT]
     found, code = find(args["DIR"])
     sources = [Source(service.path, names, lines) for service in found]
-    labels = {} if is_one(args["DIR"], found) else label(found, coloured())
+    labels = {} if is_one(args["DIR"], found) else label(found)
     printer = Printer(labels, sources, os.isatty(1))
     failed = follow(sources, printer) if args["-f"] else show(sources, printer)
     return SYSTEM if failed else code
@@ -102,20 +100,12 @@ def is_one(arguments: list[str], found: list[Service]) -> bool:
     return "/" in arguments[0] or not is_pattern(arguments[0]) or [service.name for service in found] == arguments
 
 
-def label(found: list[Service], colour: bool) -> dict[str, bytes]:
+def label(found: list[Service]) -> dict[str, bytes]:
     """The prefix of each service's lines, by its directory: its name, unless two have the same."""
     names = [service.name for service in found]
     if len(set(names)) < len(names):
         names = [service.path for service in found]
-    names = [shown_name(name) for name in names]
-    width = max(map(columns, names), default=0)
-    labels = {}
-    for number, (service, name) in enumerate(zip(found, names)):
-        text = f"{padded(name, width)} | "
-        if colour:
-            text = f"\033[0;{_COLOURS[number % len(_COLOURS)]}m{text}\033[0m"
-        labels[service.path] = text.encode("utf-8", "backslashreplace")
-    return labels
+    return dict(zip([service.path for service in found], labels(names, coloured())))
 
 
 def count(text: str) -> int:
@@ -123,11 +113,6 @@ def count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise UsageError(f"-n takes a number of lines, not {quoted(text)}")
     return int(text)
-
-
-def coloured() -> bool:
-    """Whether colours help: on a terminal that has them, for people who did not decline (no-color.org)."""
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and os.isatty(1)
 
 
 class Source:
@@ -170,27 +155,6 @@ class Source:
         found = merged([line for data in f.read() for line in self._partial[f.name].add(data)] for f in self._followers)
         yield b"".join(found if self._begun else self._newest(found))
         self._begun = True
-
-
-class Lines:
-    """Puts whole lines together from pieces."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def add(self, data: bytes) -> list[bytes]:
-        """The lines that are complete now, each with its newline; a very long one is cut."""
-        parts = (self._rest + data).split(b"\n")
-        self._rest = parts.pop()
-        if len(self._rest) > _LONGEST:
-            parts.append(self._rest)
-            self._rest = b""
-        return [part + b"\n" for part in parts]
-
-    def end(self) -> list[bytes]:
-        """The incomplete last line, as a line."""
-        rest, self._rest = self._rest, b""
-        return [rest + b"\n"] if rest else []
 
 
 def merged(logs: Iterable[list[bytes]]) -> list[bytes]:

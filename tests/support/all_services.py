@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from box import PATIENCE, Box, processes, wait_for
 
@@ -53,15 +54,19 @@ class Services:
             self.conf(text)
         assert self.done("up", *names) == ""
 
-    def run(self, *names: str, words: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """`svall run`, which stays; its standard error goes to the file `said`, of all of them."""
+    def run(
+        self, *names: str, words: tuple[str, ...] = (), stdout: int | IO[str] | None = None
+    ) -> subprocess.Popen[str]:
+        """`svall run`, which stays; its standard error goes to the file `said`, of all of them, and so does its
+        standard output, if it is not to go elsewhere.
+        """
         with open(self.folder / "said", "a") as said:
             process = subprocess.Popen(
                 [*words, SVALL, "-F", self.file.name, "run", *names],
                 cwd=self.folder,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=said if stdout is None else stdout,
                 stderr=said,
                 text=True,
             )

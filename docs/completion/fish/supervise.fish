@@ -106,6 +106,7 @@ end
 complete -c svall -f -a '(__supervise_svall)'
 complete -c svall -s F -r -F -d 'What defines the services'
 complete -c svall -s p -x -a '(__fish_complete_directories (commandline -ct))' -d 'Where they live'
+complete -c svall -l logs -d 'run: show what the services print'
 complete -c svall -s h -l help -d 'A summary'
 complete -c svall -l version -d 'The version'
 

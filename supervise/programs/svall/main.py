@@ -3,7 +3,7 @@
 Usage:
   svall [-F CONF] [-p ROOT] (up | down | restart | update) [NAME...]
   svall [-F CONF] [-p ROOT] (status | diff | order) [NAME...]
-  svall [-F CONF] [-p ROOT] run [NAME...]
+  svall [-F CONF] [-p ROOT] run [--logs] [NAME...]
   svall -h | --help | --version
 
 Options:
@@ -11,6 +11,8 @@ Options:
               a Procfile [default: supervise.conf]
   -p ROOT     where they live, each in a directory of its name: a directory
               named status; the one beside CONF, if it is not given
+  --logs      show what the services print from now on, each line behind the
+              name of its service
   -h, --help  this text
   --version   the version
 
@@ -78,7 +80,8 @@ def _main(argv: list[str]) -> int:
         from supervise.system.isolated import callers_environment
 
         try:
-            become(Task(verb, args["NAME"], conf, root), callers_environment())
+            task = Task(verb, args["NAME"], conf, root, logs=args["--logs"], typed=argv)
+            become(task, callers_environment())
         except OSError as why:
             raise ClientError(f"cannot execute {sys.executable}: {why.strerror}") from None
     from supervise.fleet.loaded import Loaded

@@ -32,7 +32,7 @@ def wrong_words(words: Words, verbs: Sequence[str]) -> str:
         return f"no verb: {listing(verbs)}"
     first, *rest = words.words
     if first in verbs:
-        return ""
+        return "--logs is for run alone" if first != "run" and words.given(("--logs",)) else ""
     later = next((word for word in rest if word in verbs), "")
     near = _MEANT.get(first.lower()) or nearest(first, verbs)
     if later and not near:

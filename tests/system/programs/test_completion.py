@@ -144,6 +144,7 @@ def test_verbs_and_services_of_svall(complete, folder: Path) -> None:
     assert complete(folder, "svall", "-F", "many.conf", "restart", "db", "w") == {"wide"}
     (folder / "supervise.conf").write_text("[one]\ncommand : x\n")
     assert complete(folder, "svall", "status", "") == {"one"}
+    assert "--logs" in complete(folder, "svall", "run", "--l")
     assert "many.conf" in complete(folder, "svall", "-F", "man")
 
 

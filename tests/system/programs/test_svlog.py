@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from conftest import PATIENCE, Box, wait_for
 
-from supervise.programs.svlog import Lines, merged
+from supervise.programs.labelled import Lines
+from supervise.programs.svlog import merged
 
 pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: no real terminal to test with")
 

@@ -117,7 +117,7 @@ def test_what_is_wrong_with_the_words_of_svc(line: str, said: str) -> None:
         ("-F x web db:* restart", "the verb comes first: svall restart web db:*"),
         ("-- -x up", "the verb comes first: svall up -- -x"),
         ("web", "there is no verb 'web', only up, down, restart, update, status, diff, order or run"),
-        ("--confg x up", "there is no option --confg"),
+        ("--configure x up", "there is no option --configure"),
         ("up -f", "there is no option -f, the nearest is -F"),
         ("up web", ""),
     ],

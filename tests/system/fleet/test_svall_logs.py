@@ -1,0 +1,198 @@
+"""svall run --logs: what the services print is what it prints, and nothing that happens to that touches it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from all_services import SVALL, Services
+from box import PATIENCE, wait_for
+from system import children
+
+# Prints what the file `say.NAME` says, a piece each time it is written anew, and `bye` when it is told to end.
+SPEAKER = """
+import os, signal, sys, time
+name = sys.argv[1]
+def end(*_):
+    os.write(1, b"bye\\n")
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+os.write(1, b"begins\\n")
+while True:
+    try:
+        with open("say." + name, "rb") as file:
+            data = file.read()
+        os.unlink("say." + name)
+        os.write(2 if data.startswith(b"!") else 1, data)
+    except FileNotFoundError:
+        pass
+    time.sleep(0.02)
+"""
+
+
+class Shown:
+    """`svall run --logs`, and what it shows."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        (services.folder / "speaker.py").write_text(SPEAKER)
+
+    def conf(self, *names: str) -> None:
+        sections = [f"[{name}]\ncommand : python3 speaker.py {name}\n" for name in names]
+        self.services.conf("[global]\nstartsecs : 0\n" + "".join(sections))
+
+    def run(self) -> subprocess.Popen[str]:
+        with open(self.services.folder / "shown", "a") as out:
+            return self.services.run("--logs", stdout=out)
+
+    def say(self, name: str, data: bytes) -> None:
+        path = self.services.folder / f"say.{name}"
+        path.with_suffix(".new").write_bytes(data)
+        path.with_suffix(".new").rename(path)
+        wait_for(f"{name} to say it", lambda: not path.exists())
+
+    @property
+    def lines(self) -> list[bytes]:
+        return (self.services.folder / "shown").read_bytes().splitlines(keepends=True)
+
+    def wait(self, *lines: bytes) -> None:
+        for line in lines:
+            wait_for(f"{line!r} among the lines", lambda line=line: line in self.lines)
+
+
+@pytest.fixture
+def shown(services: Services) -> Shown:
+    return Shown(services)
+
+
+def shower(process: subprocess.Popen[str]) -> int:
+    """The pid of what shows the output."""
+
+    def found() -> int:
+        for pid in children(process.pid):
+            if b"shower.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        return 0
+
+    return wait_for("what shows the output", found)
+
+
+def sleeps(pid: int) -> str:
+    """How often a process has gone to sleep."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return next(line for line in text.splitlines() if line.startswith("voluntary_ctxt"))
+
+
+def test_what_is_printed_from_then_on(shown: Shown) -> None:
+    """Of what ran before and what did not, by a service that is added or restarted, in a file that is another one."""
+    services = shown.services
+    shown.conf("db", "web")
+    services.done("up", "db")
+    shown.say("db", b"before\n")
+    process = shown.run()
+    shown.wait(b"web | begins\n")
+    shown.say("db", b"one\n")
+    shown.say("db", b"!two\xff\x1b[2J\n")
+    shown.wait(b"db  | one\n", b"db  | !two\xff\x1b[2J\n")
+    log = services.folder / "status/db/__stdout"
+    log.rename(f"{log}.1")
+    services.done("restart", "db")
+    shown.wait(b"db  | bye\n", b"db  | begins\n")
+    shown.say("db", b"a line\n")
+    shown.wait(b"db  | a line\n")
+    log.write_bytes(b"")  # truncated
+    shown.say("db", b"three\n")
+    shown.wait(b"db  | three\n")
+    shown.conf("web", "worker")
+    process.send_signal(signal.SIGHUP)
+    shown.wait(b"worker | begins\n")
+    shown.say("web", b"four\n")
+    shown.wait(b"web    | four\n")
+    shown.say("web", b"a question? ")
+    shown.wait(b"web    | a question? \n")  # after a while
+    pid = shower(process)
+    seen = [sleeps(pid)]
+
+    def rests() -> bool:
+        time.sleep(0.5)
+        seen.append(sleeps(pid))
+        return seen[-1] == seen[-2]
+
+    if "anon_inode:inotify" in [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]:  # else it looks
+        wait_for("half a second without a wakeup", rests)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("the word of it", lambda: "what shows the output of services has died" in services.said)
+    wait_for("another", lambda: shower(process) != pid)
+    time.sleep(0.1)
+    while b"web    | again\n" not in shown.lines:  # it shows what is printed once it has begun
+        shown.say("web", b"again\n")
+        time.sleep(0.1)
+    shown.say("worker", b"no end")
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    assert shown.lines.count(b"web    | bye\n") == 1
+    ends = [line[len(b"worker | ") :].rstrip() for line in shown.lines if line.startswith(b"worker | ")]
+    assert b"".join(ends).endswith(b"no endbye")
+    assert b"db  | before\n" not in shown.lines
+    assert shown.lines.count(b"db  | one\n") == 1
+    assert "fatal" not in services.said
+
+
+def test_nobody_reads(shown: Shown) -> None:
+    """A pipe that is full, then has no reader any more: svall goes on with all else, and ends."""
+    services = shown.services
+    shown.conf("db")
+    reading, writing = os.pipe()
+    try:
+        process = services.run("--logs", stdout=writing)
+        os.close(writing)
+        services.wait_up("db")
+        before = services.pids()
+        os.set_blocking(reading, False)
+        for _ in range(40):
+            shown.say("db", b"x" * 4095 + b"\n")
+        supervise = services["db"].supervisor
+        os.kill(supervise, signal.SIGKILL)
+        wait_for("another", lambda: services["db"].supervisor not in (0, supervise) and services.pid("db"))
+        assert services.pids() == before
+    finally:
+        os.close(reading)
+    wait_for("the word of it", lambda: "nobody reads it" in services.said)
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    reading, writing = os.pipe()
+    process = services.run("--logs", stdout=writing)
+    os.close(writing)
+    services.wait_up("db")
+    for _ in range(40):
+        shown.say("db", b"x" * 4095 + b"\n")
+    process.terminate()
+    try:
+        assert process.wait(PATIENCE) == 0
+    finally:
+        os.close(reading)
+
+
+def test_on_a_terminal(shown: Shown) -> None:
+    """Coloured by name, and harmless."""
+    pexpect = pytest.importorskip("pexpect")
+    services = shown.services
+    shown.conf("db", "web")
+    env = {**services.env, "TERM": "xterm"}
+    env.pop("NO_COLOR", None)
+    words = ["-F", services.file.name, "run", "--logs"]
+    child = pexpect.spawn(SVALL, words, cwd=str(services.folder), env=env, timeout=PATIENCE)
+    try:
+        child.expect_exact("\x1b[0;33mweb | \x1b[0mbegins")
+        shown.say("db", b"\x1b[2J\n")
+        child.expect_exact("\x1b[0;36mdb  | \x1b[0m^[[2J")
+        child.sendintr()
+        child.expect_exact("bye")
+        child.expect(pexpect.EOF)
+    finally:
+        child.close(force=True)
+    assert child.exitstatus == 0
