@@ -1,8 +1,8 @@
 """What differs between what runs and what a configuration defines, and what an update would do about it.
 
 Rule 1.  A service that runs under another command line, started by somebody by hand, is left alone and said.
-Rule 2.  What differs in what only a start changes is restarted; another command needs another supervise.  All else
-         takes effect without, as soon as the file is written.
+Rule 2.  What differs in what only a start changes is restarted; another command or another output needs another supervise.
+         All else takes effect without, as soon as the file is written.
 Rule 3.  What was started from this file and is not in it any more is stopped.
 """
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supervise.fleet.loaded import Loaded
 
 COMMAND = "command"
+_ANOTHER = {COMMAND, "stdout_logfile", "stderr_logfile"}  # what another supervise is needed for
 
 
 class Change:
@@ -93,7 +94,7 @@ def _compare(definition: Definition, status: Status | None, loaded: Loaded, made
         if keys and config.blocked:
             made.alone.append(f"{shown_name(loaded.path(definition.name))} is left as it is: {config.blocked}")
         elif keys:
-            made.found.append(Change(definition.name, REPLACE if COMMAND in keys else RESTART, keys))
+            made.found.append(Change(definition.name, RESTART if _ANOTHER.isdisjoint(keys) else REPLACE, keys))
 
 
 class Running:

@@ -47,6 +47,12 @@ class Loaded:
         config, _ = _Read(self.conf, self.services[name]).read()
         return config
 
+    def where(self, name: str, key: str) -> str:
+        """The place of a key that governs a service, `FILE:LINE`.  Raises KeyError."""
+        conf = _Read(self.conf, self.services[name])
+        conf.read()
+        return conf.where(key)
+
 
 class _Read(DefinedConf):
     """The configuration of a service whose definition has been read."""

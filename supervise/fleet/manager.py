@@ -92,10 +92,13 @@ class Manager:
         self._about: set[str] = set()  # what a command was about
         self._removed: set[str] = set()  # what is being stopped, for it is not defined any more
         self._revival = Revival()
+        self._inheriting: dict[str, str] = {}  # services that are to have this process's output, and the key for it
 
     def facts(self, definition: Definition) -> ServiceFacts:
         """What the plan has to know of a service."""
         config = self._loaded.config(definition.name)
+        key = "stdout_logfile" if config.stdout_logfile else "stderr_logfile" if config.stderr_logfile else ""
+        self._inheriting[definition.name] = key
         readiness = bool(config.notify or config.notification_fd)
         stop_within = config.stopwaitsecs + _SLACK if config.stopwaitsecs else _UNLIMITED
         start_within = config.startsecs + _START_WITHIN
@@ -380,13 +383,22 @@ class Manager:
             except ClientError as why:
                 refused.append((name, str(why)))
                 continue
-            command = self._loaded.services[name].command
-            wanted[name] = Options(self._loaded.path(name), command, self._loaded.conf, conf_named=True, defined=True)
+            wanted[name] = self._options(name)
         refused += self._starts.make(wanted)
         for name in running:
             self._command(name, "u")
         for name, reason in refused:
             self._refused(name, reason)
+
+    def _options(self, name: str) -> Options:
+        """What a supervise is started with.  That one cannot have an output of this process, which ends, is said."""
+        key = self._inheriting[name]
+        inherits = bool(key and self._signals)
+        if key and not inherits:
+            where = self._loaded.where(name, key)
+            say(PROGRAM, "warning", f"{where}: {key} : INHERIT needs svall run: {shown_name(name)} prints to its files")
+        path, command = self._loaded.path(name), self._loaded.services[name].command
+        return Options(path, command, self._loaded.conf, conf_named=True, defined=True, inherits=inherits)
 
     def _refused(self, name: str, reason: str) -> None:
         """A supervise could not be started, or its service."""

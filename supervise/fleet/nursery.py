@@ -99,6 +99,11 @@ class _Birth:
                 close(fd)
             raise
 
+    @property
+    def apart(self) -> tuple[int, ...]:
+        """Where it says what becomes of its start, if that is not 2, which its service has."""
+        return (self.said[1],) if self.prepared.options.inherits else ()
+
     def close(self) -> None:
         for fd in (*self.report, *self.said):
             close(fd)
@@ -272,7 +277,7 @@ class Nursery:
                 births.append(_Birth(prepared, self._title))
             highest = max(self._descriptors(), default=0)
             for birth in births:
-                birth.others = _gaps({0, 1, 2, birth.report[1], *birth.prepared.fds}, highest)
+                birth.others = _gaps({0, 1, 2, birth.report[1], *birth.apart, *birth.prepared.fds}, highest)
         except OSError as why:
             for birth in births:
                 birth.close()
@@ -314,10 +319,12 @@ class Nursery:
     def _supervise(self, birth: _Birth) -> int:
         """Be the supervise of a service until the end, in the copy; the exit code."""
         os.setsid()
-        os.dup2(birth.said[1], 2)
+        inherits = birth.prepared.options.inherits
         null = os.open(DEVNULL, os.O_RDWR)
         os.dup2(null, 0)
-        os.dup2(null, 1)
+        if not inherits:
+            os.dup2(birth.said[1], 2)
+            os.dup2(null, 1)
         for first, last in birth.others:
             os.closerange(first, last)
         if self._limits:
@@ -328,9 +335,11 @@ class Nursery:
         rename_process()
         if not self.orphans or subreaper.become():
             sys._xoptions[NO_ORPHANS] = True
-        supervisor = birth.prepared.startup.start()
+        supervisor = birth.prepared.startup.start(unsaid=inherits)
         code = 0 if supervisor else SYSTEM
-        if supervisor:
+        if inherits:
+            self._say_apart(birth, "" if supervisor else birth.prepared.startup.reason)
+        elif supervisor:
             os.dup2(0, 2)
         try:
             os.write(birth.report[1], bytes((code,)))
@@ -338,6 +347,15 @@ class Nursery:
             pass  # nobody waits for it any more
         os.close(birth.report[1])
         return supervisor.run() if supervisor else code
+
+    @staticmethod
+    def _say_apart(birth: _Birth, reason: str) -> None:
+        try:
+            if reason:
+                os.write(birth.said[1], f"supervise: fatal: {reason}\n".encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass
+        close(birth.said[1])
 
 
 def _new_folder() -> str:

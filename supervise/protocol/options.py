@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-_FLAGS = ("foreground", "resume", "exit_with_service", "trial", "defined")
+_FLAGS = ("foreground", "resume", "exit_with_service", "trial", "defined", "inherits")
 _LAUNCHER = b"__PYVENV_LAUNCHER__"
 NO_ORPHANS = "no_orphans"  # an option -X of the daemon's interpreter: it is no subreaper
 
@@ -27,7 +27,8 @@ class Options:
     `trial`: only find out whether it could.  `variables`: what `set_apart` has taken out of the environment.
     `advice`: warnings about the command line, to be said at the start.
     `conf_text`: what `conf` said, where that is a descriptor, which is read once; else None.  `defined`: `conf` defines
-    the service (config/definitions.py).
+    the service (config/definitions.py).  `inherits`: 1 and 2 are somebody's, to whom the service may print, as in the
+    foreground.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Options:
         advice: list[str] | None = None,
         conf_text: bytes | None = None,
         defined: bool = False,
+        inherits: bool = False,
     ) -> None:
         self.path = path
         self.command = command
@@ -68,6 +70,7 @@ class Options:
         self.variables = variables or {}
         self.advice = advice or []
         self.defined = defined
+        self.inherits = inherits
 
     def with_handover(self, fields: dict[str, Any], trial: bool) -> Options:
         """A copy for the supervise that replaces this one; `fields`: the state that it takes over."""

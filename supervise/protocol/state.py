@@ -13,8 +13,8 @@ supervised here.  They are counted when all that was read with them has been obe
 on: started, sent, read.  So who writes letters can know when they were obeyed: by it, and by what was in the FIFO
 before them.  It is null, or not there, where an older release does not count.
 
-`deadline_at` is when what the service is at is over: a pause before a start, a stop, its getting ready, its end that it has
-told of; null where nothing is, and while it is up.
+`deadline_at` is when what the service is at is over: a pause before a start, a stop, its getting ready, its end that it
+has told of; null where nothing is, and while it is up.
 
 `startsecs` is that of the configuration in force; `config_problems` lists what was wrong with the file when it was last
 read, a line each for people, as `FILE:LINE: what is wrong`, and what of it this supervise cannot do.  Both

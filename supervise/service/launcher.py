@@ -35,6 +35,8 @@ _OURS = (b"SUPERVISE_SERVICE", b"SUPERVISE_STATUS_DIR")  # takeover.py finds the
 _NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USEC", b"WATCHDOG_PID"
 
 NOT_INHERITED = ": INHERIT needs --foreground: else supervise prints to nowhere itself"
+_NOT_FROM_RUN = ": INHERIT needs a supervise that was started by svall run: else it prints to nowhere itself"
+TO_FILES = "; the service prints to its files"
 _NOT_LOADED = "another version of supervise is installed: upgrade this one (letter e) to use this configuration"
 
 
@@ -86,7 +88,7 @@ class Launcher:
         pairs = (tuple(text.encode("utf-8", "surrogateescape") for text in pair) for pair in config.environment)
         said = {name: value for name, value in pairs if name not in _OURS}
         self._service_env = {**self._env, **said} if said else self._env
-        self._files = output_files(config, self._options.foreground)
+        self._files = output_files(config, self._has_output)
         numbers = ((name, number) for name, number in ((STDOUT, 1), (STDERR, 2)) if name in self._files)
         self._outputs = [append_to(*self._directory.output(name), number) for name, number in numbers]
         if config.redirect_stderr:
@@ -102,9 +104,19 @@ class Launcher:
             self.blocked = _NOT_LOADED
 
     @property
+    def _has_output(self) -> bool:
+        """Whether there is an output of supervise's own that the service may have."""
+        return self._options.foreground or self._options.inherits
+
+    @property
+    def why_not_inherited(self) -> str:
+        """What is to be said behind the name of that key."""
+        return _NOT_FROM_RUN if self._options.defined else NOT_INHERITED
+
+    @property
     def not_inherited(self) -> str:
         """The key that says of the output what cannot be; empty if it can."""
-        if self._options.foreground:
+        if self._has_output:
             return ""
         if self._config.stdout_logfile:
             return "stdout_logfile"
@@ -138,11 +150,14 @@ class Launcher:
     def check(self, where: Callable[[str], str]) -> None:
         """Check that the service can print to where it is to.  Raises StartError; later that is a warning only.
 
+        It is already, where svall has started this: of many services none is kept down by where it prints.
         `where`: the place of a key, `FILE:LINE`.
         """
         key = self.not_inherited
-        if key:
-            raise StartError(f"cannot start the service: {where(key)}: {key} {NOT_INHERITED}")
+        if key and self._options.defined:
+            self._log.add(WARNING, "%s: %s %s%s", where(key), key, self.why_not_inherited, TO_FILES)
+        elif key:
+            raise StartError(f"cannot start the service: {where(key)}: {key} {self.why_not_inherited}")
         for name in self._files:
             try:
                 close(self._directory.open_output(name))

@@ -12,7 +12,7 @@ from supervise.config.config import Config
 from supervise.config.restrictions import copy, names_something
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import CONFIG
-from supervise.service.launcher import NOT_INHERITED
+from supervise.service.launcher import TO_FILES
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
@@ -194,7 +194,7 @@ class Parts:
         if launcher.not_inherited:
             place = f"{conf.where(launcher.not_inherited)}: " if conf else ""
             # (One that was taken over may print to what the supervise before has given it.)
-            text = f"{launcher.not_inherited} {NOT_INHERITED}; the service prints to its files from its next start on"
+            text = f"{launcher.not_inherited} {launcher.why_not_inherited}{TO_FILES} from its next start on"
             lines.append(place + text)
         for line in lines:
             self.log.add(WARNING, "%s", line)

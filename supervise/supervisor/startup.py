@@ -184,15 +184,17 @@ class Startup:
             except Exception:
                 pass  # the start meets it again, and says so
 
-    def start(self) -> Supervisor | None:
-        """Take the service over, or start it, after `prepare`; None, with the reason said, if it failed."""
+    def start(self, unsaid: bool = False) -> Supervisor | None:
+        """Take the service over, or start it, after `prepare`; None, with the reason said unless `unsaid`, if that has
+        failed.
+        """
         assert self._supervisor and self._log and self._directory
         try:
             self._supervisor.start(self._predecessor)
             self._log.create()
             self._directory.keep()
         except Exception as why:
-            self._fail(why)
+            self._fail(why, unsaid)
             return None
         return self._supervisor
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from all_services import SVALL, Services
+from all_services import SVALL, SVC, Services
 from box import PATIENCE, wait_for
 from system import children
 
@@ -196,3 +196,40 @@ def test_on_a_terminal(shown: Shown) -> None:
     finally:
         child.close(force=True)
     assert child.exitstatus == 0
+
+
+INHERITS = "[db]\ncommand : python3 speaker.py db\nstdout_logfile : INHERIT\nstderr_logfile : INHERIT\nstartsecs : 0\n"
+
+
+def test_inherited(shown: Shown) -> None:
+    """A service may have the output of svall itself, at each start by a supervise that run has started."""
+    services = shown.services
+    services.conf(f"{INHERITS}[broken]\ncommand : ./none\nstdout_logfile : INHERIT\n")
+    with open(services.folder / "shown", "a") as out:
+        process = services.run(stdout=out)
+    shown.wait(b"begins\n")
+    wait_for("the other's failure", lambda: "broken did not come up: cannot start the service" in services.said)
+    shown.say("db", b"!to stderr\n")
+    wait_for("the error", lambda: "!to stderr\n" in services.said)
+    before = services.pid("db")
+    killed = services["db"].supervisor
+    os.kill(killed, signal.SIGKILL)
+    wait_for("another", lambda: services["db"].supervisor not in (0, killed) and services.pid("db") == before)
+    assert services.words(SVC, "upgrade", "db").returncode == 0
+    services.done("restart", "db")
+    wait_for("both beginnings", lambda: shown.lines.count(b"begins\n") == 2)
+    assert not (services.folder / "status/db/__stdout").exists()
+    supervise = services["db"].supervisor
+    services.conf(INHERITS.replace("stdout_logfile : INHERIT\n", ""))
+    process.send_signal(signal.SIGHUP)
+    wait_for("another output", lambda: services["db"].supervisor not in (0, supervise) and services.pid("db"))
+    wait_for("the file", lambda: b"begins" in (services.folder / "status/db/__stdout").read_bytes())
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+    services.conf(INHERITS)
+    assert services.done("up") == (
+        "svall: warning: supervise.conf:3: stdout_logfile : INHERIT needs svall run: db prints to its files\n"
+    )
+    wait_for("the file", lambda: (services.folder / "status/db/__stdout").read_bytes().count(b"begins\n") == 2)
+    assert "INHERIT needs a supervise that was started by svall run" in services["db"].log("supervise.log.wf")
+    assert services.svall("diff").stdout == ""
