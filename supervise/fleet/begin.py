@@ -52,8 +52,6 @@ def main() -> int:
     rename(PROGRAM)
     task = Task.decode(data)
     nursery = _Nursery(env, ignored_signals())
-    arguments = Title()
-    arguments.show(arguments.of([PROGRAM, *task.typed]) or arguments.of([PROGRAM, task.verb]))
     if task.stays:
         # Until there are Signals to tell of them: process 1 would not get them, and any other would end.
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _HELD_BACK)
@@ -63,6 +61,9 @@ def main() -> int:
     except OSError as why:
         say(PROGRAM, "fatal", f"cannot start supervises: {why.strerror}")
         return SYSTEM
+    # Not before: who holds a lock is known by its title (supervisor/path_conflict.py), and that process holds some.
+    arguments = Title()
+    arguments.show(arguments.of([PROGRAM, *task.typed]) or arguments.of([PROGRAM, task.verb]))
     from supervise.fleet.carrying_out import run  # while that one loads what its copies need
 
     return run(task, nursery, env)

@@ -1,7 +1,7 @@
 """What differs between what runs and what a configuration defines, and what an update would do about it.
 
 Rule 1.  A service that runs under another command line, started by somebody by hand, is left alone and said.
-Rule 2.  What differs in what only a start changes is restarted; another command or another output needs another supervise.
+Rule 2.  What differs in what only a start changes is restarted; another command or output needs another supervise.
          All else takes effect without, as soon as the file is written.
 Rule 3.  What was started from this file and is not in it any more is stopped.
 """

@@ -188,7 +188,9 @@ class Manager:
         self._wanted.clear()
         settled = [name for name in self._loaded.services if self._is_settled(name)]
         for name in settled:
-            if self._plan.state(name)[1] == GONE:
+            if name in self._starts:  # again
+                self._handle(STARTED, name)
+            elif self._plan.state(name)[1] == GONE:
                 self._look(name)  # somebody else may have started it, or its directory was moved
         self._revival.clear()
         running = Running(self._loaded, settled)
@@ -269,7 +271,9 @@ class Manager:
 
     def _stop(self, name: str) -> None:
         """Stop a service and its supervise; where it has none any more, one is started that can."""
-        if not self._barred(name) and name in self._loaded.services and self._outlived(name):
+        if name in self._starts:
+            self._to_stop.add(name)
+        elif not self._barred(name) and name in self._loaded.services and self._outlived(name):
             self._to_stop.add(name)
             self._start([name])
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from supervise.fleet.nursery_process import NurseryGone
 from supervise.protocol.text import one_line
 
 TYPE_CHECKING = False
@@ -38,8 +39,14 @@ class Starts:
         """Start supervises by the names of their services; those that could not be started, with the reason.
 
         All are prepared before the first is forked, for they share what was written until then.  Nothing else may be
-        prepared meanwhile.  Raises OSError: there is no nursery.
+        prepared meanwhile.  Raises OSError: there is no nursery; NurseryGone: it has died.
         """
+        try:
+            return self._make(wanted)
+        except ConnectionError:
+            raise NurseryGone("the process that forks supervises has ended") from None
+
+    def _make(self, wanted: Mapping[str, Options]) -> list[tuple[str, str]]:
         prepared: list[str] = []
         refused: list[tuple[str, str]] = []
         for name, options in wanted.items():

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from all_services import SLEEP, SVALL, SVC, Services, logs
-from box import PATIENCE, alive, wait_for
+from box import PATIENCE, alive, processes, wait_for
 from system import children
 
 PAIR = f"[global]\nstartsecs : 0\n[db]\ncommand : {SLEEP}\n[web]\ncommand : {SLEEP}\ndepends_on : db\n"
@@ -43,6 +44,12 @@ def supervise(services: Services, name: str) -> int:
 def another(services: Services, name: str, killed: int) -> int:
     """Wait until a service has another supervise than the one that was killed; its pid."""
     return wait_for(f"another supervise of {name}", lambda: {supervise(services, name)} - {0, killed}).pop()
+
+
+def supervises(services: Services) -> list[int]:
+    """All supervises in the folder."""
+    found = [pid for pid in processes() if services.outer.owns(pid)]
+    return [pid for pid in found if Path(f"/proc/{pid}/comm").read_text() == "supervise\n"]
 
 
 def kill_supervise(services: Services, name: str) -> int:
@@ -114,6 +121,56 @@ class TestStays:
         process.terminate()
         assert ended(process) == 0
         assert services.names == ["db", "web"]
+
+
+    def test_what_somebody_else_has_started_is_spared(self, services: Services) -> None:
+        """By hand before and after it came; with names, also what was neither named nor is depended on."""
+        services.conf(f"{PAIR}[other]\ncommand : {SLEEP}\nautostart : no\n[late]\ncommand : {SLEEP}\nautostart : no\n")
+        services["other"].start("sleep", "1000")
+        process = services.run()
+        services.wait_up("db", "web")
+        services["late"].start("sleep", "1000")
+        process.terminate()
+        assert ended(process) == 0, services.said
+        assert services.pids().keys() == {"other", "late"}
+        assert "status/other is left alone" in services.said
+        services.conf(f"{PAIR}[more]\ncommand : {SLEEP}\n")
+        process = services.run("web")
+        before = services.wait_up("db", "web")
+        services.done("up", "more")
+        services.conf(f"{PAIR}umask : 027\n[more]\ncommand : sleep 1\n")
+        process.send_signal(signal.SIGHUP)
+        wait_for("web to be restarted", lambda: services.pid("web") not in (0, before["web"]))
+        process.terminate()
+        assert ended(process) == 0
+        assert services.pids().keys() == {"other", "late", "more"}
+
+    def test_it_is_seen(self, services: Services) -> None:
+        """By its name and by what was typed."""
+        services.conf(PAIR)
+        process = services.run("db", "web")
+        services.wait_up("db", "web")
+        place = Path(f"/proc/{process.pid}")
+        assert (place / "comm").read_text() == "svall\n"
+        words = (place / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        assert words == [b"svall", b"-F", b"supervise.conf", b"run", b"db", b"web"]
+
+    def test_what_it_forks_from_is_killed(self, services: Services) -> None:
+        """It begins anew, as the same process."""
+        services.conf(PAIR)
+        process = services.run()
+        before = services.wait_up("db", "web")
+        titles = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(process.pid)}
+        forks = [pid for pid, title in titles.items() if b"fleet/daemon.py" in title]
+        assert len(forks) == 1
+        os.kill(forks[0], signal.SIGKILL)
+        killed = kill_supervise(services, "db")
+        another(services, "db", killed)
+        assert "begin anew" in services.said
+        assert services.wait_up("db", "web") == before
+        process.terminate()
+        assert ended(process) == 0
+        assert not services.pids()
 
 
 class TestDied:
@@ -277,26 +334,80 @@ class TestUpdate:
         assert ended(process) == 0
 
 
-class TestSystemd:
-    def test_it_is_told(self, services: Services) -> None:
-        services.conf(PAIR)
+class Systemd:
+    """What is told on a notification socket."""
+
+    def __init__(self, listening: socket.socket, services: Services, watchdog: str = "") -> None:
         address = services.folder / "notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-            listening.bind(str(address))
-            listening.settimeout(PATIENCE)
-            services.env["NOTIFY_SOCKET"] = str(address)
-            process = services.run()
-            heard: list[str] = []
-            while "READY=1" not in heard:
-                heard += listening.recv(4096).decode().splitlines()
-            assert "STATUS=0 of 2 up, waiting for db" in heard
-            assert heard[-2:] == ["STATUS=2 of 2 up", "READY=1"]
-            environ = Path(f"/proc/{services.pids('db')['db']}/environ").read_bytes()
-            assert b"NOTIFY_SOCKET" not in environ
-            process.terminate()
-            assert ended(process) == 0
-            while "STOPPING=1" not in heard:
-                heard += listening.recv(4096).decode().splitlines()
+        listening.bind(str(address))
+        listening.settimeout(PATIENCE)
+        services.env["NOTIFY_SOCKET"] = str(address)
+        if watchdog:
+            services.env["WATCHDOG_USEC"] = watchdog
+        self.listening = listening
+        self.heard: list[str] = []
+
+    def hear(self, line: str) -> None:
+        """Hear what is told until this line."""
+        begun = len(self.heard)
+        while line not in self.heard[begun:]:
+            self.heard += self.listening.recv(4096).decode().splitlines()
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        yield made
+
+
+class TestSystemd:
+    def test_it_is_told(self, services: Services, listening: socket.socket) -> None:
+        """How far it is, at the start, at HUP and at the end; what it has set for that is not for services."""
+        services.conf(PAIR)
+        systemd = Systemd(listening, services)
+        process = services.run()
+        systemd.hear("READY=1")
+        assert systemd.heard.count("READY=1") == 1
+        assert "STATUS=0 of 2 up, waiting for db" in systemd.heard
+        assert systemd.heard[-2:] == ["STATUS=2 of 2 up", "READY=1"]
+        environ = Path(f"/proc/{services.pids('db')['db']}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environ
+        assert not [line for line in systemd.heard if line.startswith("WATCHDOG")]
+        services.conf(f"{PAIR}[more]\ncommand : {SLEEP}\n")
+        process.send_signal(signal.SIGHUP)
+        systemd.hear("RELOADING=1")
+        systemd.hear("READY=1")
+        assert systemd.heard[-2:] == ["STATUS=3 of 3 up", "READY=1"]
+        said = next(line for line in systemd.heard if line.startswith("MONOTONIC_USEC="))
+        assert 0 <= time.monotonic() - int(said.partition("=")[2]) / 1e6 < PATIENCE
+        services.conf("[broken")
+        process.send_signal(signal.SIGHUP)
+        systemd.hear("RELOADING=1")
+        systemd.hear("READY=1")
+        process.terminate()
+        systemd.hear("STATUS=stopping")
+        assert systemd.heard[-2:] == ["STOPPING=1", "STATUS=stopping"]
+        assert ended(process) == 0
+
+    def test_its_watchdog(self, services: Services, listening: socket.socket) -> None:
+        """A loop that hangs is noticed."""
+        services.conf(PAIR)
+        systemd = Systemd(listening, services, watchdog="400000")
+        process = services.run()
+        services.wait_up("db", "web")
+        for _ in range(3):
+            systemd.hear("WATCHDOG=1")
+        environ = Path(f"/proc/{services.pids('db')['db']}/environ").read_bytes()
+        assert b"WATCHDOG_USEC" not in environ
+        process.send_signal(signal.SIGSTOP)
+        listening.settimeout(2)
+        with pytest.raises(socket.timeout):
+            systemd.hear("never")
+        listening.settimeout(PATIENCE)
+        process.send_signal(signal.SIGCONT)
+        systemd.hear("WATCHDOG=1")
+        process.terminate()
+        assert ended(process) == 0
 
 
 ORPHANS = """
@@ -317,7 +428,8 @@ class TestProcess1:
     @pytest.fixture
     def words(self) -> tuple[str, ...]:
         """Words before a command that is to be process 1."""
-        words = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+        mine = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+        words = ("unshare", *mine, "--pid", "--fork", "--mount-proc", "--kill-child")
         try:
             done = subprocess.run([*words, "true"], capture_output=True)
         except FileNotFoundError:
@@ -339,6 +451,30 @@ class TestProcess1:
         os.kill(self.one(process), signal.SIGTERM)
         assert ended(process) == 0
         assert services.log == ["db up", "web up", "web down", "db down"]
+
+    def test_it_is_killed_and_started_again(self, services: Services, words: tuple[str, ...]) -> None:
+        """All in the container is killed with it; the next has the same pids for others, and believes none."""
+        services.conf(
+            f"[global]\nstartsecs : 0\n[db]\ncommand : {logs('db')}\n[web]\ncommand : {logs('web')}\ndepends_on : db\n"
+        )
+        ups = []
+        for _ in range(2):
+            ups += ["db up", "web up"]
+            process = services.run("--logs", words=words)
+            wait_for("both to be up", lambda ups=ups: services.log == ups)
+            one = self.one(process)
+            assert Path(f"/proc/{one}/comm").read_text() == "svall\n"
+            assert [len(list(children(pid))) for pid in supervises(services)] == [1, 1]
+            os.kill(one, signal.SIGKILL)
+            process.wait(PATIENCE)
+            wait_for("nothing of it to live", lambda: not [pid for pid in processes() if services.outer.owns(pid)])
+        process = services.run(words=words)
+        wait_for("both to be up", lambda: services.log == [*ups, "db up", "web up"])
+        assert len(supervises(services)) == 2
+        os.kill(self.one(process), signal.SIGTERM)
+        assert ended(process) == 0
+        assert services.log[-2:] == ["web down", "db down"]
+        assert "fatal" not in services.said
 
     def test_it_reaps(self, services: Services, words: tuple[str, ...]) -> None:
         """An orphan is supervise's as long as that lives, and then process 1's."""
