@@ -82,6 +82,7 @@ def test_what_holds_when_nothing_else_is_typed() -> None:
         "variables": {},
         "advice": [],
         "defined": False,
+        "inherits": False,
     }
 
 
