@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,23 +100,30 @@ class Stage:
 
     def supervising(self) -> set[int]:
         """The parents of all services, and who has been executed, if it is still there."""
-        found = set(map(parent, self.running()))
+        found = {parent(pid) for pid in self.running()}
         if self.process and self.process.poll() is None:
             found.add(self.process.pid)
         return found
 
-    def clean(self, pids: set[int]) -> None:
-        """End what is left of those, by force."""
+    def clean(self, supervising: set[int]) -> None:
+        """End what is left of those, and of the services, by force; first those who would start others."""
         end = time.monotonic() + 20
-        while (left := [pid for pid in pids if is_there(pid)]) and time.monotonic() < end:
+        while (left := [*filter(is_there, supervising), *self.left()]) and time.monotonic() < end:
             time.sleep(0.05)
             if self.process:
                 self.process.poll()
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        while left:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            left = self.left()
         if self.process:
             self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def left(self) -> list[int]:
+        """The services that run, whenever they were started."""
+        return [pid for pid, _ in self.starts() if is_there(pid) and program(pid) == str(self.probe)]
 
 
 class Kind(NamedTuple):
@@ -126,6 +134,7 @@ class Kind(NamedTuple):
     status: Callable[[Stage], list[str | Path]]
     end: Callable[[Stage], None]
     program: str
+    stays: bool = True  # what is executed
 
 
 def start_ours(stage: Stage) -> None:
@@ -189,7 +198,7 @@ def kinds() -> list[Kind]:
     """Those that are installed."""
 
     found = [
-        Kind("svall", start_ours, lambda stage: [SVALL, "status"], end_ours, str(SVALL)),
+        Kind("svall", start_ours, lambda stage: [SVALL, "status"], end_ours, str(SVALL), False),
         Kind("supervisor", start_supervisord, supervisord_status, tell(signal.SIGTERM), SUPERVISORD),
         Kind("s6-svscan", start_s6, s6_status, tell(signal.SIGTERM), "s6-svscan"),
         Kind("runsvdir", start_runit, lambda stage: ["sv", "status", *each(stage)], tell(signal.SIGHUP), "runsvdir"),
@@ -205,6 +214,14 @@ def is_there(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def program(pid: int) -> str:
+    """What a process executes."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 
 def parent(pid: int) -> int:
@@ -246,24 +263,24 @@ def shown(stage: Stage, kind: Kind) -> float:
 def measure(kind: Kind, count: int, idle: float) -> tuple[float, float, float, Figures | None]:
     """Milliseconds of a start, of a restart and of the status; the rest where there is an idle time."""
     stage = Stage(kind.name, count)
-    everything: set[int] = set()
+    supervising: set[int] = set()
     try:
         began = time.monotonic_ns()
         kind.start(stage)
         executed = stage.wait_starts(count) - began
-        everything |= stage.supervising() | set(stage.running())
+        supervising |= stage.supervising()
         time.sleep(SETTLED)
-        pids = stage.supervising()
-        found = figures(pids, idle) if idle else None
+        if stage.process and not kind.stays:
+            stage.process.wait()
+        found = figures(stage.supervising(), idle) if idle else None
         status = statistics.median(shown(stage, kind) for _ in range(3))
         began = time.monotonic_ns()
         for pid in stage.running():
             os.kill(pid, signal.SIGKILL)
         restarted = stage.wait_starts(2 * count) - began
-        everything |= stage.supervising() | set(stage.running())
     finally:
         kind.end(stage)
-        stage.clean(everything)
+        stage.clean(supervising)
     return executed / 1e6, restarted / 1e6, status, found
 
 
