@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+_EMPTY = "''"
 _PATTERN = "*?["  # what makes a word a pattern
 
 
@@ -75,15 +76,15 @@ def matching(word: str, names: Collection[str]) -> list[str]:
 
 def unknown(word: str, groups: Collection[str]) -> str:
     """Why a word names nothing."""
-    shown = shown_name(word) or "''"
+    shown = shown_name(word) or _EMPTY
     group, colon, rest = word.partition(":")
     if colon and group in groups:
         verb = "matches" if is_pattern(rest) else "is named"
-        return f"no service of the group {shown_name(group)} {verb} {shown_name(rest)}"
+        return f"no service of the group {shown_name(group)} {verb} {shown_name(rest) or _EMPTY}"
     if is_pattern(word):
         return f"no service matches {shown}"
     if colon:
-        return f"no group is named {shown_name(group)}"
+        return f"no group is named {shown_name(group) or _EMPTY}"
     if word in groups:
         return f"no service is named {shown}; the services of that group are {shown}:*"
     return f"no service is named {shown}"

@@ -58,6 +58,8 @@ def test_what_is_named(words: str, found: list[str]) -> None:
         ("empty:*", "no service of the group empty matches *"),
         ("gone:lost", "no service of the group gone is named lost"),
         ("stie:db", "no group is named stie"),
+        (":", "no group is named ''"),
+        ("site:", "no service of the group site is named ''"),
         ("stie:*", "no service matches stie:*"),
         ("a\nb", "no service is named a\\nb"),
     ],
