@@ -24,17 +24,19 @@ _HELD_BACK = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)
 
 
 class _Nursery:
-    """The nursery, which is started when it is asked for, if not before."""
+    """The nursery, which is forked at once, while nothing is loaded that no supervise needs."""
 
     def __init__(self, env: dict[bytes, bytes], ignored: list[int]) -> None:
-        self._env = env
-        self._ignored = ignored
-        self._process: NurseryProcess | None = None
+        self._failure: OSError | None = None
+        try:
+            self._process = NurseryProcess(env, ignored, PROGRAM)
+        except OSError as why:
+            self._failure = why
 
     def __call__(self) -> NurseryProcess:
         """Raises OSError."""
-        if self._process is None:
-            self._process = NurseryProcess(self._env, self._ignored, PROGRAM)
+        if self._failure:
+            raise self._failure
         return self._process
 
 
@@ -57,7 +59,7 @@ def main() -> int:
         _signal.pthread_sigmask(_signal.SIG_BLOCK, _HELD_BACK)
     try:
         if task.starts:
-            nursery()
+            nursery().warm()
     except OSError as why:
         say(PROGRAM, "fatal", f"cannot start supervises: {why.strerror}")
         return SYSTEM

@@ -7,6 +7,7 @@ to it touches them.  That of `svall run` stays, for signals (signals.py), and su
 
 from __future__ import annotations
 
+import resource
 import time
 
 from supervise.client.errors import ClientError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from supervise.fleet.signals import Signals
 
 _AT_A_TIME = 1000  # supervises that are being started
+_EACH, _OTHERS = 2, 100  # descriptors of one of these, and beside them
 # Seconds.  What a supervise takes itself is its own affair: these are for one that does nothing any more.
 _SLACK = 30.0
 _START_WITHIN = 60.0
@@ -81,7 +83,7 @@ class Manager:
         self._starts = starts
         self._lookout = lookout
         self._env = env
-        self._plan = Plan(_AT_A_TIME)
+        self._plan = Plan(_at_a_time())
         self._to_stop: set[str] = set()  # those that are started to stop what a supervise before has left
         self._signals = signals
         self._others = {*running.others} if running else set()  # which somebody else has started
@@ -425,3 +427,11 @@ class Manager:
         else:
             self._handle(STARTED, name)
             self._look(name)
+
+
+def _at_a_time() -> int:
+    """How many supervises may be being started, with as many descriptors as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(min(_AT_A_TIME, (hard - _OTHERS) // _EACH), 1)

@@ -21,18 +21,20 @@ import gc
 import posix as os
 import stat
 import sys
+import time
 
 from supervise.config.defined import share
+from supervise.fleet.batch import Descriptors, Prepared, prepare
 from supervise.fleet.gathering import Executed
 from supervise.fleet.title import Title
 from supervise.protocol.exitcodes import SYSTEM
-from supervise.protocol.filenames import DEVNULL, fsdecode, join
+from supervise.protocol.filenames import DEVNULL, fsdecode, fsencode, join
 from supervise.protocol.options import NO_ORPHANS, Options
 from supervise.protocol.text import origin, say, shown_name
 from supervise.runtime import inotify_lease
 from supervise.supervisor.build import rename_process
 from supervise.supervisor.handoff import DAEMON, title
-from supervise.supervisor.startup import Startup
+from supervise.supervisor.startup import Startup, write_claim
 from supervise.system import subreaper
 from supervise.system.descriptors import close
 from supervise.system.spawn import HANDLED
@@ -40,27 +42,16 @@ from supervise.system.spawn import HANDLED
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 else:
     import _signal  # see spawn.py
 
 _REHEARSALS = 14  # at least: a function that was called eight times is specialised (PEP 659)
 _LOOKED_UP = ("setsid", "dup2", "open", "O_RDWR", "closerange", "write", "close")
-_MANY = 64  # more than the descriptors of one start
-_WATCHES = 2.0  # seconds to wait for the watches of one service
+_WATCHES = 2.0  # seconds to wait for the watches of all
 _COMMAND = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
 _CONFIGURATION = b"[rehearsal]\ncommand : sleep 60\n"
 _INTERPRETER = sys.executable, "-I", "-S"
-
-
-class Prepared:
-    """A start that is prepared up to where it needs a process of its own."""
-
-    def __init__(self, options: Options, startup: Startup, fds: frozenset[int]) -> None:
-        """`fds`: the descriptors that are this start's."""
-        self.options = options
-        self.startup = startup
-        self.fds = fds
 
 
 class Copy:
@@ -117,9 +108,9 @@ class Nursery:
         self._env = env
         self._ignored = ignored
         self._title = Title()
-        self._spare = -1
         self._scattered: list[object] = []  # see Executed.gather
         self._limits: tuple[int, int] | None = None  # of descriptors, which a copy is to have again
+        self.descriptors = 1024  # that this process may have
         self.orphans = True  # whether the copies are subreapers
         self.reason = ""  # why the last start could not be prepared
 
@@ -138,17 +129,18 @@ class Nursery:
         preloaded.strip()
         preloaded.preload()
         inotify_lease.Watch.server = inotify_lease.Server(self._env, self._ignored)
-        self._descriptors()
 
-    def rehearse(self) -> str | None:
+    def rehearse(self, needed: Callable[[], bool] = lambda: True) -> str | None:
         """Do what copies do, so often that the interpreter has nothing more to note; why that failed, or None.
 
-        To be called before anything else is a child of this process.
+        To be called before anything else is a child of this process.  It is given up when it is not `needed` any more.
         """
         executed = Executed()
         why = self._rehearse(executed)
         self._scattered += executed.gather()
         for _ in range(_REHEARSALS):
+            if not needed():
+                break
             why = why or self._rehearse(Executed(noting=False))
             self._look_up()
         return why
@@ -174,10 +166,9 @@ class Nursery:
     def _rehearse(self, executed: Executed) -> str | None:
         """Supervise a service that is told to end at once, in a folder of its own."""
         handlers = {number: _signal.getsignal(number) for number in HANDLED}
-        before: set[int] = set()
-        folder = ""
+        opened, folder = None, ""
         try:
-            before = self._descriptors()
+            opened = Descriptors()
             folder = _new_folder()
             conf = f"{folder}/supervise.conf"
             fd = os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -185,9 +176,11 @@ class Nursery:
             os.close(fd)
             options = Options(f"{folder}/status/rehearsal", _COMMAND, conf, True, defined=True)
             startup = Startup(options, dict(self._env), self._ignored)
-            if not startup.prepare():
-                return "it could not be prepared"
-            startup.do_ahead(_WATCHES)
+            # No other can have a path that was made just now: it is not looked for (startup.claim).
+            held = startup.lock()
+            startup.go_on(write_claim(*held, fsencode(options.path), None))
+            startup.do_ahead()
+            startup.await_watches(time.monotonic() + _WATCHES)
             with executed:
                 supervisor = startup.start()
                 if not supervisor:
@@ -204,19 +197,10 @@ class Nursery:
             _signal.set_wakeup_fd(-1)
             for number, handler in handlers.items():
                 _signal.signal(number, handler)
-            if before:
-                for fd in self._descriptors() - before:
-                    close(fd)
+            if opened:
+                opened.close(opened.of(frozenset()))
             if folder:
                 _remove(folder)
-
-    def _descriptors(self) -> set[int]:
-        """The numbers of all open descriptors but `_spare`, which is there for this to work.  Raises OSError."""
-        close(self._spare)
-        self._spare = -1
-        found = {int(name) for name in os.listdir("/proc/self/fd")}
-        self._spare = os.open(DEVNULL, os.O_RDONLY | os.O_CLOEXEC)  # the lowest, which listdir has had
-        return found - {self._spare}
 
     def freeze(self) -> None:
         """Have what there is never gone through by a garbage collection of a copy."""
@@ -231,30 +215,32 @@ class Nursery:
         if limits[0] != limits[1]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
             self._limits = limits
+        self.descriptors = limits[1]
 
     def prepare(self, options: Options, unsaid: bool = False) -> Prepared | None:
         """Prepare the start of a service; None if that failed: `reason` has why, which was said unless `unsaid`."""
-        before: set[int] = set()
-        made = False
+        (made,) = self.prepare_all([options], unsaid)
+        self.reason = made.reason
+        return None if made.reason else made
+
+    def prepare_all(self, starts: Sequence[Options], unsaid: bool = False) -> list[Prepared]:
+        """Prepare the starts of services; the `reason` of each that failed was said unless `unsaid`."""
+        made = [
+            Prepared(options, Startup(options, {**self._env, **options.variables}, self._ignored)) for options in starts
+        ]
         try:
-            before = self._descriptors()
-            if options.defined:
-                share(options.conf)
-            startup = Startup(options, {**self._env, **options.variables}, self._ignored)
-            made = startup.prepare(unsaid)
-            self.reason = startup.reason
-            fds = frozenset(self._descriptors() - before)
+            descriptors = Descriptors()
+            for options in starts:
+                if options.defined:
+                    share(options.conf)
         except OSError as why:  # the system has no descriptor left
-            self.reason = f"cannot supervise {shown_name(options.path)}: {why.strerror}"
-            if not unsaid:
-                say("supervise", "fatal", self.reason)
-            made = False
-            fds = frozenset(range(3, max(before) + _MANY)) - before if before else frozenset()
-        if made:
-            return Prepared(options, startup, fds)
-        for fd in fds:
-            close(fd)
-        return None
+            for one in made:
+                one.reason = f"cannot supervise {shown_name(one.options.path)}: {why.strerror}"
+                if not unsaid:
+                    say("supervise", "fatal", one.reason)
+        else:
+            prepare(made, descriptors, unsaid)
+        return made
 
     def withdraw(self, prepared: Prepared) -> None:
         """Let go of what a start has that could not be forked."""
@@ -269,15 +255,19 @@ class Nursery:
         births = []
         made: list[Copy | OSError] = []
         try:
+            descriptors = Descriptors()
             for prepared in starts:  # now that none of them makes a directory that the others watch
-                before = self._descriptors()
-                prepared.startup.do_ahead(_WATCHES)
-                prepared.fds |= self._descriptors() - before
+                prepared.startup.do_ahead()
+                prepared.fds = descriptors.of(prepared.fds)
+            end = time.monotonic() + _WATCHES
+            for prepared in starts:  # the helper is at work for all of them
+                prepared.startup.await_watches(end)
+                prepared.fds = descriptors.of(prepared.fds)
             for prepared in starts:
                 births.append(_Birth(prepared, self._title))
-            highest = max(self._descriptors(), default=0)
+            descriptors.of(frozenset())
             for birth in births:
-                birth.others = _gaps({0, 1, 2, birth.report[1], *birth.apart, *birth.prepared.fds}, highest)
+                birth.others = _gaps({0, 1, 2, birth.report[1], *birth.apart, *birth.prepared.fds}, descriptors.end)
         except OSError as why:
             for birth in births:
                 birth.close()

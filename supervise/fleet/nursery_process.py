@@ -5,16 +5,21 @@ Theory of operation
 
 Rule 1.  Whoever commands many services loads much that no supervise needs, and some of that acts in every fork
          (`logging` and `random` do).  So the process that is forked from does nothing else, and never loads it.
-Rule 2.  It is asked over a stream, and answers each request in turn: PREPARE with options, and a text says why that
-         did not work; FORK, and for each start that was prepared since the last there is one answer, with descriptors.
-Rule 3.  It ends with the other end of the stream.  It is in a session of its own, for signals from a terminal are not
-         meant for it, and its children are not waited for.
+Rule 2.  It is asked over a stream for many starts at once, and answers for each, in any order, with what keeps it from
+         being made, or with the pid and two descriptors; then it says that this was all.
+Rule 3.  It divides them into batches.  For each it forks a process that prepares its starts, forks the supervises and
+         ends: so a batch costs the same however many there were before, and what is left of it is nowhere.
+Rule 4.  It loads and rehearses when it is told to, or asked for the first time.
+Rule 5.  It ends with the other end of the stream.  It is in a session of its own, for signals from a terminal are not
+         meant for it, and the supervises are not waited for.
 """
 
 from __future__ import annotations
 
 import _socket
+import errno
 import posix as os
+import select
 import sys
 
 from supervise.fleet.nursery import Copy, Nursery
@@ -29,13 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from supervise.fleet.nursery import Prepared
+    from supervise.fleet.batch import Prepared
 else:
     import _signal  # see spawn.py
 
-PREPARE, FORK = b"P", b"F"
 _INT = 4  # bytes of a number
-_DONE, _FAILED = b"\1", b"\0"
+_DONE, _FAILED, _REFUSED, _END = b"D", b"F", b"R", b"E"
+_BATCH = 100  # starts
+_EACH = 20  # descriptors of a start that is prepared, at most
+_OTHERS = 64  # descriptors beside these
 
 
 class NurseryGone(OSError):
@@ -59,27 +66,32 @@ class NurseryProcess:
                 os._exit(SYSTEM)
         its.close()
 
-    def prepare(self, options: Options) -> str:
-        """Prepare the start of a service; why that failed, or an empty text.  Raises OSError."""
-        data = options.encode()
-        self._socket.sendall(PREPARE + _encoded(len(data)) + data)
-        size, _ = self._answer(_INT)
-        reason, _ = self._answer(_decoded(size))
-        return fsdecode(reason)
+    def warm(self) -> None:
+        """Have it get ready.  Raises OSError."""
+        self._socket.sendall(_encoded(0))
 
-    def fork(self, count: int) -> list[Copy | OSError]:
-        """Fork what was prepared, so many: in that order the copies, or why it failed.  Raises OSError."""
-        self._socket.sendall(FORK)
-        return [self._copy() for _ in range(count)]
+    def start(self, starts: Sequence[Options]) -> list[Copy | OSError | str]:
+        """Fork the supervises of services: of each the copy; or why there is none, a text if it is not for the fork.
 
-    def _copy(self) -> Copy | OSError:
-        data, fds = self._answer(1 + _INT)
-        number = _decoded(data[1:])
-        if data[:1] == _DONE and len(fds) == 2:
-            return Copy(number, *fds)
-        for fd in fds:
-            os.close(fd)
-        return OSError(number, os.strerror(number))
+        Raises OSError.
+        """
+        data = b"".join(_encoded(len(one)) + one for one in (options.encode() for options in starts))
+        self._socket.sendall(_encoded(len(starts)) + data)
+        answers: list[Copy | OSError | str] = ["the process that forks supervises has ended"] * len(starts)
+        while True:
+            head, fds = self._answer(1 + 2 * _INT)
+            kind, at, number = head[:1], _decoded(head[1 : 1 + _INT]), _decoded(head[1 + _INT :])
+            if kind == _END:
+                return answers
+            if kind == _REFUSED:
+                answers[at] = fsdecode(self._answer(number)[0])
+            elif kind == _DONE and len(fds) == 2:
+                answers[at] = Copy(number, *fds)
+            else:
+                for fd in fds:
+                    os.close(fd)
+                number = number if kind == _FAILED else errno.EMFILE  # its descriptors could not be received
+                answers[at] = OSError(number, os.strerror(number))
 
     def _answer(self, size: int) -> tuple[bytes, list[int]]:
         data, fds = b"", []
@@ -101,39 +113,76 @@ class NurseryProcess:
 
 
 def _serve(nursery: Nursery, its: _socket.socket, program: str) -> NoReturn:
-    """Be the nursery, until nobody asks any more.  Raises whatever an import may raise."""
+    """Be the nursery, until nobody asks any more.  Raises whatever an import may raise, and OSError."""
     os.setsid()
+    ready = False
+    while True:
+        count = _decoded(_read(its, _INT))
+        starts = [Options.decode(_read(its, _decoded(_read(its, _INT)))) for _ in range(count)]
+        if not ready:
+            _get_ready(nursery, its, program)
+            ready = True
+        for first, last in _batches(count, nursery.descriptors):
+            try:
+                pid = os.fork()
+            except OSError as why:
+                for at in range(first, last):
+                    its.sendall(_FAILED + _encoded(at) + _encoded(why.errno or errno.EAGAIN))
+                continue
+            if not pid:
+                try:
+                    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps those that have ended
+                    _start(nursery, starts[first:last], first, its)
+                    os._exit(0)
+                except Exception as why:
+                    say(program, "warning", f"cannot start supervises: {origin(why)}")
+                finally:
+                    os._exit(SYSTEM)
+            os.waitpid(pid, 0)
+        if count:
+            its.sendall(_END + _encoded(0) * 2)
+
+
+def _get_ready(nursery: Nursery, its: _socket.socket, program: str) -> None:
+    """Load everything and rehearse; end, if nobody waits for that any more.  Raises ImportError and OSError."""
+    end = select.poll()
+    end.register(its, select.POLLHUP)
+
+    def needed() -> bool:
+        return not any(events & select.POLLHUP for _, events in end.poll(0))
+
     nursery.warm()
-    why = nursery.rehearse()
+    why = nursery.rehearse(needed)
+    if not needed():
+        os._exit(0)
     if why:
         say(program, "warning", f"cannot rehearse a start, so each supervise takes more memory: {why}")
-    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the kernel reaps those that have ended
     nursery.widen()
     nursery.freeze()
-    prepared: list[Prepared] = []
-    while True:
-        kind = its.recv(1)
-        if not kind:
-            os._exit(0)
-        if kind == PREPARE:
-            made = nursery.prepare(Options.decode(_read(its, _decoded(_read(its, _INT)))), unsaid=True)
-            if made:
-                prepared.append(made)
-            reason = b"" if made else fsencode(nursery.reason or "unknown")
-            its.sendall(_encoded(len(reason)) + reason)
-        elif kind == FORK:
-            _fork(nursery, prepared, its)
-            prepared = []
 
 
-def _fork(nursery: Nursery, prepared: Sequence[Prepared], its: _socket.socket) -> None:
-    for start, copy in zip(prepared, nursery.fork(prepared)):
+def _batches(count: int, descriptors: int) -> list[tuple[int, int]]:
+    """Divide so many starts into batches of the same size: what is the batch's own, all copies of it share."""
+    most = max(min(_BATCH, (descriptors - _OTHERS) // _EACH), 1)
+    batches = -(-count // most)
+    return [(count * number // batches, count * (number + 1) // batches) for number in range(batches)]
+
+
+def _start(nursery: Nursery, batch: Sequence[Options], first: int, its: _socket.socket) -> None:
+    """Fork the supervises of a batch, and answer for each: `first` is the number of the first."""
+    ready: list[tuple[int, Prepared]] = []
+    for at, made in enumerate(nursery.prepare_all(batch, unsaid=True), first):
+        if made.reason:
+            reason = fsencode(made.reason)
+            its.sendall(_REFUSED + _encoded(at) + _encoded(len(reason)) + reason)
+        else:
+            ready.append((at, made))
+    for (at, _), copy in zip(ready, nursery.fork([made for _, made in ready])):
         if isinstance(copy, OSError):
-            nursery.withdraw(start)
-            its.sendall(_FAILED + _encoded(copy.errno or 0))
+            its.sendall(_FAILED + _encoded(at) + _encoded(copy.errno or errno.EAGAIN))
             continue
         rights = _encoded(copy.report) + _encoded(copy.said)
-        its.sendmsg([_DONE + _encoded(copy.pid)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        its.sendmsg([_DONE + _encoded(at) + _encoded(copy.pid)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         os.close(copy.report)
         os.close(copy.said)
 

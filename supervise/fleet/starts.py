@@ -47,22 +47,17 @@ class Starts:
             raise NurseryGone("the process that forks supervises has ended") from None
 
     def _make(self, wanted: Mapping[str, Options]) -> list[tuple[str, str]]:
-        prepared: list[str] = []
         refused: list[tuple[str, str]] = []
-        for name, options in wanted.items():
-            reason = self._nursery().prepare(options)
-            if reason:
-                refused.append((name, reason))
-            else:
-                prepared.append(name)
-        for name, copy in zip(prepared, self._nursery().fork(len(prepared)) if prepared else ()):
+        for name, copy in zip(wanted, self._nursery().start([*wanted.values()]) if wanted else ()):
             if isinstance(copy, OSError):
                 refused.append((name, f"cannot fork: {copy.strerror}"))
-                continue
-            self._copies[copy.report] = name, copy
-            self._names.add(name)
-            self.made = True
-            self._lookout.also(copy.report)
+            elif isinstance(copy, str):
+                refused.append((name, copy))
+            else:
+                self._copies[copy.report] = name, copy
+                self._names.add(name)
+                self.made = True
+                self._lookout.also(copy.report)
         return refused
 
     def reported(self, fd: int) -> tuple[str, str | None] | None:

@@ -36,8 +36,8 @@ class Task:
 
     @property
     def starts(self) -> bool:
-        """Whether it may come to starts."""
-        return self.verb != "down"
+        """Whether it is about starts; it may come to some otherwise, too."""
+        return self.verb in ("up", "run")
 
     @property
     def stays(self) -> bool:

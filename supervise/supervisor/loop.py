@@ -212,10 +212,10 @@ class Supervisor:
         self._reactor.parts += [self._actions.alarms, self._actions.follower]
         self._actions.complete()
 
-    def do_ahead(self, predecessor: Predecessor, seconds: float) -> None:
+    def do_ahead(self, predecessor: Predecessor) -> None:
         """Do before the start what else follows it, where a copy of this process will make it, and takes nothing over.
 
-        Waits up to so many seconds for the watches on files.  Raises StartError.
+        Raises StartError.
         """
         self.complete_if_possible()
         if predecessor.fields:
@@ -228,8 +228,10 @@ class Supervisor:
         self._status_writer.fields()
         self._log.spell_out()
         self._follow()
+
+    def await_watches(self, end: float) -> None:
+        """Wait for the watches that `do_ahead` has asked for, until then at most (monotonic)."""
         follower = self._actions.follower
-        end = time.monotonic() + seconds
         while follower and follower.arming and (left := end - time.monotonic()) > 0:
             for fd, events in self._reactor.poll(left * 1000):
                 self._reactor.readable(fd, events)

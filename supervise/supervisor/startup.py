@@ -36,6 +36,7 @@ from supervise.system.statusdir import LockHeld, StatusDir, StatusDirError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from types import ModuleType
     from typing import Any, Callable
 
     from supervise.config.file import ConfFile
@@ -157,7 +158,7 @@ class Startup:
         self._env = env
         self._ignored = ignored
         self._directory: StatusDir | None = None
-        self._locked = False
+        self._lock = -1
         self._supervisor: Supervisor | None = None
         self._log: Log | None = None
         self._predecessor = Predecessor()
@@ -170,17 +171,30 @@ class Startup:
         process from another.
         """
         try:
-            self._prepare()
+            self.go_on(claim(*self.lock()))
         except Exception as why:
-            self._fail(why, unsaid)
+            self.fail(why, unsaid)
             return False
         return True
 
-    def do_ahead(self, seconds: float) -> None:
-        """Do what can be done before a copy of this process makes the start; `seconds` as in Supervisor."""
+    def lock(self) -> tuple[StatusDir, int]:
+        """The first step of `prepare`: the directory, and the lock of it.  Raises StatusDirError and OSError."""
+        self._directory = directory = retried(StatusDir, self._options.path)
+        self._lock = retried(directory.lock)
+        return directory, self._lock
+
+    def do_ahead(self) -> None:
+        """Do what can be done before a copy of this process makes the start."""
+        self._try_ahead(lambda supervisor: supervisor.do_ahead(self._predecessor))
+
+    def await_watches(self, end: float) -> None:
+        """After `do_ahead`, and until then at most (monotonic): wait for the watches on files."""
+        self._try_ahead(lambda supervisor: supervisor.await_watches(end))
+
+    def _try_ahead(self, do: Callable[[Supervisor], None]) -> None:
         if self._supervisor and not self._predecessor.process:
             try:
-                self._supervisor.do_ahead(self._predecessor, seconds)
+                do(self._supervisor)
             except Exception:
                 pass  # the start meets it again, and says so
 
@@ -194,18 +208,16 @@ class Startup:
             self._log.create()
             self._directory.keep()
         except Exception as why:
-            self._fail(why, unsaid)
+            self.fail(why, unsaid)
             return None
         return self._supervisor
 
-    def _prepare(self) -> None:
-        options = self._options
-        self._directory = directory = retried(StatusDir, options.path)
-        lock = retried(directory.lock)
-        self._locked = True
-        conflict = claim(directory, lock)
+    def go_on(self, warnings: list[str]) -> None:
+        """The rest of `prepare`, with what `claim` says of the lock.  Raises StatusDirError, StartError and OSError."""
+        options, directory = self._options, self._directory
+        assert directory
         boot = known_boot()
-        kept = HeldDescriptors(lock, *retried(directory.open_fifos))
+        kept = HeldDescriptors(self._lock, *retried(directory.open_fifos))
         conf = conf_file(options)
         config, problems = conf.read()
         self._predecessor = predecessor = left_behind(directory, boot, config.user)
@@ -226,12 +238,12 @@ class Startup:
         for line in predecessor.notices:
             log.add(NOTICE, "%s", line)
         advice, options.advice = options.advice, []  # it is said once, and not to the next version
-        for problem in advice + problems + directory.replaced + conflict + predecessor.warnings:
+        for problem in advice + problems + directory.replaced + warnings + predecessor.warnings:
             if not options.foreground:  # there the log is copied to standard error anyway
                 say("supervise", "warning", problem)
             log.add(WARNING, "%s", problem)
 
-    def _fail(self, why: Exception, unsaid: bool = False) -> None:
+    def fail(self, why: Exception, unsaid: bool = False) -> None:
         """Say why, also in a log that there is already, and leave nothing behind."""
         options, directory = self._options, self._directory
         if isinstance(why, (StatusDirError, StartError)):
@@ -249,7 +261,7 @@ class Startup:
         self.reason = text
         if not unsaid:
             say("supervise", "fatal", text)
-        if directory and not self._locked:
+        if directory and self._lock < 0:
             directory.withdraw()
         elif directory:
             if has_log(directory):
@@ -266,20 +278,29 @@ def claim(directory: StatusDir, lock: int) -> list[str]:
     says so already, this is the directory that the path led to before, and nobody else can have it.
     """
     place = absolute(fsencode(directory.path))
-    warnings = []
-    if path_of(lock) != place:
-        from supervise.supervisor import path_conflict
+    if path_of(lock) == place:
+        return []
+    from supervise.supervisor import path_conflict
 
-        warning = path_conflict.look(directory, lock, place)
-        # It is not needed again: out of memory, for which its functions must not refer to it, nor it to them.
-        del sys.modules[path_conflict.__name__], sys.modules[path_conflict.__package__ or ""].path_conflict
-        vars(path_conflict).clear()
-        try:
-            directory.claim(lock, place)
-        except OSError as why:
-            warning = f"cannot write {directory.shown_path}/{LOCK}: {why.strerror}"
-        warnings += [warning] if warning else []
-    return warnings
+    warning = path_conflict.look(directory, lock, place)
+    forget(path_conflict)
+    return write_claim(directory, lock, place, warning)
+
+
+def forget(module: ModuleType) -> None:
+    """Have a module that is not needed again out of memory; its functions must not refer to it, nor it to them."""
+    del sys.modules[module.__name__]
+    delattr(sys.modules[module.__package__ or ""], module.__name__.rpartition(".")[2])
+    vars(module).clear()
+
+
+def write_claim(directory: StatusDir, lock: int, place: bytes, warning: str | None) -> list[str]:
+    """Write into the lock which path it is held for; the warnings, with one that there is already."""
+    try:
+        directory.claim(lock, place)
+    except OSError as why:
+        warning = f"cannot write {directory.shown_path}/{LOCK}: {why.strerror}"
+    return [warning] if warning else []
 
 
 def has_log(directory: StatusDir) -> bool:

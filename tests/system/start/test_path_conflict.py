@@ -261,6 +261,24 @@ def test_not_knowing_is_not_nobody(
     assert len(tries) > 2
 
 
+def test_looking_for_many_at_once_finds_which_it_is(homeless: App, tmp_path: Path) -> None:
+    paths = [str(tmp_path / "box/status/one"), str(homeless.status), str(tmp_path / "box/status/two")]
+    directories = [StatusDir(path) for path in paths]
+    held = [(directory, directory.lock(), os.fsencode(directory.path)) for directory in directories]
+    try:
+        one, its, two = path_conflict.look_for(held)
+        assert one is None and two is None
+        assert str(its) == (
+            f"cannot supervise {homeless.status}: pid {homeless.supervisor_pid} supervises it,"
+            " whose directory was removed"
+        )
+    finally:
+        for directory, lock, _ in held:
+            directory.undo()
+            os.close(lock)
+            os.close(directory.fd)
+
+
 def test_a_claim_that_was_copied_is_none(tmp_path: Path) -> None:
     directory = StatusDir(str(tmp_path / "status" / "app"))
     lock = directory.lock()
