@@ -86,6 +86,7 @@ def prepare(starts: Sequence[Prepared], descriptors: Descriptors, unsaid: bool) 
             if isinstance(found, Exception):
                 raise found
             start.startup.go_on(found)
+            start.startup.do_ahead()  # now that none of them makes a directory that the others watch
         except Exception as why:
             _fail(start, why, unsaid)
         start.fds = descriptors.of(start.fds)

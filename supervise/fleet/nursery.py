@@ -17,6 +17,7 @@ to be started when (plan.py).
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import posix as os
 import stat
@@ -47,7 +48,7 @@ else:
     import _signal  # see spawn.py
 
 _REHEARSALS = 14  # at least: a function that was called eight times is specialised (PEP 659)
-_LOOKED_UP = ("setsid", "dup2", "open", "O_RDWR", "closerange", "write", "close")
+_FAR = 1000  # from the last descriptor to one that is certainly closed
 _WATCHES = 2.0  # seconds to wait for the watches of all
 _COMMAND = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
 _CONFIGURATION = b"[rehearsal]\ncommand : sleep 60\n"
@@ -70,8 +71,10 @@ class Copy:
 class _Birth:
     """What is to be known of a copy when it is forked.
 
-    `report` and `said`: pipes; `others`: the ranges of descriptors that are not its own.
+    `report` and `said`: pipes; `others`: the ranges of descriptors that are not its own; `leads`: a session of its own.
     """
+
+    leads = True
 
     def __init__(self, prepared: Prepared, title_of: Title) -> None:
         """Raises OSError."""
@@ -110,6 +113,7 @@ class Nursery:
         self._title = Title()
         self._scattered: list[object] = []  # see Executed.gather
         self._limits: tuple[int, int] | None = None  # of descriptors, which a copy is to have again
+        self._limit: Callable[[tuple[int, int]], None] = lambda limits: None
         self.descriptors = 1024  # that this process may have
         self.orphans = True  # whether the copies are subreapers
         self.reason = ""  # why the last start could not be prepared
@@ -137,39 +141,26 @@ class Nursery:
         """
         executed = Executed()
         why = self._rehearse(executed)
-        self._scattered += executed.gather()
+        self._scattered += executed.gather(
+            module for name, module in sys.modules.items() if name.startswith("supervise.")
+        )
         for _ in range(_REHEARSALS):
             if not needed():
                 break
             why = why or self._rehearse(Executed(noting=False))
-            self._look_up()
         return why
-
-    def _look_up(self) -> None:
-        """What `_supervise` looks up, and cannot be done here: so the interpreter's cache of it has it already."""
-        for name in _LOOKED_UP:
-            getattr(os, name)
-        self._title.show(b"")
-        try:
-            fd = os.open("/proc/self/comm", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            ours = os.read(fd, 64)
-            rename_process()
-            os.write(fd, ours.rstrip(b"\n"))
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
 
     def _rehearse(self, executed: Executed) -> str | None:
         """Supervise a service that is told to end at once, in a folder of its own."""
         handlers = {number: _signal.getsignal(number) for number in HANDLED}
-        opened, folder = None, ""
+        opened, folder, home = None, "", -1
+        kept = _Kept(self._title)
         try:
             opened = Descriptors()
+            kept.keep()
+            home = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             folder = _new_folder()
+            os.chdir(folder)
             conf = f"{folder}/supervise.conf"
             fd = os.open(conf, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.write(fd, _CONFIGURATION)
@@ -181,14 +172,16 @@ class Nursery:
             startup.go_on(write_claim(*held, fsencode(options.path), None))
             startup.do_ahead()
             startup.await_watches(time.monotonic() + _WATCHES)
+            fd = os.open(f"{options.path}/control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(fd, b"hdx")
+            os.close(fd)
+            birth = _Birth(Prepared(options, startup), self._title)
+            birth.leads = False
+            birth.others = [(opened.end + _FAR, opened.end + _FAR + 1)] * 2
             with executed:
-                supervisor = startup.start()
-                if not supervisor:
-                    return "it could not be started"
-                fd = os.open(f"{options.path}/control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-                os.write(fd, b"hdx")
-                os.close(fd)
-                supervisor.run()
+                failed = self._supervise(birth)
+            if failed:
+                return "it could not be started"
             return None
         except Exception as why:
             return origin(why)
@@ -197,6 +190,11 @@ class Nursery:
             _signal.set_wakeup_fd(-1)
             for number, handler in handlers.items():
                 _signal.signal(number, handler)
+            kept.restore()
+            if self._limits:
+                self.widen()
+            if home >= 0:
+                os.fchdir(home)
             if opened:
                 opened.close(opened.of(frozenset()))
             if folder:
@@ -209,12 +207,13 @@ class Nursery:
 
     def widen(self) -> None:
         """Have as many descriptors as the system allows, for the starts that are prepared at the same time."""
-        import resource
+        from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = getrlimit(RLIMIT_NOFILE)
         if limits[0] != limits[1]:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+            setrlimit(RLIMIT_NOFILE, (limits[1], limits[1]))
             self._limits = limits
+            self._limit = lambda limits: setrlimit(RLIMIT_NOFILE, limits)
         self.descriptors = limits[1]
 
     def prepare(self, options: Options, unsaid: bool = False) -> Prepared | None:
@@ -256,9 +255,6 @@ class Nursery:
         made: list[Copy | OSError] = []
         try:
             descriptors = Descriptors()
-            for prepared in starts:  # now that none of them makes a directory that the others watch
-                prepared.startup.do_ahead()
-                prepared.fds = descriptors.of(prepared.fds)
             end = time.monotonic() + _WATCHES
             for prepared in starts:  # the helper is at work for all of them
                 prepared.startup.await_watches(end)
@@ -308,7 +304,8 @@ class Nursery:
 
     def _supervise(self, birth: _Birth) -> int:
         """Be the supervise of a service until the end, in the copy; the exit code."""
-        os.setsid()
+        if birth.leads:
+            os.setsid()
         inherits = birth.prepared.options.inherits
         null = os.open(DEVNULL, os.O_RDWR)
         os.dup2(null, 0)
@@ -318,9 +315,7 @@ class Nursery:
         for first, last in birth.others:
             os.closerange(first, last)
         if self._limits:
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+            self._limit(self._limits)
         self._title.show(birth.shown)
         rename_process()
         if not self.orphans or subreaper.become():
@@ -346,6 +341,41 @@ class Nursery:
         except OSError:
             pass
         close(birth.said[1])
+
+
+class _Kept:
+    """What a rehearsal changes of this process, and puts back: 0, 1, 2, name and title, and whether it has orphans."""
+
+    def __init__(self, title_of: Title) -> None:
+        self._title = title_of
+        self._standard: list[int] = []
+        self._name = b""
+
+    def keep(self) -> None:
+        """Raises OSError."""
+        self._name = _own_name()
+        for number in range(3):
+            self._standard.append(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
+
+    def restore(self) -> None:
+        """Never raises."""
+        for number, fd in enumerate(self._standard):
+            os.dup2(fd, number)
+            os.close(fd)
+        if len(self._standard) < 3:  # nothing has been changed
+            return
+        self._title.show(self._title.own)
+        rename_process(self._name)
+        subreaper.resign()
+
+
+def _own_name() -> bytes:
+    """What ps(1) calls this process.  Raises OSError."""
+    fd = os.open("/proc/self/comm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64).rstrip(b"\n")
+    finally:
+        os.close(fd)
 
 
 def _new_folder() -> str:

@@ -152,12 +152,12 @@ def _get_ready(nursery: Nursery, its: _socket.socket, program: str) -> None:
         return not any(events & select.POLLHUP for _, events in end.poll(0))
 
     nursery.warm()
+    nursery.widen()
     why = nursery.rehearse(needed)
     if not needed():
         os._exit(0)
     if why:
         say(program, "warning", f"cannot rehearse a start, so each supervise takes more memory: {why}")
-    nursery.widen()
     nursery.freeze()
 
 

@@ -25,6 +25,7 @@ class Title:
     def __init__(self) -> None:
         """Never raises: where it cannot be known, all keep the title of the first."""
         self._start = self._size = self._shown = 0
+        self.own = b""  # what is shown of the first
         try:
             fd = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -35,6 +36,8 @@ class Title:
             fields = [b"", b"", *text.rpartition(b")")[2].split()]
             self._start = int(fields[_ARG_START])
             self._size = self._shown = int(fields[_ARG_END]) - self._start
+            with open("/proc/self/cmdline", "rb", buffering=0) as file:
+                self.own = file.readall() or b""
         except (OSError, ValueError, IndexError):
             pass
 

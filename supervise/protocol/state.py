@@ -43,21 +43,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION = 1
+_DOCUMENT = "{\n  %s\n}\n"
+
+
+def form(names: tuple[str, ...]) -> str:
+    """What makes a state of fields with these names: `%` puts in their values, each as `text_of` gives it."""
+    return _DOCUMENT % ",\n  ".join([f"{_text(name)}: %s" for name in names])
 
 
 def encode(fields: dict[str, Any]) -> bytes:
     """Serialise to JSON, a field a line."""
-    return ("{\n  " + ",\n  ".join(_members(fields)) + "\n}\n").encode("ascii")
+    return (_DOCUMENT % ",\n  ".join(_members(fields))).encode("ascii")
 
 
 def _members(fields: dict[str, Any]) -> list[str]:
     members = []
     for name, value in fields.items():  # a comprehension would make a function each time (docs/performance.md)
-        members.append(f"{_text(name)}: {_json(value)}")
+        members.append(f"{_text(name)}: {text_of(value)}")
     return members
 
 
-def _json(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Serialise a value."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
@@ -65,7 +72,7 @@ def _json(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(_members(value)) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_json, value)) + "]"
+        return "[" + ", ".join(map(text_of, value)) + "]"
     return repr(value)
 
 

@@ -13,7 +13,7 @@ from supervise.protocol.exitstatus import ExitStatus, kind_of
 from supervise.protocol.names import STATE, STATUS
 from supervise.protocol.record import Record, RecordError, decode
 from supervise.protocol.severities import NOTICE, WARNING
-from supervise.protocol.state import VERSION, encode
+from supervise.protocol.state import VERSION, form, text_of
 from supervise.protocol.states import CLEANUP, ENDING, RUNNING, STARTING
 from supervise.system import start_tag
 from supervise.system.procfs import pid_namespace
@@ -34,8 +34,20 @@ if TYPE_CHECKING:
 GIVEN = (STARTING, ENDING)  # phases whose deadline only the service itself moves, when it asks for more time
 RETRY = 5.0  # seconds at most between tries to write what could not be written
 _FIRST_RETRY = 0.02  # seconds; doubled from one try to the next
+_KNOWN = 20  # texts that are kept
 _GIVE_UP = 20  # tries to find out what tells a process from others: it seems to be forbidden
 FULL = (errno.ENOSPC, errno.EDQUOT)
+# The fields of a state, in the order of StatusWriter._values.
+_FIELDS = (
+    *("version", "supervise_version", "supervise_pid", "session", "boot_id", "command", "machine", "wanted"),
+    *("paused", "alarms", "leaving", "service", "remains", "started_at", "exited_at", "script_exits", "window"),
+    *("totals", "last_exit", "gave_up", "deadline_at", "directory", "next_mark", "pid_namespace", "upgrades"),
+    *("upgrades_refused", "control_obeyed", "phase", "phase_time", "phase_boottime", "changed_boottime"),
+    *("health", "status_text", "quick_exits", "watchdog", "fault", "fault_kind", "unheard", "notify_address"),
+    *("formers", "unsent", "restrictions", "startsecs", "config_problems", "options", "started_with"),
+    "groups",
+)
+_FORM = form(_FIELDS)
 
 
 def boottime() -> float:
@@ -72,6 +84,7 @@ class StatusWriter:
         self._last_exit: dict[str, Any] | None = None
         self._record: tuple[bool, Want, bool, int] | None = None  # as last written, or tried to be
         self._state: bytes | None = None
+        self._texts: dict[int, tuple[Any, str]] = {}  # by id: values, and how the state has them
         self._failing: set[str] = set()
         self._restricting: tuple[Config, dict[str, str]] | None = None  # a configuration, and its restrictions
         self._next_tag: int | None = None  # start_tag.py
@@ -236,7 +249,26 @@ class StatusWriter:
         self._write(STATE, self._encode, again)
 
     def _encode(self) -> bytes:
-        return encode(self.fields())
+        """As state.encode: but all the names are one string, for to use each writes to it (docs/performance.md)."""
+        texts = []
+        for value in self._values():
+            texts.append(self._constant(value) or text_of(value))
+        return (_FORM % tuple(texts)).encode("ascii")
+
+    def _constant(self, value: Any) -> str:
+        """The text of a value that is not changed in its place, but only replaced; empty for others."""
+        known = self._texts.get(id(value))
+        if known and known[0] is value:
+            return known[1]
+        constants = self._options, self._where, self._pid_namespace, self._command, self._started_with
+        restrictions = self._restricting[1] if self._restricting else None
+        for one in (*constants, restrictions):
+            if one is value and value is not None:
+                if len(self._texts) > _KNOWN:
+                    self._texts.clear()
+                known = self._texts[id(value)] = value, text_of(value)
+                return known[1]
+        return ""
 
     def last(self) -> Record:
         """The record as it was written last."""
@@ -295,57 +327,61 @@ class StatusWriter:
 
     def fields(self) -> dict[str, Any]:
         """The state, as state.py describes it."""
+        return dict(zip(_FIELDS, self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        """The values of the fields, in their order."""
         machine = self._machine
         window = machine.window
         if machine.phase != self._phase[0]:
             self._phase = (machine.phase, round(time.time(), 3), boottime()) if machine.phase else (None, None, None)
-        return {
-            "version": VERSION,
-            "supervise_version": __version__,
-            "supervise_pid": self._self[0],
-            "session": self._self[1],
-            "boot_id": self._boot_id,
-            "command": self._command,
-            "machine": machine.state,
-            "wanted": machine.want,
-            "paused": machine.paused,
-            "alarms": machine.alarms,
-            "leaving": machine.leaving,
-            "service": self._service,
-            "remains": self.remains if machine.state == CLEANUP else None,
-            "started_at": machine.started_at,
-            "exited_at": machine.exited_at,
-            "script_exits": machine.exits,
-            "window": {"opened_at": window.opened, "exits": window.exits, "cores": window.cores},
-            "totals": machine.totals,
-            "last_exit": self._last_exit,
-            "gave_up": machine.gave_up,
+        return (
+            VERSION,
+            __version__,
+            self._self[0],
+            self._self[1],
+            self._boot_id,
+            self._command,
+            machine.state,
+            machine.want,
+            machine.paused,
+            machine.alarms,
+            machine.leaving,
+            self._service,
+            self.remains if machine.state == CLEANUP else None,
+            machine.started_at,
+            machine.exited_at,
+            machine.exits,
+            {"opened_at": window.opened, "exits": window.exits, "cores": window.cores},
+            machine.totals,
+            self._last_exit,
+            machine.gave_up,
             # Of a service that is up it moves with every sign of life.
-            "deadline_at": None if machine.state == RUNNING and machine.phase not in GIVEN else machine.deadline,
-            "directory": self._where,
-            "next_mark": self._next_tag,
-            "pid_namespace": self._pid_namespace,
-            "upgrades": self.upgrades,
-            "upgrades_refused": self.upgrades_refused,
-            "control_obeyed": self.control_obeyed,
-            "phase": machine.phase,
-            "phase_time": self._phase[1],
-            "phase_boottime": self._phase[2],
-            "changed_boottime": self._changed_boottime,
-            "health": self.health,
-            "status_text": machine.status_text,
-            "quick_exits": machine.quick_exits,
-            "watchdog": machine.watchdog or None,
-            "fault": machine.fault,
-            "fault_kind": kind_of(machine.fault),
-            "unheard": machine.ready_unknown,
-            "notify_address": self.notify_address,
-            "formers": self.formers,
-            "unsent": self.unsent,
-            "restrictions": self._restrictions((self.conf.before if self.conf else None) or machine.config),
-            "startsecs": machine.config.startsecs,
-            "config_problems": [*(self.conf.problems if self.conf else ()), *self.not_in_force],
-            "options": self._options,
-            "started_with": self._started_with,
-            "groups": self._groups_known(),
-        }
+            None if machine.state == RUNNING and machine.phase not in GIVEN else machine.deadline,
+            self._where,
+            self._next_tag,
+            self._pid_namespace,
+            self.upgrades,
+            self.upgrades_refused,
+            self.control_obeyed,
+            machine.phase,
+            self._phase[1],
+            self._phase[2],
+            self._changed_boottime,
+            self.health,
+            machine.status_text,
+            machine.quick_exits,
+            machine.watchdog or None,
+            machine.fault,
+            kind_of(machine.fault),
+            machine.ready_unknown,
+            self.notify_address,
+            self.formers,
+            self.unsent,
+            self._restrictions((self.conf.before if self.conf else None) or machine.config),
+            machine.config.startsecs,
+            [*(self.conf.problems if self.conf else ()), *self.not_in_force],
+            self._options,
+            self._started_with,
+            self._groups_known(),
+        )

@@ -12,11 +12,12 @@ import time
 
 from supervise.config.config import Config
 from supervise.protocol.exitstatus import ExitStatus
-from supervise.protocol.filenames import DEVNULL, fsdecode, fsencode
+from supervise.protocol.filenames import DEVNULL, dirname, fsdecode, fsencode, join
 from supervise.protocol.names import STDERR, STDOUT
+from supervise.protocol.paths import plain
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import quoted
-from supervise.system.descriptors import close
+from supervise.system.descriptors import close, samestat
 from supervise.system.errors import lost_directory
 from supervise.system.spawn import HELPER, append_to, inherit, spawn, why_not
 from supervise.system.statusdir import StatusDirError
@@ -95,6 +96,7 @@ class Launcher:
             self._outputs.append(inherit(1, 2))
         # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
         self._by_fork = self.needs_fork(config)
+        self._home = self._home_of(config) if self._by_fork else ""
 
     def govern(self, config: Config) -> None:
         """Use a configuration for the next start; `blocked`, if it blocks starts or what it needs cannot be had."""
@@ -123,11 +125,24 @@ class Launcher:
         return "stderr_logfile" if self._config.stderr_logfile else ""
 
     @staticmethod
-    def needs_fork(config: Config) -> bool:
-        """Whether a start under this configuration takes more than posix_spawn can do."""
+    def needs_fork(config: Config, home: str = "") -> bool:
+        """Whether a start under this configuration takes more than posix_spawn can do, which stays in `home`."""
         own_path = any(name == "PATH" for name, _ in config.environment)
-        said = config.user or config.group or config.directory or config.umask is not None or own_path
+        said = config.user or config.group or config.directory != home or config.umask is not None or own_path
         return bool(said or config.limited)
+
+    def _home_of(self, config: Config) -> str:
+        """The directory, if that is all that takes a fork, and where the file is that defines the service.
+
+        supervise looks there anyway for what the file says, so that it may look whether it is there itself.
+        """
+        if not self._options.defined or not config.directory or self.needs_fork(config, home=config.directory):
+            return ""
+        try:
+            folder = dirname(plain(join(os.getcwd(), self._options.conf)))
+        except OSError:
+            return ""
+        return config.directory if folder == config.directory else ""
 
     @property
     def can_fork(self) -> bool:
@@ -200,7 +215,8 @@ class Launcher:
     def _start_service(self, env: Mapping[bytes, bytes], more: list[Descriptor]) -> int | str:
         """`more` comes last: it may take the number of a descriptor that is needed on the way, the directory's too."""
         # In a directory of another user's, what it would be appended to is looked at first.
-        if not self._by_fork and not self._directory.foreign:
+        can_spawn = not self._by_fork or (self._home and _is_here(self._home))
+        if can_spawn and not self._directory.foreign:
             try:
                 return spawn(self._options.command, env, self._ignored, self._outputs + more)
             except (OSError, ValueError):
@@ -305,6 +321,14 @@ class Launcher:
             return self._null
         self._warned.discard(name)
         return fd
+
+
+def _is_here(directory: str) -> bool:
+    """Whether it is this process's own."""
+    try:
+        return samestat(os.stat(directory.encode("utf-8", "surrogateescape")), os.stat("."))
+    except (OSError, ValueError):
+        return False  # whoever has to go there says why he cannot
 
 
 def output_files(config: Config, foreground: bool = True) -> tuple[str, ...]:

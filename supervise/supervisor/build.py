@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from supervise.system.statusdir import StatusDir
 
 
-def rename_process() -> None:
+def rename_process(name: bytes = b"supervise") -> None:
     """Set the process name for pgrep(1) and killall(1), which is `python3` otherwise."""
     try:
         fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(fd, b"supervise")
+            os.write(fd, name)
         finally:
             os.close(fd)
     except OSError:

@@ -32,6 +32,15 @@ def become() -> str | None:
     return "prctl is refused" if refused else None
 
 
+def resign() -> None:
+    """Undo that, for a process that has only tried it.  Never raises."""
+    try:
+        call, prctl = _found
+        call(prctl, (_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0))
+    except Exception:
+        pass  # it was none
+
+
 def load() -> None:
     """Have ready what `become` needs, for copies of this process.  Raises whatever an import or dlopen may raise."""
     global _found

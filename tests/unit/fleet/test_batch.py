@@ -60,6 +60,7 @@ def test_all_are_locked_before_it_is_looked_once(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(path_conflict, "look_for", look_for)
     monkeypatch.setattr(batch, "forget", lambda module: None)
+    monkeypatch.setattr(Startup, "do_ahead", lambda startup: None)  # which asks a helper for watches
     paths = [str(tmp_path / f"status/{name}") for name in "abc"]
     places = [os.fsencode(path) for path in paths]
     starts = [Prepared(options, Startup(options, {}, [])) for options in (Options(path, ["true"]) for path in paths)]
