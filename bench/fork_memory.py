@@ -1,9 +1,12 @@
 """The private memory of supervises that were forked (supervise/fleet/nursery.py), beside those started by hand.
 
-    .venv/bin/python bench/fork_memory.py [--services 1,20,100] [--python PYTHON] [--site FOLDER]
+    .venv/bin/python bench/fork_memory.py [--services 1,20,100] [--kinds svall,nursery,plain,by hand]
+        [--python PYTHON] [--site FOLDER]
 
-Of each number of services: the private memory of one supervise, in kB, as the mean and the most of all, from
-/proc/PID/smaps_rollup: when it idles, when some letters were obeyed, and when its service has been restarted.  `plain`
+`svall` is what users have: a configuration that defines the services, and `svall up` and `svall restart` where it is;
+the others have none.  Of each number of services: the private memory of one supervise, in kB, as the mean and the most
+of all, from /proc/PID/smaps_rollup: when it idles, when some letters were obeyed, and when its service has been
+restarted.  `plain`
 is a fork of a process that has loaded the same and does nothing else of what the nursery does.
 """
 
@@ -35,13 +38,13 @@ ignored = ignored_signals()
 starts = [Options(f"{root}/status/{number}", ["sleep", "86399"], f"{root}/none") for number in range(int(count))]
 nursery = Nursery(env, ignored)
 nursery.warm()
+nursery.widen()
 if kind == "nursery":
     problem = nursery.rehearse()
     if problem:
         sys.exit(problem)
     nursery.freeze()
-    made = [nursery.prepare(options) for options in starts]
-    nursery.freeze()
+    made = nursery.prepare_all(starts)
     for copy in nursery.fork(made):
         os.read(copy.report, 1)
         print(copy.pid, flush=True)
@@ -67,6 +70,12 @@ class Folder:
 
     def clean(self) -> None:
         shutil.rmtree(self.root)
+
+    def svall(self, python: str, site: str, *words: str) -> None:
+        """Run svall where the configuration is."""
+        program = f"import sys; sys.path.append({site!r})\nfrom supervise.programs.svall.main import main\nmain()"
+        command = [python, "-I", "-S", "-c", program, *words]
+        subprocess.run(command, cwd=self.root, check=True)
 
     def write(self, letters: str, count: int) -> None:
         for number in range(count):
@@ -102,7 +111,12 @@ def row(kind: str, count: int, python: str, site: str) -> str:
     folder = Folder()
     process = None
     try:
-        if kind == "by hand":
+        if kind == "svall":
+            text = "".join(f"[{number}]\ncommand : sleep 86399\n" for number in range(count))
+            (folder.root / "supervise.conf").write_text(text)
+            folder.svall(python, site, "up")
+            pids = [holder(folder, number) for number in range(count)]
+        elif kind == "by hand":
             for number in range(count):
                 words = ["-u", f"{folder.root}/status/{number}", "-F", f"{folder.root}/none", "sleep", "86399"]
                 options = [sys.executable, "-m", "supervise", *words]
@@ -121,7 +135,10 @@ def row(kind: str, count: int, python: str, site: str) -> str:
             time.sleep(0.1)
         folder.wait("command c", count)
         figures.append(shown(pids))
-        folder.write("t", count)
+        if kind == "svall":
+            folder.svall(python, site, "restart")
+        else:
+            folder.write("t", count)
         folder.wait("service started", count, 2)
         time.sleep(2.5)
         figures.append(shown(pids))
@@ -139,7 +156,7 @@ def main() -> None:
     parser.add_argument("--services", default="1,20,100")
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--site", default=sysconfig.get_paths()["purelib"], help="where the package is installed")
-    parser.add_argument("--kinds", default="nursery,plain,by hand")
+    parser.add_argument("--kinds", default="svall,nursery,plain,by hand")
     asked = parser.parse_args()
     print("| services | supervise | idle, kB | after letters | after a restart |")
     print("| --- | --- | --- | --- | --- |")

@@ -130,13 +130,12 @@ class _Gathering:
             if type(value) is _FUNCTION:
                 new = self._copy_function(value)
             elif type(value) is property:
-                ours = value.fget, value.fset, value.fdel
+                ours: list[Any] = [value.fget, value.fset, value.fdel]
                 parts = [one and self._copy_function(one) for one in ours]
                 new = value if all(map(is_, parts, ours)) else property(parts[0], parts[1], parts[2], value.__doc__)
             elif type(value) in (staticmethod, classmethod):
-                first: Any = value.__func__
-                one = self._copy_function(first)
-                new = type(value)(one) if one is not first else value
+                one = self._copy_function(value.__func__)
+                new = type(value)(one) if one is not value.__func__ else value
             else:
                 continue
             if new is not value:

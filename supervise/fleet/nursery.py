@@ -44,11 +44,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections.abc import Callable, Sequence
+
+    from supervise.machine.machine import Machine
 else:
     import _signal  # see spawn.py
 
-_REHEARSALS = 14  # at least: a function that was called eight times is specialised (PEP 659)
+_REHEARSALS = 10  # at least: a function that was called eight times is specialised (PEP 659)
 _FAR = 1000  # from the last descriptor to one that is certainly closed
+_SOON, _LONG = 0.001, 3600.0  # seconds
 _WATCHES = 2.0  # seconds to wait for the watches of all
 _COMMAND = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
 _CONFIGURATION = b"[rehearsal]\ncommand : sleep 60\n"
@@ -172,9 +175,7 @@ class Nursery:
             startup.go_on(write_claim(*held, fsencode(options.path), None))
             startup.do_ahead()
             startup.await_watches(time.monotonic() + _WATCHES)
-            fd = os.open(f"{options.path}/control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.write(fd, b"hdx")
-            os.close(fd)
+            startup.rehearse(_Course(f"{options.path}/control"))
             birth = _Birth(Prepared(options, startup), self._title)
             birth.leads = False
             birth.others = [(opened.end + _FAR, opened.end + _FAR + 1)] * 2
@@ -341,6 +342,30 @@ class Nursery:
         except OSError:
             pass
         close(birth.said[1])
+
+
+class _Course:
+    """What a rehearsal has a supervise do: restart its service, and then end with it; a part of its loop."""
+
+    def __init__(self, control: str) -> None:
+        self.machine: Machine | None = None
+        self.due: float | None = 0.0
+        self._control = control
+        self._letters = [b"hR", b"dx"]
+        self._pid = 0
+
+    def on_time(self, now: float) -> None:
+        """Write the next letters, if there is another process.  Raises OSError."""
+        self.due = now + _SOON
+        pid = self.machine.pid if self.machine else 0
+        if pid in (0, self._pid) or not self._letters:
+            return
+        self._pid = pid
+        if self.machine and self.machine.started_at is not None:
+            self.machine.started_at -= _LONG  # else there would be a pause before the next start
+        fd = os.open(self._control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.write(fd, self._letters.pop(0))
+        os.close(fd)
 
 
 class _Kept:

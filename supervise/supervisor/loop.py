@@ -40,7 +40,7 @@ from supervise.system.pidfd import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from supervise.config.config import Config
     from supervise.config.file import ConfFile
@@ -52,6 +52,15 @@ if TYPE_CHECKING:
     from supervise.supervisor.systemd import Forwarder
     from supervise.system.descriptors import HeldDescriptors
     from supervise.system.statusdir import StatusDir
+
+    class Course(Protocol):
+        """A part of the loop that a rehearsal has (nursery.py)."""
+
+        machine: Machine | None
+        due: float | None
+
+        def on_time(self, now: float) -> None:
+            """What is due is done."""
 
 _MOMENT = 1.5  # seconds
 _LAST_TRY = 5.0  # seconds in which the record must be written when supervise ends
@@ -238,6 +247,13 @@ class Supervisor:
         config = follower.look() if follower and follower.watching else None  # it may have changed before
         if config is not None:
             self._reactor.post(states.CONFIG, config)
+
+    def rehearse(self, course: Course) -> None:
+        """Have `course` called in each turn, and what is looked at later looked at as soon as possible."""
+        course.machine = self.machine
+        self._reactor.parts.append(course)
+        if self._statusdir_watch:
+            self._statusdir_watch.due = time.monotonic()
 
     # The loop.
 

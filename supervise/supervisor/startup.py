@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from supervise.config.file import ConfFile
-    from supervise.supervisor.loop import Supervisor
+    from supervise.supervisor.loop import Course, Supervisor
 else:
     import _signal  # see spawn.py
 
@@ -197,6 +197,11 @@ class Startup:
                 do(self._supervisor)
             except Exception:
                 pass  # the start meets it again, and says so
+
+    def rehearse(self, course: Course) -> None:
+        """After `do_ahead`: have `course` called in the loop, with the pid of the service."""
+        assert self._supervisor
+        self._supervisor.rehearse(course)
 
     def start(self, unsaid: bool = False) -> Supervisor | None:
         """Take the service over, or start it, after `prepare`; None, with the reason said unless `unsaid`, if that has
