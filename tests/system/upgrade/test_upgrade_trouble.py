@@ -79,19 +79,25 @@ def test_a_downgrade_is_refused(private: Private) -> None:
 
 # A release that does not write the newer fields.
 LACKING = """
-_encode, _newer = encode, ("gave_up", "deadline_at", "upgrades", "upgrades_refused")
+from supervise.protocol.state import encode
 
+_newer = ("gave_up", "deadline_at", "upgrades", "upgrades_refused")
+StatusWriter._encode = lambda self: encode(
+    {name: value for name, value in self.fields().items() if name not in _newer}
+)
+"""
+MORE = """
+from supervise.protocol.state import encode
 
-def encode(fields):
-    return _encode({name: value for name, value in fields.items() if name not in _newer})
+StatusWriter._encode = lambda self: encode({**self.fields(), "colour": 1})
 """
 
 
 def test_from_an_older_release(private: Private) -> None:
-    private.append("protocol.state", LACKING)
+    private.append("runtime.status_writer", LACKING)
     pid = start(private)
     assert "deadline_at" not in state(private)
-    private.restore("protocol.state")
+    private.restore("runtime.status_writer")
     upgrade(private)
     assert private.pid == pid
     wait_for("the newer field", lambda: "deadline_at" in state(private))
@@ -100,9 +106,9 @@ def test_from_an_older_release(private: Private) -> None:
 
 
 def test_from_an_older_release_while_a_restart_waits(private: Private) -> None:
-    private.append("protocol.state", LACKING)
+    private.append("runtime.status_writer", LACKING)
     pid = start(private)
-    private.restore("protocol.state")
+    private.restore("runtime.status_writer")
     private.write_control(b"ek")
     private.wait_log(REPLACED)
     private.wait_new_pid(pid)
@@ -110,11 +116,10 @@ def test_from_an_older_release_while_a_restart_waits(private: Private) -> None:
 
 def test_to_a_newer_release_and_back(private: Private) -> None:
     """One that writes a field that this one does not know."""
-    more = "\n_encode = encode\n\n\ndef encode(fields):\n    return _encode({**fields, 'colour': 1})"
-    private.append("protocol.state", more)
+    private.append("runtime.status_writer", MORE)
     pid = start(private)
     assert state(private)["colour"] == 1
-    private.restore("protocol.state")
+    private.restore("runtime.status_writer")
     upgrade(private)
     assert private.pid == pid
     assert private.warnings == ""
