@@ -19,6 +19,7 @@ from supervise.config.file import ConfFile
 from supervise.machine.machine import Machine
 from supervise.protocol import record
 from supervise.protocol.exitstatus import ExitStatus, Fault
+from supervise.protocol.state import encode
 from supervise.protocol.state_reader import decode
 from supervise.protocol.states import HUNG, RUNNING
 from supervise.runtime import status_writer
@@ -103,6 +104,15 @@ def test_both_say_what_the_machine_is(desk: Desk, process: Process) -> None:
     assert found["directory"] == desk.directory.identity()
     service = found["service"]
     assert {**process.identity(), "start_time": service["start_time"]} == service
+
+
+def test_the_state_is_what_state_py_makes_of_its_fields(desk: Desk, process: Process) -> None:
+    desk.runs(process)
+    desk.writer.write(process)
+    for _ in range(2):  # what does not change is made once
+        assert (desk.status / "state").read_bytes() == encode(desk.writer.fields())
+        desk.machine.paused = True
+        desk.writer.write(process)
 
 
 def test_the_state_has_what_tells_whether_a_start_or_a_reload_was_a_success(desk: Desk, tmp_path: Path) -> None:
