@@ -130,9 +130,7 @@ class Fleet:
     @property
     def services(self) -> dict[str, Definition]:
         """All services, by name, in the order of the file."""
-        if self._all is None:
-            self._all = self._read()
-        return self._all
+        return self._read() if self._all is None else self._all
 
     @property
     def groups(self) -> dict[str, list[str]]:
@@ -161,6 +159,7 @@ class Fleet:
             names = [made.name for made in made_of_it]
             if made_of_it and names != [program]:
                 self._groups.setdefault(program, names)
+        self._all = found
         for made in found.values():
             self._resolve(made)
         return found
@@ -196,9 +195,9 @@ class Fleet:
     def _of_program(self, program: str) -> list[Definition]:
         made = self._made.get(program)
         if made is None:
-            before = len(self._report.errors)
+            before = self._report.count
             made = self._made[program] = self._dialect.make(program) if self._dialect else []
-            if not made and len(self._report.errors) > before:
+            if not made and self._report.count > before:
                 self._broken.add(program)
         return made
 
@@ -207,14 +206,17 @@ class Fleet:
         if self._all is not None:
             return self._all.get(name)
         programs = [name] if name in self._dialect.programs else []
-        if self._variants is None:
-            self._variants = self._dialect.variants()
-        likely = sorted(self._variants, key=lambda program: not name.startswith(program))
+        likely = sorted(self._known_variants(), key=lambda program: not name.startswith(program))
         for program in (*programs, *likely):
             for made in self._of_program(program):
                 if made.name == name:
                     return made
         return None
+
+    def _known_variants(self) -> list[str]:
+        if self._variants is None:
+            self._variants = self._dialect.variants() if self._dialect else []
+        return self._variants
 
     def _in_group(self, group: Group) -> list[str]:
         known = (program for program in group.programs if program in self._programs)
@@ -234,7 +236,8 @@ class Fleet:
             if not found and not self._may_be_broken(word):
                 self._report.error(*made.places["depends_on"], f"depends_on: there is no service or group {word}")
             own = self._of_program(made.program) if self._is_group(word) and ":" not in word else []
-            names.update(dict.fromkeys(name for name in found if name == word or name not in {one.name for one in own}))
+            itself = {one.name for one in own}
+            names.update(dict.fromkeys(name for name in found if name == word or name not in itself))
         made.depends_on = list(names)
         made.resolved = True
 
@@ -245,7 +248,7 @@ class Fleet:
         group = self._dialect.groups.get(name)
         if name in self._broken or (group and not self._broken.isdisjoint(group.programs)):
             return True
-        return any(program in self._broken and name.startswith(program) for program in self._variants or ())
+        return any(program in self._broken and name.startswith(program) for program in self._known_variants())
 
     def _is_group(self, word: str) -> bool:
         group, colon, _ = word.partition(":")

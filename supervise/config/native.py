@@ -52,7 +52,7 @@ class Native:
         self._globals: list[Section] = []
         self.programs: dict[str, list[Section]] = {}  # each section that may define services, by the program's name
         self.groups: dict[str, Group] = {}
-        self._group_of: dict[str, str] = {}
+        self._groups_of: dict[str, list[str]] = {}
         self._add(main)
         self._defaults: dict[str, Entry] = {}
         for section in self._globals:
@@ -109,7 +109,8 @@ class Native:
             if not programs:
                 self._report.error(path, line, f"group {name} has no programs")
             for program in programs:
-                self._group_of.setdefault(program, name)
+                groups = self._groups_of.setdefault(program, [])
+                groups.append(name)
 
     def _values(self, section: Section, wanted: str) -> list[Entry]:
         """The values of the one key that a section can have; others are reported."""
@@ -181,7 +182,8 @@ class Native:
             return []
         if not self._governing.alone(own):
             said = {**self._defaults, **said}
-        group = self._group_of.get(program, program)
+        groups = self._groups_of.get(program, [])
+        group = groups[0] if groups else program
         names: dict[str, str | int] = {"program_name": program, "group_name": group, "numprocs": 1}
         numbers = count(said, lambda entry, _: self._known(entry, **names), self._report)
         if numbers is None:
@@ -199,7 +201,7 @@ class Native:
                 why = f"[{made.name}] governs nothing: [{section.title}] defines {made.name}"
                 self._report.error(other.source.path, other.line, why)
             made.lines = self._governing.lines(made.name, own, names)
-            of_groups = (one.file for one in self.groups.values() if program in one.programs)
+            of_groups = (self.groups[name].file for name in groups)
             made.sources = tuple(dict.fromkeys((self._main.path, *(one.source.path for one in own), *of_groups)))
             found.append(made)
         return found

@@ -61,8 +61,25 @@ def parse(
     reported only if `strict`.  `names` are what can be expanded; without them, the name of the service only.
     """
     problems = Problems()
-    data = without_torn_line(data) if cut else data
-    sections = split(data, problems, None if strict else {name, "global"})
+    sections = split_file(data, problems, cut, None if strict else {name, "global"})
+    return understood(sections, problems, name, previous, cut, names, harmless), problems
+
+
+def split_file(data: bytes, problems: Problems, cut: bool, reported: set[str] | None) -> Sections:
+    """The sections of `data`; the problems in those that are `reported`, None for all, are added."""
+    return split(without_torn_line(data) if cut else data, problems, reported)
+
+
+def understood(
+    sections: Sections,
+    problems: Problems,
+    name: str,
+    previous: Config | None = None,
+    cut: bool = False,
+    names: Names | None = None,
+    harmless: bool = False,
+) -> Config:
+    """What `sections` mean for a service, with the arguments of `parse`; its problems are added to those there are."""
     if cut:
         longer = f"longer than {SIZE_LIMIT} bytes: the rest is not read"
         (problems.add if harmless else problems.block)(0, longer)
@@ -70,7 +87,7 @@ def parse(
     config = Config()
     names = names or Names(program=name)
     said: dict[str, tuple[int, bool]] = {}  # key -> line and whether it is usable, of the last section that has it
-    for section in governing(sections.keys, name):
+    for section in governing(sections, name):
         for key, (line, text) in sections.keys[section].items():
             complaints = problems.count
             usable_value = text is not None and _apply(config, key, text, line, names, problems)
@@ -94,7 +111,7 @@ def parse(
         for key in RESTRICTING if problems.blocking else ():
             setattr(config, key, getattr(previous, key))
     problems.places = {key: said[key][0] for key in _PLACED if key in said}
-    return config, problems
+    return config
 
 
 def other_group(config: Config) -> bool:
@@ -112,8 +129,11 @@ def _block_doubtful(sections: Sections, said: dict[str, tuple[int, bool]], name:
             for text in texts or [f"{key}: cannot be understood"]:
                 problems.block(line, text)
     # In doubt is what stands in no section, in one that governs, or that was meant to; not what is another service's.
-    titles: set[str | None] = {None, *governing(sections.keys, name), *{name, "global"}.difference(sections.keys)}
-    for title in [title for title in (*sections.keys, *sections.doubts) if title and title not in titles]:
+    titles: set[str | None] = {None, *governing(sections, name), *{name, "global"}.difference(sections.keys)}
+    near: Iterable[str | None] = (*sections.keys, *sections.doubts)
+    if name in sections.keys:  # then one is only in doubt for what is missing beside it
+        near = () if "global" in sections.keys else sections.nearly_global
+    for title in [title for title in near if title and title not in titles]:
         meant = misplaced(title, name) if title != "global" else ""
         if meant and meant not in sections.keys:
             titles.add(title)
@@ -203,7 +223,8 @@ def _set_variables(config: Config, text: str, line: int, names: Names, problems:
     return complete
 
 
-def governing(names: Iterable[str], name: str) -> list[str]:
+def governing(sections: Sections, name: str) -> list[str]:
     """The sections that govern the service `name`, the weaker first (rule 2)."""
-    ordered = [section for section in names if section in ("global", name)]
-    return ordered[:1] if ordered[:1] == [name] else ordered
+    if name in sections.before_global:
+        return [name]
+    return [section for section in dict.fromkeys(("global", name)) if section in sections.keys]

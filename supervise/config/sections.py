@@ -7,7 +7,7 @@ What does not: what keys mean and which sections govern a service (parser.py), w
 from __future__ import annotations
 
 from supervise.config.config import FLEET_KEYS, KEYS, RESTRICTING
-from supervise.config.misspellings import elsewhere, lost_header, meant, mentioned
+from supervise.config.misspellings import elsewhere, lost_header, meant, mentioned, misplaced
 from supervise.config.values import LISTS, show
 
 TYPE_CHECKING = False
@@ -49,6 +49,13 @@ class Problems:
         self.blocking: list[Problem] = []
         self.places: dict[str, int] = {}
 
+    def copy(self) -> Problems:
+        """The same, to add others to."""
+        problems = Problems()
+        problems.kept, problems.dropped = [*self.kept], self.dropped
+        problems.blocking, problems.places = [*self.blocking], {**self.places}
+        return problems
+
     def add(self, line: int, text: str) -> None:
         if len(self.kept) < PROBLEM_LIMIT:
             self.kept.append(Problem(line, text))
@@ -88,7 +95,7 @@ class Problems:
 class Sections:
     """The file split into sections: for each name, in the order of their first headers, its keys."""
 
-    __slots__ = ("keys", "broken", "doubts")
+    __slots__ = ("keys", "broken", "doubts", "_before_global", "_nearly_global")
 
     def __init__(self) -> None:
         # section -> key -> line and text; no text where the `:` is missing, so that the earlier value stays
@@ -96,6 +103,26 @@ class Sections:
         self.broken = False  # the sections cannot be told apart with certainty
         # section, None where nobody knows which -> what may have been meant there for a key that restricts (rule 7)
         self.doubts: dict[str | None, list[tuple[int, str]]] = {}
+        self._before_global: set[str] | None = None
+        self._nearly_global: list[str] | None = None
+
+    # Both are asked for each service of a file, and found once.
+
+    @property
+    def before_global(self) -> set[str]:
+        """The sections that stand before [global]."""
+        if self._before_global is None:
+            titles = [*self.keys] if "global" in self.keys else []
+            self._before_global = {*titles[: titles.index("global")]} if titles else set()
+        return self._before_global
+
+    @property
+    def nearly_global(self) -> list[str]:
+        """The sections, and those that may have been meant to be some, whose name may be a misspelling of global."""
+        if self._nearly_global is None:
+            titles = dict.fromkeys(filter(None, (*self.keys, *self.doubts)))
+            self._nearly_global = [title for title in titles if misplaced(title, "") == "global"]
+        return self._nearly_global
 
     def note(self, section: str | None, line: int, text: str) -> None:
         """Note a line that does not count in a section, None for before the first."""
@@ -113,11 +140,6 @@ def without_torn_line(data: bytes) -> bytes:
 def names_services(title: str) -> bool:
     """Whether a section is about several services or files, and none of a service's own: [group:NAME], [include]."""
     return title == "include" or title.startswith("group:")
-
-
-def section_names(data: bytes) -> list[str]:
-    """List the sections of a file, in the order of their first headers."""
-    return list(split(data, Problems(), set()).keys)
 
 
 def split(data: bytes, problems: Problems, reported: set[str] | None) -> Sections:

@@ -59,6 +59,11 @@ class Report:
     def warnings(self) -> list[str]:
         return list(self._warnings)
 
+    @property
+    def count(self) -> int:
+        """How many errors there are."""
+        return len(self._errors)
+
     def unusable(self, why: Unusable, behind: str = "") -> None:
         """An error for a file that cannot be read."""
         self.transient |= why.transient

@@ -33,7 +33,7 @@ def goals_of(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, st
     Who is left alone is said.  Raises ClientError.
     """
     if task.verb == "update":
-        goals, complete = changed(loaded, names if task.words else None)
+        goals, complete = changed(loaded, {*names} if task.words else None)
         return goals, Running(loaded), complete
     goal = {"down": STOP, "restart": RESTART}.get(task.verb, START)
     if goal == START and task.words:

@@ -30,7 +30,7 @@ class Loaded:
         self.fleet = read(conf, environ)
         self.services: dict[str, Definition] = self.fleet.services
         self.order = Order(self.services.values())
-        self.errors = [*self.fleet.errors, *(line for line in self.order.errors if line not in self.fleet.errors)]
+        self.errors = list(dict.fromkeys((*self.fleet.errors, *self.order.errors)))
         self.warnings = self.fleet.warnings
 
     def path(self, name: str) -> str:

@@ -176,7 +176,7 @@ class Manager:
         for line in errors:
             say(PROGRAM, "warning", line)
         try:
-            named = loaded.order.with_dependencies(names) if self._task.words else None
+            named = {*loaded.order.with_dependencies(names)} if self._task.words else None
             goals, _ = changed(loaded, named, self._about)
         except ClientError as why:
             say(PROGRAM, "warning", f"cannot update: {why}")

@@ -12,8 +12,8 @@ from supervise.config.file import names_for, open_configuration, read_from
 from supervise.config.from_descriptor import Unreadable, read
 from supervise.config.lookup import ABSENT, UNKNOWN, look, named
 from supervise.config.oversize import harmless as looked_through
-from supervise.config.parser import parse
-from supervise.config.sections import Problem, Problems, names_services, section_names, split
+from supervise.config.parser import split_file, understood
+from supervise.config.sections import Problem, Problems, Sections, names_services
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.exitstatus import from_wait_status
 from supervise.protocol.filenames import from_file, in_file
@@ -60,19 +60,25 @@ def check(path: str, name: str | None) -> int:
         return PROBLEMS
     base = path if text is None else "-"  # in the current directory
     harmless = cut and looked_through(path, data, status)
-    sections = section_names(data)
+    general = Problems()
+    split = split_file(data, general, cut, None)
+    sections = split.keys
     services = [section for section in sections if section != "global" and not names_services(section)]
     names = services if name is None else [in_file(name)]
     names = names or [""]
+    asked = {*names}
     # What to sort by: problems of the whole file first, the count of those not listed last.
     found: dict[str, float] = {disbelieved: 0} if disbelieved else {}
     blocking = {disbelieved}
     unknown: list[str] = []
     looked: dict[str, list[Finding]] = {}
+    configs: dict[str, Config] = {}
     # Every problem of the file, whichever service was asked for.
-    for service in [*sections, *(one for one in names if one not in sections)]:
-        config, problems = parse(data, service, cut=cut, strict=True, names=names_for(base, service), harmless=harmless)
-        kept = [*problems.kept, *(without_effect(data, service, config) if service in sections else [])]
+    for service in dict.fromkeys((*sections, *names)):
+        problems = general.copy()
+        expanded = names_for(base, service)
+        config = configs[service] = understood(split, problems, service, None, cut, expanded, harmless)
+        kept = [*problems.kept, *without_effect(split, service, config)]
         found.update((problem.at(shown_name(path)), problem.line) for problem in kept)
         if problems.dropped:
             found[problems.lines(shown_name(path))[-1]] = float("inf")
@@ -84,10 +90,10 @@ def check(path: str, name: str | None) -> int:
             else:
                 unknown.append(f"{problem.at(shown_name(path))} (it is looked for when the service is started)")
         found.update((problem.at(shown_name(path)), problem.line) for problem in absent)
-        if service in names:
+        if service in asked:
             blocking.update(problem.at(shown_name(path)) for problem in [*problems.blocking, *absent])
     for service in names:
-        config, _ = parse(data, service, cut=cut, names=names_for(base, service))
+        config = configs[service]
         _describe(service, service in sections)
         for key, value in config.items():
             print(f"  {key} : {one_line(value)}".rstrip())
@@ -100,13 +106,13 @@ def check(path: str, name: str | None) -> int:
     return PROBLEMS if found else OK
 
 
-def without_effect(data: bytes, service: str, config: Config) -> list[Problem]:
+def without_effect(sections: Sections, service: str, config: Config) -> list[Problem]:
     """The problems of keys that cannot have an effect, for another key is missing.
 
     What [global] says may be meant for some services only.
     """
     found = []
-    for key, (line, text) in split(data, Problems(), set()).keys.get(service, {}).items():
+    for key, (line, text) in sections.keys.get(service, {}).items():
         if not text or getattr(config, key) == getattr(_DEFAULTS, key):
             continue
         if key == "restart_delay_max" and config.restart_delay_max < config.restart_delay:

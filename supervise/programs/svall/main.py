@@ -113,8 +113,9 @@ def _wrong(words: Words) -> str:
 
 
 def _order(loaded: Loaded, names: list[str], some: bool) -> int:
+    wanted = {*names}
     for level in loaded.order.levels:
-        shown = [shown_name(name) for name in level if not some or name in names]
+        shown = [shown_name(name) for name in level if not some or name in wanted]
         if shown:
             print(" ".join(shown))
     return 0
@@ -124,8 +125,9 @@ def _diff(loaded: Loaded, names: list[str], some: bool) -> int:
     from supervise.fleet.changes import changes
 
     compared = changes(loaded)
-    found = [change for change in compared.found if not some or change.name in names]
-    unknown = [line for name, line in compared.unknown.items() if not some or name in names]
+    wanted = {*names}
+    found = [change for change in compared.found if not some or change.name in wanted]
+    unknown = [line for name, line in compared.unknown.items() if not some or name in wanted]
     for line in compared.alone:
         remark(f"svall: warning: {line}")
     for change in found:
@@ -146,7 +148,8 @@ def _status(loaded: Loaded, names: list[str], some: bool) -> int:
     there = listed(loaded.root) if os.path.isdir(loaded.root) else []
     if not some:
         wanted += [name for name in there if in_file(name) not in loaded.services]
-    there = [name for name in wanted if name in there]
+    known_there = {*there}
+    there = [name for name in wanted if name in known_there]
     found = list(read([os.path.join(loaded.root, name) for name in there])) if there else []
     known = dict(zip(there, rows(found)))
     shown = [known.get(name) or Row(name) for name in wanted]

@@ -55,6 +55,14 @@ def problems(output: list[str], path: str = "supervise.conf") -> list[str]:
     return [line[len(path) :] for line in output if line.startswith(f"{path}:")]
 
 
+def test_many_sections_take_no_longer_than_each_of_them(box: Box) -> None:
+    """Reading the whole file for each section took a minute for a thousand of them."""
+    many = 3_000
+    (box.folder / "supervise.conf").write_text("".join(f"[svc{number}]\n" for number in range(many)))
+    output = check(box, "-F", "supervise.conf")
+    assert sum(line.startswith("service svc") for line in output) == many
+
+
 # What a good file means.
 
 

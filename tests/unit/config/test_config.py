@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from supervise.config.config import FLEET_KEYS, KEYS, Config
 from supervise.config.parser import governing, parse
-from supervise.config.sections import BOM, LINE_LIMIT, section_names
+from supervise.config.sections import BOM, LINE_LIMIT, Problems, Sections, split
 
 SHIPPED = ROOT / "conf" / "supervise.conf"
 
@@ -190,7 +190,7 @@ def test_the_order_is_that_of_the_first_headers() -> None:
     text = b"[app]\nmax_tries : 1\n[global]\nmax_tries : 2\nalarm_interval : 60\n[app]\nalarm_mail : a@x\n"
     config, _ = parse(text, "app")
     assert config == made(max_tries=1, alarm_mail=("a@x",))
-    assert section_names(text) == ["app", "global"]
+    assert list(split(text, Problems(), set()).keys) == ["app", "global"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,9 @@ def test_the_order_is_that_of_the_first_headers() -> None:
     ],
 )
 def test_the_rule_of_the_order(order: list[str], governed_by: list[str]) -> None:
-    assert governing(order, "app") == governed_by
+    sections = Sections()
+    sections.keys = {title: {} for title in order}
+    assert governing(sections, "app") == governed_by
 
 
 # Lines.
