@@ -38,12 +38,12 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
     loaded = load(task, env)
     if loaded is None:
         return USAGE
-    names, errors = loaded.select(task.words)
-    for line in errors:
-        say(PROGRAM, "fatal", line)
-    if errors:
-        return USAGE
     try:
+        names, errors = loaded.select(task.words, there=task.verb == "down")
+        for line in errors:
+            say(PROGRAM, "fatal", line)
+        if errors:
+            return USAGE
         goals, running, complete = goals_of(task, loaded, names)
         make_room(loaded, goals)
         signals = Signals() if task.stays else None

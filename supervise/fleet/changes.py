@@ -3,7 +3,8 @@
 Rule 1.  A service that runs under another command line, started by somebody by hand, is left alone and said.
 Rule 2.  What differs in what only a start changes is restarted; another command or output needs another supervise.
          All else takes effect without, as soon as the file is written.
-Rule 3.  What was started from this file and is not in it any more is stopped.
+Rule 3.  What was started from this file and is not in it any more is stopped; but not where the file defines nothing at
+         all: it is rather empty, or cut off, by mistake.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from __future__ import annotations
 import os
 
 from supervise.client.errors import ClientError
-from supervise.client.resolve import listed
 from supervise.client.service import Service
 from supervise.client.wait import look
 from supervise.config.fingerprint import differing
 from supervise.fleet.job import REMOVE, REPLACE, RESTART, START
-from supervise.protocol.filenames import from_file, in_file
+from supervise.protocol.exitcodes import USAGE
+from supervise.protocol.filenames import from_file
 from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from supervise.client.status import Status
     from supervise.config.config import Config
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 COMMAND = "command"
 _ANOTHER = {COMMAND, "stdout_logfile", "stderr_logfile"}  # what another supervise is needed for
+_NAMED = 8  # services that a line names, of more than that
+
+
+class NothingDefined(ClientError):
+    """A file that defines nothing is no reason to stop everything."""
+
+    exit_code = USAGE
 
 
 class Change:
@@ -70,16 +78,25 @@ def changes(loaded: Loaded) -> Changes:
             _compare(definition, _status(loaded.path(definition.name)), loaded, made)
         except ClientError as why:
             made.unknown[definition.name] = str(why)
-    for name in listed(loaded.root) if os.path.isdir(loaded.root) else ():
-        if in_file(name) not in loaded.services:
-            try:
-                status = _status(os.path.join(loaded.root, name))
-            except ClientError as why:
-                made.unknown[in_file(name)] = str(why)
-                continue
-            if status and status.supervised and _is_ours(status, loaded):
-                made.found.append(Change(in_file(name), REMOVE))
+    left = Running(loaded, loaded.undefined())
+    made.unknown.update(left.unknown)
+    made.found += [Change(name, REMOVE) for name in sorted(left.ours)]
     return made
+
+
+def refuse_nothing(loaded: Loaded, found: Iterable[Change]) -> None:
+    """Raises NothingDefined where all that runs would be stopped, for the file defines nothing (rule 3)."""
+    removed = [change.name for change in found if change.goal == REMOVE]
+    if removed and not loaded.services:
+        why = f"would be stopped, for {shown_name(loaded.conf)} defines no service"
+        raise NothingDefined(f"{named(removed)} {why}; if that is meant: svall down '*'")
+
+
+def named(names: Collection[str]) -> str:
+    """Names as a line has them: `a, b`, and of many how many more."""
+    shown = [shown_name(from_file(name)) for name in sorted(names)]
+    more = len(shown) - _NAMED
+    return ", ".join(shown) if more <= 0 else f"{', '.join(shown[:_NAMED])} and {more} more"
 
 
 def _compare(definition: Definition, status: Status | None, loaded: Loaded, made: Changes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
-from supervise.client.errors import refused
-from supervise.fleet.changes import Change, Changes, Running, changes
+from supervise.client.errors import ClientError, refused
+from supervise.fleet.changes import Change, Changes, Running, changes, named, refuse_nothing
 from supervise.fleet.job import REMOVE, RESTART, START, STARTS, STOP
 from supervise.fleet.loaded import Loaded
 from supervise.fleet.task import PROGRAM, Task
@@ -39,6 +39,8 @@ def goals_of(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, st
     if goal == START and task.words:
         names = loaded.order.with_dependencies(names)
     running = Running(loaded, names)
+    if goal == STOP and not task.words:
+        _tell_undefined(loaded)
     for line in running.others.values():
         say(PROGRAM, "warning", line)
     wanted = [name for name in names if name not in running.others]
@@ -46,6 +48,21 @@ def goals_of(task: Task, loaded: Loaded, names: list[str]) -> tuple[dict[str, st
         again = running.ours if goal == RESTART else ()
         wanted = [name for name in wanted if loaded.services[name].autostart or name in again]
     return dict.fromkeys(wanted, goal), running, True
+
+
+def _tell_undefined(loaded: Loaded) -> None:
+    """Say what runs that was started from the file, which does not define it any more."""
+    try:
+        left = Running(loaded, loaded.undefined())
+    except ClientError as why:
+        say(PROGRAM, "warning", f"{why}: what runs beside what is defined is not known")
+        return
+    for line in left.unknown.values():
+        say(PROGRAM, "warning", line)
+    if left.ours:
+        what = "is" if len(left.ours) == 1 else "are"
+        why_not = f"{what} not defined any more, and left running"
+        say(PROGRAM, "warning", f"{named(left.ours)} {why_not}: svall down NAME stops what is named")
 
 
 def changed(
@@ -57,10 +74,12 @@ def changed(
     ClientError.
     """
     compared = changes(loaded)
+    about = _about(compared, names, before)
+    refuse_nothing(loaded, about)
     unknown = [line for name, line in compared.unknown.items() if names is None or name in names]
     for line in (*compared.alone, *unknown):
         say(PROGRAM, "warning", line)
-    return {change.name: change.goal for change in _about(compared, names, before)}, not unknown
+    return {change.name: change.goal for change in about}, not unknown
 
 
 def _about(compared: Changes, names: Collection[str] | None, before: Collection[str]) -> list[Change]:

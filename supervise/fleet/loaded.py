@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import posix
 
 from supervise.config.defined import DefinedConf
 from supervise.config.definitions import read
+from supervise.config.sources import at
 from supervise.fleet.order import Order
-from supervise.protocol.filenames import from_file, join
+from supervise.protocol.filenames import from_file, in_file, join
 from supervise.protocol.selection import select
 
 TYPE_CHECKING = False
@@ -32,15 +34,32 @@ class Loaded:
         self.order = Order(self.services.values())
         self.errors = list(dict.fromkeys((*self.fleet.errors, *self.order.errors)))
         self.warnings = self.fleet.warnings
+        if not self.services and not self.errors:
+            self.warnings.append(at(conf, 0, "defines no service"))
 
     def path(self, name: str) -> str:
         """The status directory of a service."""
         return join(self.root, from_file(name))
 
-    def select(self, words: Iterable[str]) -> tuple[list[str], list[str]]:
-        """The services that the words of a command line name, in the order of the file, all for none; and errors."""
-        words = list(words)
-        return select(words, self.services, self.fleet.groups) if words else ([*self.services], [])
+    def select(self, words: Iterable[str], there: bool = False) -> tuple[list[str], list[str]]:
+        """The services that the words of a command line name, in the order of the file, all for none; and errors.
+
+        `there`: they may name what is in the directory and not defined, too.  Raises ClientError if so: what there is
+        cannot be known.
+        """
+        words, names = list(words), [*self.services]
+        if not words:
+            return names, []
+        if there and not all(word in self.services for word in words):
+            names += self.undefined()
+        return select(words, names, self.fleet.groups)
+
+    def undefined(self) -> list[str]:
+        """The services in the directory that the file does not define.  Raises ClientError: that cannot be known."""
+        from supervise.client.resolve import listed  # which few ask for
+
+        there = map(in_file, listed(self.root) if os.path.isdir(self.root) else ())
+        return [name for name in there if name not in self.services]
 
     def config(self, name: str) -> Config:
         """What governs a service, as it is read at a start.  Raises KeyError."""

@@ -89,7 +89,7 @@ def _main(argv: list[str]) -> int:
     loaded = Loaded(conf, root)
     for line in loaded.warnings:
         remark(f"svall: warning: {line}")
-    names, errors = loaded.select(args["NAME"])
+    names, errors = loaded.select(args["NAME"], there=verb == "status")
     for line in loaded.errors or errors:
         complain("svall", line)
     if loaded.errors or errors:
@@ -122,9 +122,10 @@ def _order(loaded: Loaded, names: list[str], some: bool) -> int:
 
 
 def _diff(loaded: Loaded, names: list[str], some: bool) -> int:
-    from supervise.fleet.changes import changes
+    from supervise.fleet.changes import changes, refuse_nothing
 
     compared = changes(loaded)
+    refuse_nothing(loaded, compared.found)
     wanted = {*names}
     found = [change for change in compared.found if not some or change.name in wanted]
     unknown = [line for name, line in compared.unknown.items() if not some or name in wanted]
@@ -142,17 +143,14 @@ def _status(loaded: Loaded, names: list[str], some: bool) -> int:
     from supervise.programs.svstat.main import coloured, width
     from supervise.programs.svstat.reading import read, rows
     from supervise.programs.svstat.table import Row, table
-    from supervise.protocol.filenames import from_file, in_file
+    from supervise.protocol.filenames import from_file
 
-    wanted = [from_file(name) for name in (names if some else loaded.services)]
-    there = listed(loaded.root) if os.path.isdir(loaded.root) else []
-    if not some:
-        wanted += [name for name in there if in_file(name) not in loaded.services]
-    known_there = {*there}
-    there = [name for name in wanted if name in known_there]
+    wanted = [from_file(name) for name in (names if some else [*names, *loaded.undefined()])]
+    known = {*listed(loaded.root)} if os.path.isdir(loaded.root) else set()
+    there = [name for name in wanted if name in known]
     found = list(read([os.path.join(loaded.root, name) for name in there])) if there else []
-    known = dict(zip(there, rows(found)))
-    shown = [known.get(name) or Row(name) for name in wanted]
+    made = dict(zip(there, rows(found)))
+    shown = [made.get(name) or Row(name) for name in wanted]
     if shown:
         for text in table(shown, coloured(), width()):
             print(text)

@@ -327,6 +327,10 @@ class TestUpdate:
         process.send_signal(signal.SIGHUP)
         wait_for("a warning", lambda: "supervise.conf is not used as long as it is so" in services.said)
         assert "svall: warning: supervise.conf:4: command: " in services.said
+        services.conf("")
+        process.send_signal(signal.SIGHUP)
+        refused = "svall: warning: cannot update: db, web would be stopped, for supervise.conf defines no service"
+        wait_for("another", lambda: refused in services.said)
         assert services.pids("db", "web") == before
         services.conf(f"{PAIR}[more]\ncommand : {SLEEP}\n")
         process.send_signal(signal.SIGHUP)

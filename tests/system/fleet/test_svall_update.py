@@ -191,6 +191,39 @@ class TestChanges:
         assert not {*before.values()} & {*after.values()}
 
 
+class TestUndefined:
+    """What runs and is not defined any more."""
+
+    def test_a_file_that_defines_nothing_stops_nothing(self, pair: Services) -> None:
+        before = pair.pids("db", "web")
+        pair.conf("")
+        for verb in ("update", "diff"):
+            done = pair.svall(verb)
+            assert (done.returncode, done.stdout) == (100, "")
+            assert done.stderr.splitlines() == [
+                "svall: warning: supervise.conf: defines no service",
+                "svall: fatal: db, web would be stopped, for supervise.conf defines no service;"
+                " if that is meant: svall down '*'",
+            ]
+        assert pair.pids("db", "web") == before
+        pair.done("down", "*")
+        assert not pair.pids() and not pair["web"].supervisor
+
+    def test_down(self, pair: Services) -> None:
+        """Those that are defined; the others are said, and stopped if they are named."""
+        pair["hand"].start("sleep", "86397")
+        changed(pair, f"[more]\ncommand : {SLEEP}\n")
+        said = "not defined any more, and left running: svall down NAME stops what is named\n"
+        assert pair.done("down") == f"svall: warning: db, web are {said}"
+        assert pair.done("down", "web") == ""
+        assert pair.done("down", "web") == ""
+        assert pair.done("down") == f"svall: warning: db is {said}"
+        assert "status/hand is left alone" in pair.done("down", "*")
+        assert pair.pids().keys() == {"hand"}
+        assert pair.svall("down", "nobody").returncode == 100
+        assert "not started" in pair.svall("status", "w*", "more").stdout
+
+
 class TestBroken:
     """What cannot be understood changes nothing."""
 
@@ -255,7 +288,8 @@ class TestErrors:
 
     def test_no_service(self, services: Services) -> None:
         services.conf("[global]\nstartsecs : 0\n")
-        assert services.done("up") == ""
+        for verb in ("up", "update", "diff"):
+            assert services.done(verb) == "svall: warning: supervise.conf: defines no service\n"
 
     @pytest.mark.parametrize("files", ["more/*.conf", "supervise.conf"])
     def test_an_include_of_nothing_or_itself(self, services: Services, files: str) -> None:

@@ -143,7 +143,8 @@ def test_what_runs_once_before_the_others_is_left_down(path: Path) -> None:
 
 
 def test_an_empty_one_defines_nothing(path: Path) -> None:
-    assert said(fleet(path, "").warnings, path) == ["Procfile: defines no service"]
+    found = fleet(path, "")
+    assert (found.services, found.errors, found.warnings) == ({}, [], [])
 
 
 # What it is recognised by.
