@@ -101,7 +101,8 @@ def _look(directory: StatusDir, boot_id: str, user: str) -> Predecessor:
         heed_record(predecessor, fields, directory)
     if fields["machine"] != _ENDED and is_of_another_namespace(fields):
         # It may be gone, with all that was in it, and nobody can see whether it is.
-        text = "of another PID namespace: whether the service still runs there cannot be told; nothing is taken over"
+        text = "of another PID namespace: whether the service still runs there cannot be told; nothing is taken over, "
+        text += "and what is started may be a second copy"
         predecessor.warnings.append(f"{name} is {text}")
     elif fields["machine"] != _ENDED:
         find(predecessor, fields, directory, boot_id, user)

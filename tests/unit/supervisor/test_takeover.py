@@ -155,6 +155,7 @@ def test_a_state_of_another_pid_namespace_is_a_warning(place: Place, service: Pr
     place.leave(service, pid_namespace={"device": 1, "inode": 2})
     found = place.look()
     assert found.process is None and "is of another PID namespace" in found.warnings[0]
+    assert found.warnings[0].endswith("may be a second copy")
 
 
 @pytest.mark.parametrize("kind", ["nonsense", "symlink", "directory", "fifo"])
