@@ -100,6 +100,17 @@ def search_path(env: Mapping[bytes, bytes]) -> list[bytes]:
     return [place or b"." for place in env.get(b"PATH", DEFPATH.encode()).split(b":")]
 
 
+def _is_closed(path: str) -> bool:
+    """Whether nobody here can know whether there is such a file."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _is_file(path: str) -> bool:
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
@@ -117,7 +128,9 @@ def why_not(program: str, error: OSError, env: Mapping[bytes, bytes]) -> str:
         paths = [join(fsdecode(place), program) for place in search_path(env)]
         found = next((path for path in paths if _is_file(path)), "")
         if not found:
-            return f"{shown_name(program)}: not found in PATH"
+            closed = isinstance(error, PermissionError) and next(filter(_is_closed, paths), "")
+            more = f", as far as that may be searched: {shown_name(closed)}: {error.strerror}" if closed else ""
+            return f"{shown_name(program)}: not found in PATH{more}"
     shown = shown_name(found)
     try:
         mode = os.stat(found).st_mode

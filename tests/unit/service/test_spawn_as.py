@@ -239,6 +239,15 @@ def test_a_program_that_cannot_be_executed(stage: Stage) -> None:
 
 
 @root_only
+def test_a_folder_of_the_path_that_may_not_be_searched_is_named(stage: Stage) -> None:
+    closed = stage.folder / "closed"
+    closed.mkdir(0o700)
+    program(closed / "prog", "", 0o755)
+    failure = stage.failure("prog", user=USER, environment=(("PATH", f"/none:{closed}"),))
+    assert failure == f"prog: not found in PATH, as far as that may be searched: {closed}/prog: Permission denied"
+
+
+@root_only
 def test_a_program_that_the_user_may_not_execute(stage: Stage) -> None:
     path = program(stage.folder / "prog", "echo ran", 0o700)
     assert stage.say(str(path), umask=0o022) == "ran\n"
