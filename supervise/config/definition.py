@@ -15,7 +15,7 @@ Rule 3.  A value that cannot be understood is an error, and there is no such ser
 from __future__ import annotations
 
 from supervise.config.expand import BadText
-from supervise.config.instances import bad_name, expand_all, numbers, whole_number
+from supervise.config.instances import LARGEST, MOST, bad_name, expand_all, numbers, whole_number
 from supervise.config.shellsyntax import in_command
 from supervise.config.shellwords import Unbalanced, split, suspicious
 from supervise.config.values import BadValue, show
@@ -140,10 +140,10 @@ class _Reader:
             self.fail(key, str(why))
             return ""
 
-    def whole(self, key: str, default: int, number: int = 0) -> int:
+    def whole(self, key: str, default: int, number: int = 0, most: int = LARGEST) -> int:
         text = self.text(key, number)
         try:
-            return whole_number(text) if text else default
+            return whole_number(text, most) if text else default
         except BadText as why:
             self.fail(key, f"{show(text)} {why}")
             return default
@@ -167,9 +167,11 @@ class _Reader:
 def count(said: Mapping[str, Entry], known: Callable[[Entry, int], Known], report: Report) -> range | None:
     """The numbers of the services that a section makes; None where they cannot be understood, which is reported."""
     reader = _Reader(said, known, report)
-    numprocs, start = reader.whole("numprocs", 1), reader.whole("numprocs_start", 0)
+    numprocs, start = reader.whole("numprocs", 1, most=MOST), reader.whole("numprocs_start", 0)
     if reader.failed:
         return None
+    if not numprocs:
+        reader.advise("numprocs", "0: defines no service")
     template = said["process_name"].text if "process_name" in said else ""
     try:
         return numbers(numprocs, start, template)
@@ -184,23 +186,24 @@ def make(
     said: Mapping[str, Entry],
     known: Callable[[Entry, int], Known],
     report: Report,
+    place: tuple[str, int],
     kept_in_quotes: str | None = None,
 ) -> Definition | None:
     """Make the service with this number of what its section says; None if there is an error, which is reported.
 
-    `depends_on` are the words that are said: names of services, programs and groups.
+    `place` is that of the section.  `depends_on` are the words that are said: names of services, programs and groups.
     """
     reader = _Reader(said, known, report)
-    command = said["command"]
     name = reader.text("process_name", number).strip() or program
-    made = Definition(name, program, command.source.path, command.line)
+    made = Definition(name, program, *place)
     made.process_num = number
     made.places = {key: (entry.source.path, entry.line) for key, entry in said.items()}
     if not reader.failed and (why := bad_name(name)):
         if "process_name" in said:
             reader.fail("process_name", f"the name {show(name)} {why}")
         else:
-            reader.fail("command", f"the name {show(name)} {why}")
+            reader.failed = True
+            report.error(*place, f"the name {show(name)} {why}")
     made.command = _split(reader, number, kept_in_quotes)
     made.autostart = reader.flag("autostart", True, number)
     made.depends_restart = reader.flag("depends_restart", False, number)

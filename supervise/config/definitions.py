@@ -71,7 +71,7 @@ class Fleet:
         self.path = path
         self.folder = ""
         self.dialect = NATIVE
-        self._report = Report()
+        self._report = Report(path)
         self._dialect: Dialect | None = None
         self._made: dict[str, list[Definition]] = {}
         self._all: dict[str, Definition] | None = None
@@ -107,6 +107,10 @@ class Fleet:
         """For what nothing is to be started, of what was read until now."""
         return self._report.errors
 
+    def add_error(self, path: str, line: int, text: str) -> None:
+        """An error that somebody else has found in what is defined."""
+        self._report.error(path, line, text)
+
     @property
     def transient(self) -> bool:
         """Whether a file could not be read for a reason that may pass."""
@@ -116,6 +120,11 @@ class Fleet:
     def warnings(self) -> list[str]:
         """What is not carried over, and what matches nothing, of what was read until now."""
         return self._report.warnings
+
+    @property
+    def left_out(self) -> set[str]:
+        """Those of them that are about what is not carried over from another program's file."""
+        return self._report.left_out
 
     @property
     def sources(self) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LONGEST = 255  # bytes of a name, as file systems have it
 MOST = 10_000  # services that one section makes
+LARGEST = 999_999_999  # any other number
 _NO_NAMES = ("global",)  # sections that are no service's
 _FORBIDDEN = "/:,*?[]"
 _FLAGS, _KINDS = "-+ 0#", "sdiuxXo"
@@ -139,12 +140,15 @@ def bad_name(name: str) -> str:
     return ""
 
 
-def whole_number(text: str) -> int:
+def whole_number(text: str, most: int = LARGEST) -> int:
     """A number with an optional sign.  Raises BadText."""
     digits = text[1:] if text[:1] in ("-", "+") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
+    if not (digits.isascii() and digits.isdigit()):
         raise BadText("is not a whole number")
-    return int(text)
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > len(str(most)) or int(digits) > most:
+        raise BadText(f"is less than -{most}" if text[0] == "-" else f"is more than {most}")
+    return -int(digits) if text[0] == "-" else int(digits)
 
 
 def numbers(count: int, start: int, process_name: str) -> range:

@@ -192,10 +192,11 @@ class Native:
         found = []
         for number in numbers:
             names["process_num"] = number
-            made = make(program, number, said, lambda entry, _: self._known(entry, **names), self._report)
+            place = (section.source.path, section.line)
+            made = make(program, number, said, lambda entry, _: self._known(entry, **names), self._report, place)
             if made is None:
                 return []
-            made.file, made.line, made.group = section.source.path, section.line, group
+            made.group = group
             if made.name != program and made.name in self.programs:
                 other = self.programs[made.name][0]
                 why = f"[{made.name}] governs nothing: [{section.title}] defines {made.name}"

@@ -41,23 +41,27 @@ class Unusable(Exception):
 class Report:
     """What is said of a configuration: `errors` keep everything down, `warnings` nothing.  No line is there twice.
 
-    `transient`: a file could not be read for a reason that may pass.
+    Both are in the order of the lines, file by file as they are first spoken of, the main one first.  `left_out`: those
+    warnings that are about what another program's file says and is not carried over.  `transient`: a file could not be
+    read for a reason that may pass.
     """
 
-    __slots__ = ("_errors", "_warnings", "transient")
+    __slots__ = ("_errors", "_warnings", "_files", "left_out", "transient")
 
-    def __init__(self) -> None:
+    def __init__(self, main: str) -> None:
         self.transient = False
-        self._errors: dict[str, None] = {}
-        self._warnings: dict[str, None] = {}
+        self.left_out: set[str] = set()
+        self._errors: dict[str, tuple[int, int]] = {}  # with the place that it sorts by
+        self._warnings: dict[str, tuple[int, int]] = {}
+        self._files = {main: 0}
 
     @property
     def errors(self) -> list[str]:
-        return list(self._errors)
+        return sorted(self._errors, key=self._errors.__getitem__)
 
     @property
     def warnings(self) -> list[str]:
-        return list(self._warnings)
+        return sorted(self._warnings, key=self._warnings.__getitem__)
 
     @property
     def count(self) -> int:
@@ -70,10 +74,18 @@ class Report:
         self.error(why.path, 0, f"{why}{behind}")
 
     def error(self, path: str, line: int, text: str) -> None:
-        self._errors[at(path, line, text)] = None
+        self._errors[at(path, line, text)] = self._place(path, line)
 
     def warn(self, path: str, line: int, text: str) -> None:
-        self._warnings[at(path, line, text)] = None
+        self._warnings[at(path, line, text)] = self._place(path, line)
+
+    def leave_out(self, path: str, line: int, text: str) -> None:
+        """A warning for what is not carried over."""
+        self.warn(path, line, text)
+        self.left_out.add(at(path, line, text))
+
+    def _place(self, path: str, line: int) -> tuple[int, int]:
+        return self._files.setdefault(path, len(self._files)), line
 
 
 def at(path: str, line: int, text: str) -> str:

@@ -129,8 +129,8 @@ class Supervisord:
         section = self._titles[title][0]
         keys = self._keys(title)
         path, line = section.source.path, section.line
-        if why := bad_name(name):
-            self._report.error(path, line, f"the name {show(name)} of a group {why}")
+        if bad := bad_name(name):
+            self._report.error(path, line, f"the name {show(name)} of a group {bad}")
             return
         group = self.groups[name] = Group([], path, line)
         for key, entry in keys.items():
@@ -139,7 +139,8 @@ class Supervisord:
                 group.line, words = entry.line, [word.strip() for word in text.split(",")]
                 for word in filter(None, dict.fromkeys(words)):
                     if _FCGI + word in self._titles and word not in self.programs:
-                        self._report.warn(path, entry.line, f"group {name}: {word} is no [program:{word}]: left out")
+                        why = f"{word} is no [program:{word}]: left out"
+                        self._report.leave_out(path, entry.line, f"group {name}: {why}")
                     else:
                         group.programs.append(word)
             elif key == "priority":
@@ -148,7 +149,7 @@ class Supervisord:
                 except BadText as why_not:
                     self._report.error(path, entry.line, f"priority: {show(text)} {why_not}")
             else:
-                self._report.warn(entry.source.path, entry.line, f"{key}: not a key of [{title}]: skipped")
+                self._report.leave_out(entry.source.path, entry.line, f"{key}: not a key of [{title}]: skipped")
         for word in group.programs:
             self._group_of.setdefault(word, name)
 
@@ -224,7 +225,7 @@ class Supervisord:
             said["startretries"] = Entry(_STARTRETRIES, section.source, line)
         template = said.get("process_name")
         if template is not None and self._is_shared(template.text):
-            self._report.warn(
+            self._report.leave_out(
                 path, template.line, f"process_name: others have the same: the services are called {program}_..."
             )
             said["process_name"] = Entry("%(program_name)s_" + template.text, template.source, template.line)
@@ -249,10 +250,10 @@ class Supervisord:
             variables = self._variables
             own = self._environment(keys["environment"], names) if "environment" in keys else {}
             variables = {**self._variables, **own}
-            made = make(program, number, said, known, self._report, _KEPT_IN_QUOTES)
+            made = make(program, number, said, known, self._report, (path, line), _KEPT_IN_QUOTES)
             if made is None:
                 return []
-            made.file, made.line, made.group = path, line, group
+            made.group = group
             if self.groups:
                 of_group = self.groups[group].priority if group in self.groups else made.priority
                 made.priority += of_group * _SPAN
@@ -275,4 +276,4 @@ class Supervisord:
                     if other.source is not self._main:
                         self._report.warn(other.source.path, other.line, "[include] counts in the main file only")
             elif not title.startswith((_PROGRAM, _GROUP)) and title not in (_SUPERVISORD, _GLOBAL, _DEFAULT):
-                self._report.warn(first.source.path, first.line, not_carried_over(title))
+                self._report.leave_out(first.source.path, first.line, not_carried_over(title))

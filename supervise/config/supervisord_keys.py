@@ -118,7 +118,7 @@ class Translation:
             instead = _instead(key, entry.text.strip(), keys)
             if instead is not None:
                 if instead:
-                    self._report.warn(entry.source.path, entry.line, f"{key}: not carried over: {instead}")
+                    self._report.leave_out(entry.source.path, entry.line, f"{key}: not carried over: {instead}")
                 continue
             text = expanded(entry)
             if text is None:
@@ -156,7 +156,7 @@ class Translation:
                 text = "not carried over: services are told apart by their status directories"
             else:
                 text = "not a key of [supervisord]: skipped"
-            self._report.warn(entry.source.path, entry.line, f"{key}: {text}")
+            self._report.leave_out(entry.source.path, entry.line, f"{key}: {text}")
 
     def _in_foreground(self) -> bool:
         entry = self._base.get("nodaemon")

@@ -16,10 +16,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+_CARRY = ("up", "run", "update")  # the verbs for which it matters what is not carried over
+
 
 def load(task: Task, env: dict[bytes, bytes], severity: str = "fatal") -> Loaded | None:
     """What the file defines; None if it is broken, which was said."""
-    loaded = Loaded(task.conf, task.root, env)
+    loaded = Loaded(task.conf, task.root, env, carries=task.verb in _CARRY)
     for line in loaded.warnings:
         say(PROGRAM, "warning", line)
     for line in loaded.errors:

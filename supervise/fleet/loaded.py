@@ -24,16 +24,21 @@ class Loaded:
     """What the file `conf` defines; the services of it live in the directory `root`.
 
     `errors`: lines for each of which nothing is to be started; `warnings`: lines that are said, and no more.
+    `carries`: what is carried over from another program's file matters, so that what is not is among the warnings.
     """
 
-    def __init__(self, conf: str, root: str, environ: Mapping[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self, conf: str, root: str, environ: Mapping[bytes, bytes] | None = None, carries: bool = True
+    ) -> None:
         self.conf = conf
         self.root = root
         self.fleet = read(conf, environ)
         self.services: dict[str, Definition] = self.fleet.services
         self.order = Order(self.services.values())
-        self.errors = list(dict.fromkeys((*self.fleet.errors, *self.order.errors)))
-        self.warnings = self.fleet.warnings
+        for problem in self.order.problems:
+            self.fleet.add_error(*problem)
+        self.errors = self.fleet.errors
+        self.warnings = [line for line in self.fleet.warnings if carries or line not in self.fleet.left_out]
         if not self.services and not self.errors:
             self.warnings.append(at(conf, 0, "defines no service"))
 
@@ -65,6 +70,13 @@ class Loaded:
         """What governs a service, as it is read at a start.  Raises KeyError."""
         config, _ = _Read(self.conf, self.services[name]).read()
         return config
+
+    def problems(self, names: Iterable[str]) -> list[str]:
+        """What is wrong in what governs services, and does not count; each line once."""
+        found: dict[str, None] = {}
+        for name in names:
+            found.update(dict.fromkeys(_Read(self.conf, self.services[name]).read()[1]))
+        return list(found)
 
     def where(self, name: str, key: str) -> str:
         """The place of a key that governs a service, `FILE:LINE`.  Raises KeyError."""

@@ -46,16 +46,16 @@ _SHOWN = 8  # names of a cycle that are shown, when it has more than that
 class Order:
     """The order of some services.
 
-    `levels`: the names, in start order, those together that could start at the same time.  `errors`: lines with file
-    and line; where there are any, nothing is to be started.
+    `levels`: the names, in start order, those together that could start at the same time.  `problems`: file, line and
+    what is wrong there; where there are any, nothing is to be started.
     """
 
-    __slots__ = ("levels", "errors", "_dependencies", "_dependents", "_places")
+    __slots__ = ("levels", "problems", "_dependencies", "_dependents", "_places")
 
     def __init__(self, definitions: Iterable[Defined]) -> None:
         """Sort `definitions`, which come in the order of the file, each name once."""
         known = {definition.name: definition for definition in definitions}
-        self.errors = _unknown_names(known)
+        self.problems = _unknown_names(known)
         self._dependencies = {
             name: [other for other in dict.fromkeys(definition.depends_on) if other in known]
             for name, definition in known.items()
@@ -67,8 +67,13 @@ class Order:
         places = {name: place for place, name in enumerate(known)}
         self.levels = self._sorted(lambda name: (known[name].priority, places[name]))
         if sum(map(len, self.levels)) < len(known):
-            self.errors += self._cycles(known, places)
+            self.problems += self._cycles(known, places)
         self._places = {name: place for place, name in enumerate(self.names)}
+
+    @property
+    def errors(self) -> list[str]:
+        """The problems as lines, `FILE:LINE: what is wrong`."""
+        return [f"{file}:{line}: {what}" for file, line, what in self.problems]
 
     @property
     def names(self) -> list[str]:
@@ -111,7 +116,7 @@ class Order:
             level = following
         return levels
 
-    def _cycles(self, known: Mapping[str, Defined], places: Mapping[str, int]) -> list[str]:
+    def _cycles(self, known: Mapping[str, Defined], places: Mapping[str, int]) -> list[_Problem]:
         """An error for each set of services that wait for each other: the shortest cycle with the first of them."""
         left = known.keys() - {name for level in self.levels for name in level}
         graph = {name: [other for other in self._dependencies[name] if other in left] for name in known if name in left}
@@ -130,11 +135,12 @@ if TYPE_CHECKING:
 
     _Key = Callable[[str], tuple[int, int]]
     _Graph = Mapping[str, list[str]]
+    _Problem = tuple[str, int, str]
 
 
-def _unknown_names(known: Mapping[str, Defined]) -> list[str]:
+def _unknown_names(known: Mapping[str, Defined]) -> list[_Problem]:
     """An error for each name that is no service; once, if all instances of one section have it."""
-    errors: dict[str, None] = {}
+    errors: dict[_Problem, None] = {}
     for definition in known.values():
         for name in definition.depends_on:
             if name not in known:
@@ -142,8 +148,8 @@ def _unknown_names(known: Mapping[str, Defined]) -> list[str]:
     return [*errors]
 
 
-def _error(definition: Defined, what: str) -> str:
-    return f"{definition.file}:{definition.line}: depends_on: {what}"
+def _error(definition: Defined, what: str) -> _Problem:
+    return definition.file, definition.line, f"depends_on: {what}"
 
 
 def _reached(names: Iterable[str], graph: _Graph) -> set[str]:

@@ -86,7 +86,7 @@ def _main(argv: list[str]) -> int:
             raise ClientError(f"cannot execute {sys.executable}: {why.strerror}") from None
     from supervise.fleet.loaded import Loaded
 
-    loaded = Loaded(conf, root)
+    loaded = Loaded(conf, root, carries=verb == "diff")
     for line in loaded.warnings:
         remark(f"svall: warning: {line}")
     names, errors = loaded.select(args["NAME"], there=verb == "status")
@@ -94,6 +94,9 @@ def _main(argv: list[str]) -> int:
         complain("svall", line)
     if loaded.errors or errors:
         return USAGE
+    if verb != "status":
+        for line in loaded.problems(names):
+            remark(f"svall: warning: {line}")
     return {"order": _order, "diff": _diff, "status": _status}[verb](loaded, names, bool(args["NAME"]))
 
 

@@ -42,6 +42,21 @@ def test_what_is_wrong_in_the_file_is_said_with_its_line(box: Box) -> None:
     assert not (box.folder / "status").exists()
 
 
+def test_what_does_not_count_is_said_before_anything_is_started(box: Box) -> None:
+    (box.folder / "supervise.conf").write_text(TWO + "colour : blue\n")
+    for verb in ("order", "diff"):
+        unknown = "svall: warning: supervise.conf:6: unknown key 'colour': probably a typo\n"
+        assert run_tool(box, "svall", verb).stderr == unknown
+
+
+def test_what_is_not_carried_over_is_said_where_it_matters(box: Box) -> None:
+    text = "[supervisord]\nlogfile=x\n[program:a]\ncommand=sleep 1000\n"
+    (box.folder / "supervisord.conf").write_text(text)
+    said = {verb: run_tool(box, "svall", "-F", "supervisord.conf", verb).stderr for verb in ("order", "status", "diff")}
+    line = "svall: warning: supervisord.conf:2: logfile: not carried over: each service has its own supervise.log\n"
+    assert said == {"order": "", "status": "", "diff": line}
+
+
 def test_order(box: Box) -> None:
     (box.folder / "supervise.conf").write_text(TWO + "[cron]\ncommand : sleep 1000\npriority : 1\n")
     assert run_tool(box, "svall", "order").stdout == "cron db\nweb\n"

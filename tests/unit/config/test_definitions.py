@@ -148,7 +148,7 @@ def test_a_section_before_global_stands_alone(path: Path) -> None:
         ("command : a\nstartretries : -2", "3: startretries: -2 is less than 0"),
         ("command : a\nnumprocs : x", "3: numprocs: 'x' is not a whole number"),
         ("command : a\nnumprocs : -1", "3: numprocs: is less than 0"),
-        ("command : a\nnumprocs : 100000", "3: numprocs: is more than 10000"),
+        ("command : a\nnumprocs : 100000", "3: numprocs: '100000' is more than 10000"),
         (
             "command : a\nnumprocs : 2",
             "3: numprocs: takes a process_name with %(process_num)d in it, or all would have one name",
@@ -184,7 +184,7 @@ def test_a_broken_header_is_an_error_for_a_service_may_be_lost(path: Path) -> No
 def test_global_is_no_service(path: Path) -> None:
     assert errors(path, "[global]\ncommand : app\n") == ["2: command: [global] is no service"]
     assert errors(path, "[program:global]\ncommand : app\n") == [
-        "2: command: the name 'global' is what the defaults of all are called"
+        "1: the name 'global' is what the defaults of all are called"
     ]
 
 
@@ -210,7 +210,7 @@ def test_global_is_no_service(path: Path) -> None:
 )
 def test_a_name_is_one_of_a_directory_and_one_word(path: Path, name: str, why: str) -> None:
     (problem,) = errors(path, f"[{name}]\ncommand : app\n")
-    assert problem.startswith("2: command: the name ") and problem.endswith(why)
+    assert problem.startswith("1: the name ") and problem.endswith(why)
     assert errors(path, f"[{name}]\nmax_tries : 3\n") == []
 
 
@@ -264,7 +264,15 @@ def test_a_section_that_would_govern_one_instance_is_an_error(path: Path) -> Non
 
 
 def test_none_is_a_number_of_services_too(path: Path) -> None:
-    assert good(path, "[w]\ncommand : a\nnumprocs : 0\n").services == {}
+    found = fleet(path, "[w]\ncommand : a\nnumprocs : 0\n")
+    assert (found.services, found.errors) == ({}, [])
+    assert found.warnings == [f"{path}:3: numprocs: 0: defines no service"]
+
+
+def test_errors_are_in_the_order_of_their_lines(path: Path) -> None:
+    text = "[a]\ndepends_on : nobody\ncommand : a\n[b]\nnumprocs : 99999999999\ncommand : x\n"
+    text += "[a b]\n\ncommand : c\n[ d]\n"
+    assert [line.partition(": ")[0] for line in errors(path, text)] == ["2", "5", "7", "10"]
 
 
 # What governs a service.

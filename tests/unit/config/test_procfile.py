@@ -241,7 +241,7 @@ def test_what_is_executed_as_it_is_would_be_so_by_a_shell(text: str) -> None:
 def variables(tmp_path: Path, text: str) -> tuple[dict[str, str], list[str], list[str]]:
     path = tmp_path / "Procfile"
     (tmp_path / ".env").write_text(text)
-    report = Report()
+    report = Report(str(path))
     found, _ = read_beside(Source(str(path), b""), report)
     return found, said(report.errors, path), said(report.warnings, path)
 

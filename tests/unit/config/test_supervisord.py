@@ -121,11 +121,11 @@ def test_the_sample_of_a_desktop(samples: Path) -> None:
     assert config(found, "screen").directory == "/root"
     assert config(found, "screen").stopsignal == "KILL"
     assert [line.partition(":")[2] for line in said(found.warnings, samples / "desktop.conf")] == [
-        "22: stdout_logfile: not carried over: what it prints is kept, in __stdout",
-        "26: stderr_syslog: not carried over: what it prints is in __stderr",
         "3: redirect_stderr: not a key of [supervisord]: skipped",
         "4: stopsignal: not a key of [supervisord]: skipped",
         "5: http_port: not a key of [supervisord]: skipped",
+        "22: stdout_logfile: not carried over: what it prints is kept, in __stdout",
+        "26: stderr_syslog: not carried over: what it prints is in __stderr",
     ]
     _, problems = parse(found.services["proxy"].text(), "proxy", names=names_for(found.path, "proxy"))
     keys = ("chmod", "dependent_startup", "dependent_startup_wait_for")
@@ -199,9 +199,9 @@ def test_what_is_not_carried_over_is_said_in_one_line_each(samples: Path) -> Non
     lines = [line.replace(f"{found.path}:", "") for line in found.warnings]
     assert all(": not carried over: " in line or ": left out" in line or "matches nothing" in line for line in lines)
     assert [line.partition(": not carried")[0] for line in lines if ": not carried" in line] == [
-        *("53: stdout_logfile", "56: stdout_capture_maxbytes", "57: stdout_events_enabled", "58: stdout_syslog"),
-        *("59: stderr_logfile", "13: logfile", "17: pidfile", "23: identifier"),
-        *("3: [unix_http_server]", "7: [inet_http_server]", "30: [rpcinterface:supervisor]", "33: [supervisorctl]"),
+        *("3: [unix_http_server]", "7: [inet_http_server]", "13: logfile", "17: pidfile", "23: identifier"),
+        *("30: [rpcinterface:supervisor]", "33: [supervisorctl]", "53: stdout_logfile", "56: stdout_capture_maxbytes"),
+        *("57: stdout_events_enabled", "58: stdout_syslog", "59: stderr_logfile"),
         *("68: [eventlistener:mailer]", "72: [fcgi-program:php]"),
     ]
     assert not any("secret" in line for line in lines)
@@ -553,7 +553,7 @@ def test_programs_with_the_same_process_name_are_told_apart(path: Path) -> None:
         ("[program:a]\ncommand = sh -c 'a ; b'\n", "4: command: no closing '"),
         ("[program:a]\ncommand = %(ENV_NONE)s\n", "4: command: no variable NONE in the environment"),
         ("[program:a]\ncommand = a\nuser = %(x)s\n", None),
-        ("[program:a b]\ncommand = a\n", "4: command: the name 'a b' has a blank in it"),
+        ("[program:a b]\ncommand = a\n", "3: the name 'a b' has a blank in it"),
         (
             "[program:a]\ncommand = a\nnumprocs = 2\n",
             "5: numprocs: takes a process_name with %(process_num)d in it, or all would have one name",
