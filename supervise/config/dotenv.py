@@ -2,9 +2,10 @@
 
 What lives here: its syntax.  What does not: who gets the variables.
 
-Rule 1.  `NAME=VALUE`, one a line.  Blanks outside of quotes do not count, a `#` outside of them begins a comment.  In
-         single quotes everything is as it stands; in double quotes a backslash keeps `"` and itself, outside of quotes
-         any character.  `\\n` and `\\t` that are left in a value are a line break and a tab.
+Rule 1.  `NAME=VALUE`, one a line; also `export NAME=VALUE`, unlike honcho.  Blanks outside of quotes
+         do not count, a `#` outside of them begins a comment.  In single quotes everything is as it stands; in double
+         quotes a backslash keeps `"` and itself, outside of quotes any character.  `\\n` and `\\t` that are left in a
+         value are a line break and a tab.
 Rule 2.  Any other line is ignored, with a warning unless it is blank or a comment; one with a quote that is not closed
          is an error.  What is said again counts, and so does an empty value, which honcho ignores.
 Rule 3.  No message quotes a line, for that may be a password.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from supervise.config.sources import Report
 
 NAME = ".env"
+_EXPORT = "export"
 
 
 def beside(path: str) -> str:
@@ -44,6 +46,8 @@ def read_beside(main: Source, report: Report) -> tuple[dict[str, str], Source | 
             continue
         name, _, text = line.partition("=")
         name = name.strip()
+        words = name.split(None, 1)
+        name = words[1] if words[1:] and words[0] == _EXPORT else name
         if "=" not in line or not (name.isascii() and name.isidentifier()):
             report.warn(path, number, "not `NAME=VALUE`: ignored")
         elif name in RESERVED:

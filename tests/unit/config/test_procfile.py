@@ -264,13 +264,14 @@ def variables(tmp_path: Path, text: str) -> tuple[dict[str, str], list[str], lis
         ("A=1\nA=2", "2"),
         ("A=b\r", "b"),
         ("A='b'\"c\"d", "bcd"),
+        ("export A=b", "b"),  # but not this
     ],
 )
 def test_values_are_those_of_honcho(tmp_path: Path, line: str, value: str) -> None:
     assert variables(tmp_path, line + "\n") == ({"A": value}, [], [])
 
 
-@pytest.mark.parametrize("line", ["A", "export A=1", "1A=2", "A.B=1", "=x", "A-B=secret"])
+@pytest.mark.parametrize("line", ["A", "export A", "exports A=1", "A B=1", "1A=2", "A.B=1", "=x", "A-B=secret"])
 def test_other_lines_are_ignored_with_a_warning_that_does_not_quote_them(tmp_path: Path, line: str) -> None:
     assert variables(tmp_path, f"\n# x\n{line}\n") == ({}, [], [".env:3: not `NAME=VALUE`: ignored"])
 
