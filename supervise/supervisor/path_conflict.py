@@ -222,7 +222,8 @@ def _claims(
     for identity, link, claim in files:
         if identity == ours:
             continue
-        locked |= bool(claim) or basename(link) in (LOCK, LOCK + _DELETED)
+        # One that is in its place is of another directory: who starts many has theirs, and opens this one to try it.
+        locked |= basename(link) != LOCK and (bool(claim) or basename(link) == LOCK + _DELETED)
         above, its_name = split(claim)
         if its_name == start.name and above and _same(b"/proc/%d/root%s" % (pid, above), start.parent):
             found = link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import random
@@ -12,13 +13,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import Box, alive, rounds
 from moving import App, remove
 
 from supervise.protocol.lockfile import path_of
-from supervise.supervisor import path_conflict
 from supervise.system.statusdir import StatusDir, StatusDirError
 
 
@@ -194,12 +195,19 @@ def homeless(app: App) -> Iterator[App]:
         yield app
 
 
-def look(app: App) -> str | None:
+@pytest.fixture
+def path_conflict() -> ModuleType:
+    """The module, which a start in this process may have forgotten."""
+    return importlib.import_module("supervise.supervisor.path_conflict")
+
+
+def look(path_conflict: ModuleType, app: App) -> str | None:
     """As a start does."""
     directory = StatusDir(str(app.status))
     lock = directory.lock()
     try:
-        return path_conflict.look(directory, lock, os.fsencode(app.status))
+        found: str | None = path_conflict.look(directory, lock, os.fsencode(app.status))
+        return found
     finally:
         directory.undo()
         os.close(lock)
@@ -207,21 +215,23 @@ def look(app: App) -> str | None:
 
 
 def test_among_many_processes_those_that_hold_a_lock_are_looked_at(
-    homeless: App, monkeypatch: pytest.MonkeyPatch
+    path_conflict: ModuleType, homeless: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(path_conflict, "_FEW", 0)
     looked: list[int] = []
     command_line = path_conflict._command_line
     monkeypatch.setattr(path_conflict, "_command_line", lambda pid: looked.append(pid) or command_line(pid))
     with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
-        look(homeless)
+        look(path_conflict, homeless)
     assert homeless.supervisor_pid in looked
     everybody = path_conflict._processes()
     assert len(looked) < len(everybody) or path_conflict._holders(everybody) == everybody
 
 
 @pytest.mark.parametrize("holds", ["nothing", "a process that is gone"])
-def test_where_the_list_of_locks_does_not_tell(homeless: App, monkeypatch: pytest.MonkeyPatch, holds: str) -> None:
+def test_where_the_list_of_locks_does_not_tell(
+    path_conflict: ModuleType, homeless: App, monkeypatch: pytest.MonkeyPatch, holds: str
+) -> None:
     monkeypatch.setattr(path_conflict, "_FEW", 0)
     real = open
 
@@ -234,13 +244,13 @@ def test_where_the_list_of_locks_does_not_tell(homeless: App, monkeypatch: pytes
 
     monkeypatch.setattr(path_conflict, "open", opened, raising=False)
     with pytest.raises(StatusDirError, match=f"pid {homeless.supervisor_pid} supervises it"):
-        look(homeless)
+        look(path_conflict, homeless)
 
 
 @pytest.mark.parametrize("which", ["_processes", "_holders"])
 @pytest.mark.parametrize("lasts", [True, False])
 def test_not_knowing_is_not_nobody(
-    homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool, which: str
+    path_conflict: ModuleType, homeless: App, monkeypatch: pytest.MonkeyPatch, lasts: bool, which: str
 ) -> None:
     tries = []
     works = getattr(path_conflict, which)
@@ -249,7 +259,8 @@ def test_not_knowing_is_not_nobody(
         tries.append(1)
         if lasts or len(tries) < 3:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return works(*args)
+        found: list[int] = works(*args)
+        return found
 
     monkeypatch.setattr(path_conflict, which, fails)
     monkeypatch.setattr(path_conflict, "_FEW", 0)
@@ -257,11 +268,11 @@ def test_not_knowing_is_not_nobody(
     monkeypatch.setattr(path_conflict, "_PAUSE", 0.01)
     text = "cannot tell whether another supervise does: Too many open files" if lasts else "supervises it, whose"
     with pytest.raises(StatusDirError, match=text):
-        look(homeless)
+        look(path_conflict, homeless)
     assert len(tries) > 2
 
 
-def test_looking_for_many_at_once_finds_which_it_is(homeless: App, tmp_path: Path) -> None:
+def test_looking_for_many_at_once_finds_which_it_is(path_conflict: ModuleType, homeless: App, tmp_path: Path) -> None:
     paths = [str(tmp_path / "box/status/one"), str(homeless.status), str(tmp_path / "box/status/two")]
     directories = [StatusDir(path) for path in paths]
     held = [(directory, directory.lock(), os.fsencode(directory.path)) for directory in directories]
@@ -277,6 +288,23 @@ def test_looking_for_many_at_once_finds_which_it_is(homeless: App, tmp_path: Pat
             directory.undo()
             os.close(lock)
             os.close(directory.fd)
+
+
+def test_who_starts_many_may_try_a_directory_that_we_have(path_conflict: ModuleType, tmp_path: Path) -> None:
+    """It has it open for a moment, and the locks of others, which are in their place."""
+    directory = StatusDir(str(tmp_path / "status" / "app"))
+    lock = directory.lock()
+    try:
+        start = path_conflict._Start(directory, lock, b"/there/app")
+        start.parent = os.stat(tmp_path)
+        here = os.fstat(directory.fd)
+        for link, answer in (("/there/b/lock", None), ("/there/b/lock (deleted)", "lock was removed or replaced")):
+            opened = {(here.st_dev, here.st_ino)}, [((1, 2), link, b"/there/b")]
+            assert path_conflict._claims(os.getppid(), opened, start) == answer
+    finally:
+        directory.undo()
+        os.close(lock)
+        os.close(directory.fd)
 
 
 def test_a_claim_that_was_copied_is_none(tmp_path: Path) -> None:
