@@ -8,7 +8,8 @@ Rule 2.  A service gets the variables of the file `.env` beside the Procfile, an
          `.env`, or else the environment, has for PORT; each further one 100 more.
 Rule 3.  It runs in the folder of the Procfile.  A command that only a shell understands is read by `sh -c`; any other
          is executed as it is.
-Rule 4.  `release` is what runs once before the others are deployed: it is left down unless it is named.
+Rule 4.  `release` is what runs once before the others are deployed: it is left down unless it is named, and not
+         started again when it has ended, whatever came of it.
 Rule 5.  A service is stopped as foreman and honcho stop it: with TERM to the process group, and KILL 5 seconds later.
 """
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _FIRST_PORT, _STEP, _LAST_PORT = 5000, 100, 65535
 _GOVERNING = ("stopasgroup : yes", "killasgroup : yes", "stopwaitsecs : 5")
 _RELEASE = "release"
+_ONCE = "autorestart : never"
 _NAME_MARKS = "_-"
 _SIGNS = frozenset("*?[](){}")  # patterns, and what shellsyntax.py has nothing to say of
 # What a shell does itself, beyond what shellsyntax.py knows, and which is no program, or none that does the same.
@@ -106,14 +108,15 @@ class Procfile:
             if self._ports[program] > _LAST_PORT:
                 self._report.warn(path, number, f"{program}: its PORT, {self._ports[program]}, is none")
             made = Definition(program, program, path, number)
-            if program == _RELEASE:
+            once = (_ONCE,) if program == _RELEASE else ()
+            if once:
                 made.autostart = False
                 self._report.warn(
                     path, number, f"{program}: is what runs once before others: left down unless it is named"
                 )
             made.command = words
             made.places = {"command": (path, number)}
-            said = (f"[{program}]", f"directory : {unexpanded(self._main.folder)}", *_GOVERNING)
+            said = (f"[{program}]", f"directory : {unexpanded(self._main.folder)}", *_GOVERNING, *once)
             made.lines = [(path, number, line) for line in said]
             made.environment = tuple({**self._variables, "PORT": str(self._ports[program])}.items())
             made.sources = (path, beside(path))

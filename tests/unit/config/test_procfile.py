@@ -137,6 +137,8 @@ def test_what_cannot_be_understood_is_an_error(path: Path, text: str, error: str
 def test_what_runs_once_before_the_others_is_left_down(path: Path) -> None:
     found = fleet(path, "release: bin/migrate\nweb: a\n")
     assert [one.autostart for one in found.services.values()] == [False, True]
+    texts = [one.text() for one in found.services.values()]
+    assert [b"autorestart : never" in text for text in texts] == [True, False]
     assert said(found.warnings, path) == [
         "Procfile:1: release: is what runs once before others: left down unless it is named"
     ]
