@@ -26,8 +26,7 @@ def holds_lock(path: str, read_state: Callable[[], dict[str, Any]]) -> bool | No
 
     `read_state` gives the state, or raises any Exception.
     """
-    found = os.lstat(f"{path}/{LOCK}")
-    if _is_listed(found):
+    if is_listed(path):
         return True
     try:
         fields = read_state()
@@ -37,16 +36,18 @@ def holds_lock(path: str, read_state: Callable[[], dict[str, Any]]) -> bool | No
         return None
     end = time.monotonic() + _PATIENCE
     while _is_supervise(fields["supervise_pid"]):  # one that ends lets go of its lock first
-        if _is_listed(os.lstat(f"{path}/{LOCK}")):
+        if is_listed(path):
             return True
         if time.monotonic() >= end:
             return None
         time.sleep(_PAUSE)
     # Another may have been started, since the list was read.
-    return _is_listed(os.lstat(f"{path}/{LOCK}"))
+    return is_listed(path)
 
 
-def _is_listed(found: os.stat_result) -> bool:
+def is_listed(path: str) -> bool:
+    """Whether the kernel lists the lock of a status directory as held.  Raises OSError."""
+    found = os.lstat(f"{path}/{LOCK}")
     wanted = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     with open("/proc/locks", "rb") as locks:
         return any(b"FLOCK" in line and wanted.encode() in line.split() for line in locks)

@@ -14,6 +14,7 @@ from supervise.protocol.lockfile import path_of
 from supervise.supervisor.build import absolute
 from supervise.supervisor.startup import Startup, forget, write_claim
 from supervise.system.descriptors import close
+from supervise.system.statusdir import LockHeld
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Descriptors:
 class Prepared:
     """A start that is prepared up to where it needs a process of its own; or is not, and `reason` is why.
 
-    `fds`: the descriptors that are its own.
+    `held`: because somebody else holds its lock.  `fds`: the descriptors that are its own.
     """
 
     def __init__(self, options: Options, startup: Startup) -> None:
@@ -70,6 +71,7 @@ class Prepared:
         self.startup = startup
         self.fds: frozenset[int] = frozenset()
         self.reason = ""
+        self.held = False
 
 
 def prepare(starts: Sequence[Prepared], descriptors: Descriptors, unsaid: bool) -> None:
@@ -98,7 +100,7 @@ def prepare(starts: Sequence[Prepared], descriptors: Descriptors, unsaid: bool) 
 
 def _fail(start: Prepared, why: Exception, unsaid: bool) -> None:
     start.startup.fail(why, unsaid)
-    start.reason = start.startup.reason
+    start.reason, start.held = start.startup.reason, isinstance(why, LockHeld)
 
 
 def _claims(held: Sequence[tuple[StatusDir, int]]) -> list[list[str] | Exception]:

@@ -8,6 +8,7 @@ from supervise.client.errors import ClientError
 from supervise.fleet.goals import goals_of, load, make_room
 from supervise.fleet.lookout import Lookout
 from supervise.fleet.manager import Manager
+from supervise.fleet.neighbours import Neighbours
 from supervise.fleet.nursery_process import NurseryGone
 from supervise.fleet.signals import Signals, held_back
 from supervise.fleet.starts import Starts
@@ -50,8 +51,9 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
         lookout = Lookout(loaded.root)
         starts = Starts(nursery, lookout)
         output = _output(env) if task.logs else None
+        neighbours = Neighbours(loaded.conf) if task.stays else None
         try:
-            code = Manager(task, loaded, starts, lookout, env, signals, running, output).carry_out(goals)
+            code = Manager(task, loaded, starts, lookout, env, signals, running, output, neighbours).carry_out(goals)
             return code if complete else max(code, FAILED)
         except NurseryGone as why:
             if not signals or not (starts.made or time.monotonic() - begun > _FOR_GOOD):
@@ -62,6 +64,8 @@ def run(task: Task, nursery: Callable[[], NurseryProcess], env: dict[bytes, byte
             become(task, env)
         finally:
             lookout.close()
+            if neighbours:
+                neighbours.close()
             if output:
                 output.close()
     except ClientError as why:

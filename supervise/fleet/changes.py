@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 
-from supervise.client.errors import ClientError
+from supervise.client.errors import ClientError, NotAStatusDir
 from supervise.client.service import Service
 from supervise.client.wait import look
 from supervise.config.fingerprint import differing
 from supervise.fleet.job import REMOVE, REPLACE, RESTART, START
+from supervise.fleet.rivals import is_coming
 from supervise.protocol.exitcodes import USAGE
 from supervise.protocol.filenames import from_file
+from supervise.protocol.names import OK, STATUS
 from supervise.protocol.text import shown_name
 
 TYPE_CHECKING = False
@@ -100,7 +102,7 @@ def named(names: Collection[str]) -> str:
 
 
 def _compare(definition: Definition, status: Status | None, loaded: Loaded, made: Changes) -> None:
-    if status is None or not status.supervised:
+    if status is None or not status.supervised or is_coming(status, loaded.path(definition.name)):
         if definition.autostart:
             made.found.append(Change(definition.name, START))
     elif not _is_ours(status, loaded):
@@ -131,7 +133,7 @@ class Running:
             except ClientError as why:
                 self.unknown[name] = str(why)
                 continue
-            if status and status.supervised:
+            if status and status.supervised and not is_coming(status, loaded.path(name)):
                 if _is_ours(status, loaded):
                     self.ours.add(name)
                 else:
@@ -144,10 +146,15 @@ def _left_alone(name: str, loaded: Loaded) -> str:
 
 
 def _status(path: str) -> Status | None:
-    """The status of a service, None where there is no directory of one.  Raises ClientError."""
+    """The status of a service, None where there is no directory of one yet.  Raises ClientError."""
     if not os.path.lexists(path):
         return None
-    return look(Service(path), None)
+    try:
+        return look(Service(path), None)
+    except NotAStatusDir:
+        if any(os.path.lexists(f"{path}/{name}") for name in (OK, STATUS)):
+            raise
+        return None  # somebody is just making it, or a start says what it is
 
 
 def _is_ours(status: Status, loaded: Loaded) -> bool:

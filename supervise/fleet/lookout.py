@@ -18,17 +18,20 @@ import time
 from supervise.client.conditions import Obeyed, back_up, finished_since, kept_up, stayed_up
 from supervise.client.errors import ClientError, NotAStatusDir, UnknownService
 from supervise.client.last_words import why
+from supervise.client.liveness import is_listed
 from supervise.client.service import Service
 from supervise.client.status import Status
 from supervise.client.wait import look
 from supervise.client.watcher import Watcher
 from supervise.fleet.job import DOWN, EXTEND, FAILED, GONE, READY, RUNNING, STARTED, UP
+from supervise.fleet.rivals import is_coming
 from supervise.protocol.names import OK, STATUS
 from supervise.protocol.record import DOWN as WANT_DOWN
 from supervise.protocol.record import UP as WANT_UP
 from supervise.protocol.record import Record
 from supervise.protocol.states import ENDED, ENDING, STOPPING
 from supervise.protocol.states import RUNNING as IN_SERVICE
+from supervise.system.procfs import stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from supervise.client.conditions import Lasting
 
     Event = tuple[str, str, object]  # event, name, value
+
+_HEEDS_WITHIN = 30.0  # seconds: a supervise does nothing that takes long, and reads what is written to it at once
+_STOPPED = "pid {} is stopped by a signal"
 
 
 class Post:
@@ -70,6 +76,7 @@ class Lookout:
         self._watcher = Watcher()
         self._posts: dict[str, Post] = {}
         self._by_service: dict[Service, Post] = {}
+        self._heed_by: dict[str, float] = {}  # when the supervises must have obeyed that were commanded last
         self.also = self._watcher.also
         self.no_more = self._watcher.no_more
 
@@ -126,6 +133,18 @@ class Lookout:
         except NotAStatusDir:
             return False  # a start says what is wrong with it, or mends it
 
+    def known(self, name: str) -> bool:
+        """Whether it is supervised by one that has said what it is.  Raises ClientError: that cannot be known."""
+        status = self._look(self._posts[name])
+        return bool(status and status.supervised and not is_coming(status, self._posts[name].path))
+
+    def locked(self, name: str) -> bool:
+        """Whether somebody holds the lock of its directory, as far as that can be seen."""
+        try:
+            return is_listed(self._posts[name].path)
+        except OSError:
+            return False
+
     def died(self, name: str) -> bool:
         """Whether its supervise has ended without having been told, and without having given up."""
         status = self._status(name)
@@ -154,6 +173,7 @@ class Lookout:
         self._watch(post)
         if post.service:
             post.obeyed = Obeyed(post.service.send(letters), None)
+            self._heed_by[name] = time.monotonic() + _HEEDS_WITHIN
 
     def presence(self, name: str) -> str:
         """What of it there is (job.py); of what cannot be looked at, that it is down, which is as much as to ask it."""
@@ -172,6 +192,7 @@ class Lookout:
         """
         post = self._posts[name]
         post.obeyed = None
+        self._heed_by.pop(name, None)
         post.before = self._look(post)
         post.until = back_up if again else kept_up
         post.last = ("", None)
@@ -201,6 +222,7 @@ class Lookout:
         if post.obeyed and not post.obeyed(before, now):
             return STARTED, None
         post.obeyed = None
+        self._heed_by.pop(post.name, None)
         if post.until(before, now):
             return (READY if _says_ready(now) else UP), None
         seconds = post.until.seconds(before, now)
@@ -215,10 +237,23 @@ class Lookout:
                 return DOWN, None if now.want == WANT_DOWN else why(post.service, now)
         return STARTED, None
 
+    def unheeded(self, now: float) -> list[tuple[str, str]]:
+        """The services whose supervise has not read what it was commanded, for too long, and why: each is told once."""
+        found = []
+        for name in [name for name, at in self._heed_by.items() if at <= now]:
+            del self._heed_by[name]
+            status = self._status(name)
+            if status and status.supervised:  # else that is told
+                pid = status.state["supervise_pid"] if status.state else 0
+                stopped = pid and stat_of(pid).state in "Tt"
+                found.append((name, "its supervise does not obey" + (f": {_STOPPED.format(pid)}" if stopped else "")))
+        return found
+
     @property
     def due(self) -> float | None:
         """When something may have come true with nothing happening, monotonic."""
-        return min((post.due for post in self._posts.values() if post.due is not None), default=None)
+        dues = [post.due for post in self._posts.values() if post.due is not None]
+        return min([*dues, *self._heed_by.values()], default=None)
 
     def wait(self, seconds: float | None) -> tuple[list[str], set[int]]:
         """Wait until there may be something new: the names of services, and descriptors that are readable."""

@@ -35,8 +35,10 @@ from supervise.fleet.job import (
     UPDATE,
     ServiceFacts,
 )
+from supervise.fleet.nursery_process import Held
 from supervise.fleet.plan import Plan
 from supervise.fleet.reviving import Revival
+from supervise.fleet.rivals import Rivals
 from supervise.fleet.signals import ended_children
 from supervise.fleet.starts import Starts
 from supervise.fleet.task import PROGRAM, Task
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from supervise.config.definition import Definition
     from supervise.fleet.loaded import Loaded
     from supervise.fleet.lookout import Lookout
+    from supervise.fleet.neighbours import Neighbours
     from supervise.fleet.output import Output
     from supervise.fleet.signals import Signals
 
@@ -74,9 +77,10 @@ class Manager:
         signals: Signals | None = None,
         running: Running | None = None,
         output: Output | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         """`running`: who supervises services already; `signals`: those that this process stays for, of `svall run`;
-        `output`: shows what services print.
+        `output`: shows what services print; `neighbours`: others who stay for the same file.
         """
         self._task = task
         self._loaded = loaded
@@ -89,11 +93,13 @@ class Manager:
         self._others = {*running.others} if running else set()  # which somebody else has started
         self._unknown = dict(running.unknown) if running else {}  # nothing is done with what may be somebody else's
         self._output = output
+        self._neighbours = neighbours
         self._telling = Telling(env)
         self._wanted: set[str] = set()  # what is to be up
         self._about: set[str] = set()  # what a command was about
         self._removed: set[str] = set()  # what is being stopped, for it is not defined any more
         self._revival = Revival()
+        self._rivals = Rivals(lookout.locked)
         self._inheriting: dict[str, str] = {}  # services that are to have this process's output, and the key for it
 
     def facts(self, definition: Definition) -> ServiceFacts:
@@ -183,6 +189,8 @@ class Manager:
             return
         self._loaded = loaded
         self._unknown = {}
+        if self._neighbours:
+            self._neighbours.look()
         self._begin(goals)
 
     def _down(self, now: float) -> None:
@@ -205,7 +213,7 @@ class Manager:
     # The loop.
 
     def _turn(self) -> None:
-        due = [self._plan.deadline, self._lookout.due, self._revival.due]
+        due = [self._plan.deadline, self._lookout.due, self._revival.due, self._rivals.due]
         if self._signals:
             due.append(self._telling.due)
         if self._output:
@@ -223,6 +231,10 @@ class Manager:
         now = time.monotonic()
         if self._plan.deadline is not None and now >= self._plan.deadline:
             self._do(self._plan.tick(now))
+        for name, reason in self._lookout.unheeded(now):
+            self._handle(REFUSED, name, reason)
+        for name in self._rivals.take(now):
+            self._look_after_rival(name, now)
         self._revive(now)
         self._go_on()
         self._tell()
@@ -311,7 +323,7 @@ class Manager:
         self._look(name)
 
     def _look(self, name: str) -> None:
-        if name in self._starts:  # what is there now is what the supervise before has left
+        if name in self._starts or name in self._rivals:  # what is there now is what the supervise before has left
             return
         for event, its, value in self._lookout.events(name):
             if event == GONE and self._is_being_stopped(name) and self._outlived(name):
@@ -382,19 +394,41 @@ class Manager:
                 refused.append((name, barred))
                 continue
             try:
-                if self._lookout.supervised(name):
+                if self._lookout.known(name):
                     running.append(name)
                     continue
                 self._lookout.commanded(name)
+                if self._lookout.supervised(name):
+                    self._rivals.met(name, time.monotonic())
+                    continue
             except ClientError as why:
                 refused.append((name, str(why)))
                 continue
             wanted[name] = self._options(name)
-        refused += self._starts.make(wanted)
+        for name, reason in self._starts.make(wanted):
+            if isinstance(reason, Held):
+                self._rivals.met(name, time.monotonic())
+            else:
+                refused.append((name, reason))
         for name in running:
             self._command(name, "u")
         for name, reason in refused:
             self._refused(name, reason)
+
+    def _look_after_rival(self, name: str, now: float) -> None:
+        """See what has come of a start that somebody else has made."""
+        if not self._plan.knows(name) or self._plan.state(name)[0] == FAILED:
+            return  # that was too late
+        try:
+            known = self._lookout.known(name)
+        except ClientError as why:
+            self._refused(name, str(why))
+            return
+        if known:
+            found = Running(self._loaded, [name])
+            self._reported(name, found.others.get(name) or found.unknown.get(name))
+        elif not self._rivals.still(name, now):
+            self._start([name])
 
     def _options(self, name: str) -> Options:
         """What a supervise is started with.  That one cannot have an output of this process, which ends, is said."""

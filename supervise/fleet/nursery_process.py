@@ -39,7 +39,7 @@ else:
     import _signal  # see spawn.py
 
 _INT = 4  # bytes of a number
-_DONE, _FAILED, _REFUSED, _END = b"D", b"F", b"R", b"E"
+_DONE, _FAILED, _REFUSED, _HELD, _END = b"D", b"F", b"R", b"H", b"E"
 _BATCH = 100  # starts
 _EACH = 20  # descriptors of a start that is prepared, at most
 _OTHERS = 64  # descriptors beside these
@@ -47,6 +47,12 @@ _OTHERS = 64  # descriptors beside these
 
 class NurseryGone(OSError):
     """The nursery has ended."""
+
+
+class Held(str):
+    """Why there is no copy: somebody else holds the lock."""
+
+    __slots__ = ()
 
 
 class NurseryProcess:
@@ -83,8 +89,9 @@ class NurseryProcess:
             kind, at, number = head[:1], _decoded(head[1 : 1 + _INT]), _decoded(head[1 + _INT :])
             if kind == _END:
                 return answers
-            if kind == _REFUSED:
-                answers[at] = fsdecode(self._answer(number)[0])
+            if kind in (_REFUSED, _HELD):
+                text = fsdecode(self._answer(number)[0])
+                answers[at] = Held(text) if kind == _HELD else text
             elif kind == _DONE and len(fds) == 2:
                 answers[at] = Copy(number, *fds)
             else:
@@ -174,7 +181,7 @@ def _start(nursery: Nursery, batch: Sequence[Options], first: int, its: _socket.
     for at, made in enumerate(nursery.prepare_all(batch, unsaid=True), first):
         if made.reason:
             reason = fsencode(made.reason)
-            its.sendall(_REFUSED + _encoded(at) + _encoded(len(reason)) + reason)
+            its.sendall((_HELD if made.held else _REFUSED) + _encoded(at) + _encoded(len(reason)) + reason)
         else:
             ready.append((at, made))
     for (at, _), copy in zip(ready, nursery.fork([made for _, made in ready])):

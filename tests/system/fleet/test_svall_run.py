@@ -415,6 +415,24 @@ class TestSystemd:
         assert ended(process) == 0
 
 
+def test_a_second_one_for_the_same_file_is_said(services: Services) -> None:
+    services.conf(PAIR)
+    first = services.run("db")
+    services.wait_up("db")
+    second = services.run("web")
+    services.wait_up("web")
+    line = f"svall: warning: svall run looks after services of supervise.conf already (pid {first.pid}): "
+    wait_for("the second to say it", lambda: line in services.said)
+    second.terminate()
+    assert ended(second) == 0
+    services.file.write_text(f"{PAIR}\n")
+    third = services.run("db")
+    wait_for("the third to say it", lambda: services.said.count("already (pid ") == 2)
+    for process in (third, first):
+        process.terminate()
+        assert ended(process) == 0
+
+
 ORPHANS = """
 import os, subprocess, sys, time
 pid = os.fork()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import signal
+import subprocess
 import sys
 
+import pyinotify
 import pytest
-from all_services import SLEEP, SVC, Services, logs
-from box import alive, wait_for
+from all_services import SLEEP, SVALL, SVC, Services, logs
+from box import PATIENCE, alive, wait_for
 
 from supervise.protocol.record import DOWN, UP
 
@@ -135,6 +139,35 @@ class TestUp:
         assert (services.folder / "run/status/app/status").exists()
         assert services.names == []
         services.done("-p", "run/status", "down")
+
+
+class TestTwoAtOnce:
+    def test_what_the_other_starts_counts(self, services: Services) -> None:
+        services.conf("[global]\nstartsecs : 1\n" + "".join(f"[s{n}]\ncommand : {SLEEP}\n" for n in range(6)))
+        words = [SVALL, "up"]
+        both = [
+            subprocess.Popen(words, cwd=services.folder, env=services.env, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        said = [process.communicate(timeout=PATIENCE)[1] for process in both]
+        assert (said, [process.returncode for process in both]) == (["", ""], [0, 0])
+        assert len(services.pids()) == 6
+
+    def test_one_that_comes_to_nothing_is_made_after_all(self, services: Services) -> None:
+        services.conf(READY)
+        status = services.folder / "status/app"
+        status.mkdir(parents=True, mode=0o700)
+        with open(os.open(status / "lock", os.O_RDWR | os.O_CREAT, 0o600), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            watch = pyinotify.WatchManager()
+            watch.add_watch(str(status / "lock"), pyinotify.IN_OPEN)
+            words = [SVALL, "up"]
+            process = subprocess.Popen(words, cwd=services.folder, env=services.env, stderr=subprocess.PIPE, text=True)
+            assert select.select([watch.get_fd()], [], [], PATIENCE)[0], "it has not tried"
+            assert process.poll() is None
+        assert (process.communicate(timeout=PATIENCE)[1], process.returncode) == ("", 0)
+        watch.close()
+        assert services.pids().keys() == {"app"}
 
 
 class TestReadiness:
