@@ -132,7 +132,7 @@ def _look_at(
         shown = _command_line(pid)
         if _DAEMON not in shown:
             return
-        names = {basename(word.rstrip(b"/")) for word in shown.split(b"\0")}
+        names = _names(shown)
         if _DAEMON not in names:
             return
         concerned = [*others, *(start for name in names for start in named.get(name, ()))]
@@ -185,6 +185,11 @@ def _command_line(pid: int) -> bytes:
         return os.read(fd, _COMMAND_LINE)
     finally:
         os.close(fd)
+
+
+def _names(shown: bytes) -> set[bytes]:
+    """The last components of the arguments.  What svall has forked has thousands of NUL bytes behind them."""
+    return {basename(word.rstrip(b"/")) for word in shown.rstrip(b"\0").split(b"\0")}
 
 
 def _opened(pid: int) -> tuple[set[tuple[int, int]], list[tuple[tuple[int, int], str, bytes]]]:

@@ -307,6 +307,22 @@ def test_who_starts_many_may_try_a_directory_that_we_have(path_conflict: ModuleT
         os.close(directory.fd)
 
 
+def test_the_room_behind_a_title_is_not_gone_through(path_conflict: ModuleType) -> None:
+    """With a few hundred supervises of svall, each start would take seconds."""
+    split: list[bytes] = []
+
+    class Shown(bytes):
+        def rstrip(self, chars: object = None) -> Shown:
+            return Shown(bytes.rstrip(self, b"\0"))
+
+        def split(self, *args: object) -> list[bytes]:  # type: ignore[override]
+            split.extend(bytes.split(self, b"\0"))
+            return [*split]
+
+    assert path_conflict._names(Shown(b"/x/daemon.py\0status/app/" + bytes(8000))) == {b"daemon.py", b"app"}
+    assert len(split) == 2
+
+
 def test_a_claim_that_was_copied_is_none(tmp_path: Path) -> None:
     directory = StatusDir(str(tmp_path / "status" / "app"))
     lock = directory.lock()
