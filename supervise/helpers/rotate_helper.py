@@ -1,0 +1,81 @@
+"""Run as a script: bring a log within its limit (rotation.py), and compress its older parts.
+
+    rotate_helper.py LIMIT BACKUPS COMPRESS NAME      0: a pipe for the answer; 3: the directory of the log
+
+The answer is lines: `way WORD`, `start OFFSET`, `removed PARTS`, `no space`, `failed WHY`.  It is complete where the
+exit code is 0.  Two that are started for one log come one after the other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+
+# Last: no module of the standard library is to be found there.
+sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from supervise.helpers.rotation import COLLAPSE, NoSpace, Rotation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+_DIRECTORY = 3
+_EVERY = 1.0  # seconds
+_IDLE = 3  # looks that found nothing to do
+
+
+def main(words: list[str]) -> int:
+    """Rotate, and answer."""
+    limit, backups, compressed, name = int(words[0]), int(words[1]), words[2], words[3]
+    lines = []
+    try:
+        # A descriptor of its own: the lock is that of what was opened, and supervise has this one open as well.
+        directory = os.open(f"/proc/self/fd/{_DIRECTORY}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        rotation = Rotation(directory, name, limit, backups)
+        try:
+            try:
+                _keep_within(rotation, lambda: not compressed or _compress(directory, name, rotation))
+            except NoSpace:
+                lines.append("no space")
+        finally:
+            lines += [f"way {rotation.way}", f"start {rotation.start}"]
+            if rotation.removed:
+                lines.append(f"removed {rotation.removed}")
+    except OSError as why:
+        lines.append(f"failed {why.strerror}")
+    os.write(0, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
+    return 0
+
+
+def _keep_within(rotation: Rotation, compressed: Callable[[], bool]) -> None:
+    """Rotate, and stay as long as there is much to rotate: to start takes more than all else.
+
+    Supervise is the parent, and not looked for when it has gone: whoever comes next starts another.
+    """
+    parent, idle = os.getppid(), 0
+    while idle < _IDLE and os.getppid() == parent:
+        if rotation.exceeded:
+            idle = 0
+            rotation.run()
+        else:
+            idle += 1
+            if not compressed():
+                continue
+        if rotation.way != COLLAPSE:
+            return
+        time.sleep(_EVERY)
+
+
+def _compress(directory: int, name: str, rotation: Rotation) -> bool:
+    """Compress all parts but the newest; False: the log has grown, and needs rotating first."""
+    from supervise.helpers.compression import compress
+
+    return compress(directory, name, lambda: rotation.exceeded)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,203 @@
+"""Rotation of a file that its writer never closes: what is oldest in it becomes a part of its own.
+
+Theory of operation
+-------------------
+
+Rule 1.  The writer appends to the file all the time (O_APPEND), and is never asked.  So nothing is renamed below it:
+         whole blocks of the file's beginning are copied to another file, and then taken out, which the kernel does in
+         one step.
+Rule 2.  What is copied is on the disk before anything is taken out.
+Rule 3.  What is taken out becomes a hole first.  The copy is called `NAME.next-INODE-OFFSET` until then.  So whoever
+         finds one knows: where the file has a hole in that range, the copy is complete, and the only one; where not,
+         it is of no use, and what it was made of is still there.
+Rule 4.  Then the copy becomes NAME.1 (log_parts.py), and the hole at the beginning is collapsed.  A hole is nothing
+         that the writer has written: one that is found later is collapsed then.
+Rule 5.  Where the filesystem cannot collapse, the file keeps its hole, which takes no space, until the next start of
+         the service gets a fresh file.  Where it cannot make holes either, all waits for that start.
+Rule 6.  Where there is no space for the copy, the oldest part goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from supervise.system.file_ranges import Unsupported, block_size, collapse, copy, data_from, hole_from, punch
+from supervise.system.log_parts import LogParts
+
+COLLAPSE, PUNCH, AT_STARTS = "collapse", "punch", "starts"  # what can be done with a file
+_PIECE = 1 << 20  # bytes
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class NoSpace(Exception):
+    """There is no space for a copy, and no older part to remove."""
+
+
+class Rotation:
+    """The rotation of the file `name` in the directory that the descriptor `directory` is open for.
+
+    `way`: what can be done with it, as far as that was tried; `start`: where it begins, behind a hole that stays.
+    """
+
+    def __init__(self, directory: int, name: str, limit: int, backups: int) -> None:
+        """At most `limit` bytes, but for one block, and so many older parts.  Raises OSError."""
+        self._directory = directory
+        self._name = name
+        self._limit = limit
+        self._backups = backups
+        self._parts = LogParts(directory, name)
+        self.fd = os.open(name, os.O_RDWR | _SAFE, dir_fd=directory)
+        try:
+            self._found = os.fstat(self.fd)
+            if not stat.S_ISREG(self._found.st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            if self._found.st_nlink > 1:
+                raise OSError(errno.EMLINK, f"It has {self._found.st_nlink} links")
+        except OSError:
+            os.close(self.fd)
+            raise
+        self._block = block_size(self.fd)
+        self.way = COLLAPSE
+        self.start = 0
+        self.removed = 0  # parts, for want of space
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self.fd)
+
+    def run(self) -> None:
+        """Make parts until the file is within its limit.  Raises NoSpace and OSError."""
+        self._recover()
+        self._parts.trim(self._backups)
+        self._skip()
+        size = self._next_size()
+        while size and self.way != AT_STARTS:
+            self._rotate(size)
+            size = self._next_size()
+
+    def _skip(self) -> None:
+        """Take out what so many parts could not hold; the older ones go first, or some would be missing between."""
+        part = max(self._limit // self._block, 1) * self._block
+        surplus = (os.fstat(self.fd).st_size - self.start) // part - self._backups - 1
+        if surplus > 0:
+            while self._parts.remove_oldest():
+                pass
+            self._take_out(surplus * part)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the file has outgrown its limit."""
+        return os.fstat(self.fd).st_size - self.start > self._limit
+
+    def _next_size(self) -> int:
+        """The bytes of the next part; 0: the file is within its limit."""
+        if not self.exceeded:
+            return 0
+        there = os.fstat(self.fd).st_size - self.start
+        # One byte stays: what is collapsed must not reach the end.
+        most = (there - 1) // self._block * self._block
+        return min(max(self._limit // self._block, 1) * self._block, most)
+
+    def _rotate(self, size: int) -> None:
+        if not self._backups:
+            self._take_out(size)
+            return
+        name = f"{self._name}.next-{self._found.st_ino}-{self.start}"
+        self._copy(name, size)
+        # One that was cut short meanwhile has other content by now.
+        if os.fstat(self.fd).st_size >= self.start + size and self._empty(self.start, size):
+            self._complete(name, size)
+        else:
+            os.unlink(name, dir_fd=self._directory)
+
+    def _take_out(self, size: int) -> None:
+        if self._empty(self.start, size):
+            self.start += size
+            self._close_up()
+
+    def _complete(self, name: str, size: int) -> None:
+        self._parts.push(name, self._backups)
+        self.start += size
+        self._close_up()
+
+    def _copy(self, name: str, size: int) -> None:
+        """Copy what begins the file.  Raises NoSpace and OSError."""
+        while True:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=self._directory)
+            try:
+                if os.geteuid() == 0:
+                    os.fchown(fd, self._found.st_uid, self._found.st_gid)
+                os.fchmod(fd, stat.S_IMODE(self._found.st_mode))
+                copy(self.fd, self.start, size, fd)
+                os.fsync(fd)
+                os.fsync(self._directory)
+                return
+            except OSError as why:
+                os.unlink(name, dir_fd=self._directory)
+                if why.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                if not self._parts.remove_oldest():
+                    raise NoSpace(why.strerror) from None
+                self.removed += 1
+            finally:
+                os.close(fd)
+
+    def _empty(self, start: int, size: int) -> bool:
+        """Make a hole, if that is possible here: piece by piece, for the kernel keeps writers out meanwhile."""
+        try:
+            for at in range(start, start + size, _PIECE):
+                punch(self.fd, at, min(_PIECE, start + size - at))
+        except Unsupported:
+            self.way = AT_STARTS
+            return False
+        return True
+
+    def _close_up(self) -> None:
+        """Collapse the hole that begins the file, if that is possible here."""
+        whole = min(self.start, os.fstat(self.fd).st_size - 1) // self._block * self._block
+        if self.way != COLLAPSE or not whole:
+            return
+        # What the kernel writes back while it keeps writers out is written before.
+        os.fdatasync(self.fd)
+        try:
+            collapse(self.fd, 0, whole)
+            self.start -= whole
+        except Unsupported:
+            self.way = PUNCH
+
+    # What another has begun.
+
+    def _recover(self) -> None:
+        begin = f"{self._name}.next-"
+        for name in sorted(os.listdir(self._directory)):
+            inode, _, offset = name[len(begin) :].partition("-")
+            if name.startswith(begin) and inode.isdecimal() and offset.isdecimal():
+                self._resume(name, int(inode), int(offset))
+        self._join()
+        self.start = data_from(self.fd, 0)
+        if self.start:
+            self._close_up()
+
+    def _resume(self, name: str, inode: int, offset: int) -> None:
+        """Rule 3."""
+        size = os.lstat(name, dir_fd=self._directory).st_size
+        here = inode == self._found.st_ino and offset + size <= os.fstat(self.fd).st_size
+        if not here or hole_from(self.fd, offset) >= offset + size:
+            os.unlink(name, dir_fd=self._directory)
+        elif self._empty(offset, size):
+            self._parts.push(name, self._backups or 1)
+
+    def _join(self) -> None:
+        """Collapse holes between what was written: where a filesystem collapses in several steps, one was missing."""
+        at = hole_from(self.fd, data_from(self.fd, 0))
+        while at < os.fstat(self.fd).st_size:
+            end = data_from(self.fd, at)
+            if at % self._block or end % self._block or end >= os.fstat(self.fd).st_size:
+                return  # the writer's own
+            try:
+                collapse(self.fd, at, end - at)
+            except Unsupported:
+                return
+            at = hole_from(self.fd, at)
