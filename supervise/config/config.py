@@ -48,6 +48,8 @@ class Config(_Standing):
         *("stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup"),
         *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
         *("stdout_logfile", "stderr_logfile"),
+        *("stdout_logfile_maxbytes", "stdout_logfile_backups", "stderr_logfile_maxbytes", "stderr_logfile_backups"),
+        "logfile_compress",
         *LIMITS,
         *("notify", "notification_fd", "starttimeoutsecs"),
         *("watchdog_secs", "watchdog_signal"),
@@ -77,6 +79,9 @@ class Config(_Standing):
         self.environment: tuple[tuple[str, str], ...] = ()
         self.redirect_stderr = False
         self.stdout_logfile = self.stderr_logfile = ""  # or INHERIT: supervise's own, in the foreground
+        self.stdout_logfile_maxbytes = self.stderr_logfile_maxbytes = 0
+        self.stdout_logfile_backups = self.stderr_logfile_backups = 10
+        self.logfile_compress = ""  # or "gzip"
         self.rlimit_nofile = self.rlimit_core = self.rlimit_nproc = self.rlimit_as = ""
         self.nice = self.ionice = self.oom_score_adj = self.cpu_affinity = ""
         self.cgroup = self.memory_max = self.cpu_max = ""
@@ -104,6 +109,11 @@ class Config(_Standing):
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, key) for key in Config.__slots__))
+
+    @property
+    def capped(self) -> bool:
+        """Whether what it prints is limited."""
+        return bool(self.stdout_logfile_maxbytes or self.stderr_logfile_maxbytes)
 
     @property
     def limited(self) -> bool:

@@ -69,8 +69,6 @@ def elsewhere(key: str) -> str:
     stream, _, what = key.partition("_")
     if stream not in ("stdout", "stderr"):
         return ""
-    if what in ("logfile_maxbytes", "logfile_backups"):
-        return f"have logrotate (copytruncate) rotate __{stream}"
     if what == "syslog":
         return "have a shell pipe it: sh -c 'app | logger'"
     return "there are no events" if what in ("capture_maxbytes", "events_enabled") else ""

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
     from supervise.config.sources import Report
 
-_DEFAULTS = {"autorestart": "unexpected", "stopwaitsecs": "10"}
+_DEFAULTS = {
+    "autorestart": "unexpected",
+    "stopwaitsecs": "10",
+    **{f"{stream}_logfile_maxbytes": "50MB" for stream in ("stdout", "stderr")},
+}
 _UMASK = "022"
 _TRUE, _FALSE = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
 FILES = {"stdout": STDOUT, "stderr": STDERR}
-_OUTPUT_KEYS = ("logfile", "logfile_maxbytes", "logfile_backups", "capture_maxbytes", "events_enabled", "syslog")
+_OUTPUT_KEYS = ("logfile", "capture_maxbytes", "events_enabled", "syslog")
 _ROTATED = ", which logrotate(8) can rotate (copytruncate)"
 _SHOWN = "; svlog -f shows it"
 _NOWHERE = ("none", "off", "/dev/null")
@@ -201,8 +205,4 @@ def _instead(key: str, text: str, keys: Mapping[str, Entry]) -> str | None:
         return f"what it prints is in {file}{_SHOWN if word in _OWN_OUTPUT else _ROTATED}"
     if word in ("", "0", *_FALSE):
         return ""
-    if what in ("logfile_maxbytes", "logfile_backups"):
-        named = keys.get(f"{stream}_logfile")
-        said = named is not None and named.text.strip().lower() not in ("", "auto")
-        return "" if said else f"{file} grows{_ROTATED}"
     return "there are no events" if what != "syslog" else f"what it prints is in {file}"

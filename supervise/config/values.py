@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_INT = 2**31 - 1
 MAX_SECONDS = MAX_INT // 1000  # what poll(2) can wait for, in milliseconds: nearly 25 days
+MAX_SIZE = 1 << 50  # bytes of a file
+MAX_PARTS = 999
 SHORTEST_INTERVAL = 60  # seconds
 GSM_LIMIT = 10
 FIRST_FD, LAST_FD = 3, 1023  # what a service can be told to write to
@@ -52,6 +54,20 @@ def _integer(text: str, most: int = MAX_INT) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    """Bytes; also in KB, MB or GB, each 1,024 times the one before, as supervisor has them."""
+    word = text.upper().replace("IB", "B")
+    word = word[:-1] if word.endswith("B") else word
+    power = "KMG".find(word[-1:]) + 1 if word[-1:] else 0
+    number = word[:-1].rstrip() if power else word
+    if not (number.isascii() and number.isdigit()) or len(number) > 16:
+        raise BadValue(f"{show(text)} is not a size, such as 50MB")
+    size = int(number) << 10 * power
+    if size > MAX_SIZE:
+        raise BadValue(f"{show(text)} is out of range (0 to {MAX_SIZE >> 40} TB)")
+    return size
+
+
 def _interval(text: str) -> int:
     seconds = _integer(text)
     return max(seconds, SHORTEST_INTERVAL) if seconds else 0
@@ -67,6 +83,18 @@ def _some_seconds(text: str) -> int:
 
 def _some(text: str) -> int:
     return max(_integer(text), 1)
+
+
+def _parts(text: str) -> int:
+    return _integer(text, MAX_PARTS)
+
+
+def _compression(text: str) -> str:
+    if text.lower() in ("none", *_NO):
+        return ""
+    if text.lower() not in ("gzip", *_YES):
+        raise BadValue(f"{show(text)} is neither gzip nor none")
+    return "gzip"
 
 
 def _descriptor(text: str) -> int:
@@ -238,6 +266,11 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "redirect_stderr": _flag,
     "stdout_logfile": _logfile,
     "stderr_logfile": _logfile,
+    "stdout_logfile_maxbytes": _size,
+    "stdout_logfile_backups": _parts,
+    "stderr_logfile_maxbytes": _size,
+    "stderr_logfile_backups": _parts,
+    "logfile_compress": _compression,
     "notify": _flag,
     "notification_fd": _descriptor,
     "starttimeoutsecs": _seconds,

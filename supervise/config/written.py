@@ -24,6 +24,8 @@ def written(key: str, value: Any) -> str:
         return f"{value:03o}"
     if key == "environment":
         return written_environment(value)
+    if key.endswith("_maxbytes"):
+        return _size(value)
     if key == "exitcodes":
         return ",".join(map(str, value))
     if key == "check_command":
@@ -40,6 +42,12 @@ def logged(key: str, value: Any) -> str:
     if key == "check_command":
         return written(key, value[:1]) + (" ..." if len(value) > 1 else "")
     return written(key, value)
+
+
+def _size(number: int) -> str:
+    """In the greatest unit that divides it."""
+    power = next((power for power in (3, 2, 1) if number and not number & ((1 << 10 * power) - 1)), 0)
+    return f"{number >> 10 * power}{'KMG'[power - 1]}B" if power else str(number)
 
 
 def _quoted(word: str) -> str:

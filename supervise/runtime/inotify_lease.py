@@ -18,6 +18,7 @@ from supervise.system.spawn import send
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Callable
 
     from supervise.config.file import Watched
     from supervise.protocol.exitstatus import ExitStatus
@@ -69,6 +70,8 @@ class Watch:
         self.fd = -1
         self._answer: object | None = None  # the socket, while a helper is at work
         self.helper = 0  # its pid
+        self.set = 0  # how often watches were set: whoever has added others to them (`guests`) has to, again
+        self.guests: dict[int, Callable[[], None]] = {}  # whom to tell of events of the watches that were added
         self._silent = False  # it ended without a word, and how it ended is not known yet
         self._how: ExitStatus | None = None  # how it ended, where that is known before its answer was taken
 
@@ -130,6 +133,7 @@ class Watch:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 self.fd = int.from_bytes(content[:size], sys.byteorder)
                 os.set_blocking(self.fd, False)
+        self.set += self.fd >= 0
         if data == b"ok" and self.fd >= 0:
             return None
         if data and data != b"ok":
@@ -154,12 +158,23 @@ class Watch:
             send(self.helper, "KILL", True)
         self.close()
 
-    def drain(self) -> None:
-        """Discard the inotify events, when `fd` is readable and not arming."""
+    def drain(self) -> bool:
+        """Read the inotify events, when `fd` is readable and not arming; whether any is not for the guests only."""
         try:
-            os.read(self.fd, _BIGGEST)
+            data = os.read(self.fd, _BIGGEST)
         except BlockingIOError:
-            pass
+            return False
+        if not self.guests:
+            return True
+        at, ours = 0, False
+        while at < len(data):  # struct inotify_event: wd, mask, cookie, and the size of the name that follows
+            tell = self.guests.get(int.from_bytes(data[at : at + 4], sys.byteorder))
+            if tell:
+                tell()
+            else:
+                ours = True
+            at += 16 + int.from_bytes(data[at + 12 : at + 16], sys.byteorder)
+        return ours
 
     def close(self) -> None:
         """Close the watches."""
@@ -168,6 +183,7 @@ class Watch:
         elif self.fd >= 0:
             os.close(self.fd)
         self._answer, self.fd, self.plan = None, -1, None
+        self.guests = {}
 
 
 def _came_to_grief(how: ExitStatus) -> str:

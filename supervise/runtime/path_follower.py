@@ -103,8 +103,8 @@ class PathFollower:
             # Whatever changed before the watches were there made no event.
             self._look_by(now)
             return
-        self._watch.drain()
-        self._look_by(now + self._settle(now))
+        if self._watch.drain():
+            self._look_by(now + self._settle(now))
 
     def _reaped(self, pid: int, how: ExitStatus) -> None:
         """The helper that sets the watches has ended, or one before it."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
+    from supervise.runtime.inotify_lease import Watch
 
     Steps = Iterator[None]  # after each what was posted is dealt with; Service.heard says why there are any
     Readable = Callable[[int], Optional[Steps]]
@@ -44,11 +45,12 @@ if TYPE_CHECKING:
 class Reactor(Poll):
     """The callbacks of one supervise, and its `parts`, which have deadlines."""
 
-    __slots__ = ("parts", "posted", "_readable", "_exited")
+    __slots__ = ("parts", "posted", "watch", "_readable", "_exited")
 
     def __init__(self, log: Log) -> None:
         super().__init__(log)
         self.parts: list[Timed] = []
+        self.watch: Watch | None = None  # that of the loop, where others may have watches, too
         self.posted: list[tuple[str, Any]] = []  # events for the machine, and their values
         self._readable: dict[int, Readable] = {}
         self._exited: dict[int, Exited] = {}

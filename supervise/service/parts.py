@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from supervise.service.launcher import Launcher
     from supervise.service.leftovers import Leftovers
     from supervise.service.lookup import Lookup
+    from supervise.service.output_cap import OutputCap
     from supervise.service.part import Part
     from supervise.service.readiness import Readiness
     from supervise.service.successor import Successor
@@ -55,6 +56,12 @@ def _checks(parts: Parts) -> Part:
     from supervise.service.health_check import Checks
 
     return Checks(parts.launcher, parts.reactor, parts.log)
+
+
+def _output_cap(parts: Parts) -> Part:
+    from supervise.service.output_cap import OutputCap
+
+    return OutputCap(parts.directory, parts.env, parts.ignored, parts.reactor, parts.log)
 
 
 def _other_user(parts: Parts) -> None:
@@ -91,6 +98,12 @@ KINDS: tuple[Kind, ...] = (
         _other_user,
         ("environment",),
     ),
+    (
+        "output_cap",
+        lambda config, parts: config.capped,
+        _output_cap,
+        ("stdout_logfile_maxbytes", "stderr_logfile_maxbytes"),
+    ),
     ("limits", lambda config, parts: config.limited and not parts.launcher.can_limit, _limits, ()),
     ("lookup", lambda config, parts: names_something(config) and parts.status_writer.conf, _lookup, ()),
 )
@@ -111,6 +124,7 @@ class Parts:
     successor: Successor | None = None
     checks: Checks | None = None
     lookup: Lookup | None = None
+    output_cap: OutputCap | None = None
     if TYPE_CHECKING:
         launcher: Launcher
         status_writer: StatusWriter

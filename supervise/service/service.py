@@ -159,6 +159,8 @@ class Service:
 
     def spawn(self) -> int | ExitStatus:
         """Spawn the service: its pid, or why not."""
+        if self.parts.output_cap:
+            self.parts.output_cap.freshen()
         fd = self._machine.config.notification_fd
         if not self.parts.readiness or not fd:
             return self._launcher.service()
@@ -174,6 +176,8 @@ class Service:
         """Spawn it before the machine asks for it, unless another process may turn out to be the main one."""
         if self._ahead is not None or (self.parts.successor and self.parts.successor.previous_mains()):
             return
+        if self.parts.output_cap:
+            self.parts.output_cap.freshen()
         self._ahead = self._launcher.service()
 
     def start(self) -> tuple[str, Any]:

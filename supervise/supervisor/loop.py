@@ -210,6 +210,7 @@ class Supervisor:
         if self._options.foreground:
             from supervise.supervisor import shutdown  # noqa: F401  (for the end)
         watch, log = Watch(self._env, self._ignored), self._log
+        self._reactor.watch = watch
         self._actions.alarms = Alarms(self._name, self._directory, self._env, self._ignored, log, self._reactor.on_exit)
         place, parts = self._env[b"SUPERVISE_STATUS_DIR"], (self.machine, self._status_writer, self._service, log)
         says = self._reactor.post, self._control.keep

@@ -289,8 +289,6 @@ def test_of_a_service_that_is_called_include_it_is_the_section() -> None:
 @pytest.mark.parametrize(
     ("key", "instead"),
     [
-        ("stdout_logfile_maxbytes", "have logrotate (copytruncate) rotate __stdout"),
-        ("stderr_logfile_backups", "have logrotate (copytruncate) rotate __stderr"),
         ("stderr_syslog", "have a shell pipe it: sh -c 'app | logger'"),
         ("stdout_capture_maxbytes", "there are no events"),
         ("stderr_events_enabled", "there are no events"),

@@ -31,6 +31,11 @@ environment : A="1",B='two words'
 redirect_stderr : on
 stdout_logfile : INHERIT
 stderr_logfile : inherit
+stdout_logfile_maxbytes : 50MB
+stdout_logfile_backups : 3
+stderr_logfile_maxbytes : 1536K
+stderr_logfile_backups : 0
+logfile_compress : gzip
 rlimit_nofile : 1024:4096
 rlimit_core : 0
 rlimit_nproc : 100
@@ -72,6 +77,11 @@ FULL_CONFIG = made(
     redirect_stderr=True,
     stdout_logfile="INHERIT",
     stderr_logfile="INHERIT",
+    stdout_logfile_maxbytes=50 << 20,
+    stdout_logfile_backups=3,
+    stderr_logfile_maxbytes=1536 << 10,
+    stderr_logfile_backups=0,
+    logfile_compress="gzip",
     rlimit_nofile="1024:4096",
     rlimit_core="0",
     rlimit_nproc="100",
@@ -126,6 +136,9 @@ def test_the_defaults() -> None:
         **dict.fromkeys(("watchdog_secs",), 0),
         **dict.fromkeys(("stopasgroup", "killasgroup", "redirect_stderr", "notify"), False),
         **dict.fromkeys(("directory", "user", "group", "pidfile", "stdout_logfile", "stderr_logfile", *LIMITS), ""),
+        **dict.fromkeys(("stdout_logfile_maxbytes", "stderr_logfile_maxbytes"), 0),
+        **dict.fromkeys(("stdout_logfile_backups", "stderr_logfile_backups"), 10),
+        "logfile_compress": "",
         **dict.fromkeys(("environment", "check_command"), ()),
         **dict.fromkeys(("umask", "check_delay")),
         "check_interval": 30,
@@ -160,6 +173,11 @@ BAD = {
     "redirect_stderr": "y",
     "stdout_logfile": "/var/log/app",
     "stderr_logfile": "AUTO",
+    "stdout_logfile_maxbytes": "50 pages",
+    "stdout_logfile_backups": "1000",
+    "stderr_logfile_maxbytes": "2000000GB",
+    "stderr_logfile_backups": "-1",
+    "logfile_compress": "xz",
     "rlimit_nofile": "2:1",
     "rlimit_core": "1X",
     "rlimit_nproc": "1K",
@@ -398,7 +416,8 @@ def test_the_log_is_told_what_is_not_at_its_default() -> None:
         "no policy: alarm_interval is 0, restarts are not limited, autorestart unexpected, exitcodes 0,2,"
         " restart_delay 2, restart_delay_max 60, startsecs 5, stopsignal QUIT, stopwaitsecs 30, stopasgroup yes,"
         " killasgroup yes, directory /etc/app/run, user www-data, group adm, umask 027, environment A B,"
-        " redirect_stderr yes, stdout_logfile INHERIT, stderr_logfile INHERIT,"
+        " redirect_stderr yes, stdout_logfile INHERIT, stderr_logfile INHERIT, stdout_logfile_maxbytes 50MB,"
+        " stdout_logfile_backups 3, stderr_logfile_maxbytes 1536KB, stderr_logfile_backups 0, logfile_compress gzip,"
         " rlimit_nofile 1024:4096, rlimit_core 0, rlimit_nproc 100, rlimit_as 1G, nice 5,"
         " ionice best-effort:4, oom_score_adj -500, cpu_affinity 0-3,7, cgroup /sys/fs/cgroup/app, memory_max 64M,"
         " cpu_max 150000 100000, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"
