@@ -49,7 +49,7 @@ class Config(_Standing):
         *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
         *("stdout_logfile", "stderr_logfile"),
         *("stdout_logfile_maxbytes", "stdout_logfile_backups", "stderr_logfile_maxbytes", "stderr_logfile_backups"),
-        "logfile_compress",
+        *("logfile_compress", "logfile_maxbytes", "logfile_backups"),
         *LIMITS,
         *("notify", "notification_fd", "starttimeoutsecs"),
         *("watchdog_secs", "watchdog_signal"),
@@ -82,6 +82,7 @@ class Config(_Standing):
         self.stdout_logfile_maxbytes = self.stderr_logfile_maxbytes = 0
         self.stdout_logfile_backups = self.stderr_logfile_backups = 10
         self.logfile_compress = ""  # or "gzip"
+        self.logfile_maxbytes, self.logfile_backups = 10 << 20, 1  # of supervise's own
         self.rlimit_nofile = self.rlimit_core = self.rlimit_nproc = self.rlimit_as = ""
         self.nice = self.ionice = self.oom_score_adj = self.cpu_affinity = ""
         self.cgroup = self.memory_max = self.cpu_max = ""

@@ -271,6 +271,8 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "stderr_logfile_maxbytes": _size,
     "stderr_logfile_backups": _parts,
     "logfile_compress": _compression,
+    "logfile_maxbytes": _size,
+    "logfile_backups": _parts,
     "notify": _flag,
     "notification_fd": _descriptor,
     "starttimeoutsecs": _seconds,

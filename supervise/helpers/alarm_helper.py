@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
     """Deliver the alarm on standard input; whatever goes wrong is in the log."""
     os.set_inheritable(3, False)
     log = Log(StatusDir.attach(argv[0], 3))
+    log.limit = 0  # which is for supervise to keep
     try:
         fields = sys.stdin.buffer.read().split(b"\0")
         for variable in fields[5:]:

@@ -17,6 +17,9 @@ Rule 3.  What is remembered does not grow: a template whose budget is full again
 Rule 4.  Lines that cannot be written (a full disk, no descriptor left) are kept, _KEPT bytes of them, and written
          later; for a while supervise sees to that by itself, then with the next line.  Where there is no file to
          write to, but a symlink or something else that somebody has put there, the other log says so.
+Rule 5.  A log that would outgrow its limit is renamed first (log_parts.py), by the name that it has then.  What is
+         written is counted, so that the file is looked at when it may be so large, and at the first line.  Where it
+         cannot be renamed, it grows on, which is said once.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import posix as os
 import select
 import time
 
+from supervise.config.config import Config
 from supervise.protocol.names import LOG, LOG_WF
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.states import COMMAND
@@ -38,6 +42,7 @@ _SAME = 10.0  # what a line costs that says the same as the one before
 _REMEMBERED = 64  # templates, before those are forgotten that are of no interest any more
 SUMMED_UP = 2.0  # seconds from a line that was not written to the one that says so
 _KEPT = 16384  # bytes of lines that could not be written, for each log
+_RETRY = 65536  # bytes until it is tried again to rename a log that could not be
 _TRIES = 10  # to write them, without another line
 
 
@@ -76,7 +81,10 @@ def _spelt_out(value: object) -> object:
 
 
 class Log:
-    """The two logs of one status directory; with `echo`, a copy of each line goes to that descriptor."""
+    """The two logs of one status directory; with `echo`, a copy of each line goes to that descriptor.
+
+    `limit`: bytes of each, 0 for no limit; `backups`: the older files that are kept beside it.
+    """
 
     def __init__(self, directory: StatusDir, echo: int | None = None) -> None:
         self._directory = directory
@@ -86,7 +94,14 @@ class Log:
         self._kept: dict[str, bytes] = {}
         self._failed = 0  # tries in a row
         self._unusable: set[str] = set()  # of which the other log has said so
+        self._grows: set[str] = set()  # those that could not be renamed
+        self._sizes: dict[str, int] = {}  # as last looked at, and what was written since
+        self.configure(Config())
         self.due: float | None = None  # monotonic: when to `flush`, for what was not written
+
+    def configure(self, config: Config) -> None:
+        """Use the limits of this configuration from now on."""
+        self.limit, self.backups = config.logfile_maxbytes, config.logfile_backups
 
     def spell_out(self) -> None:
         """Make texts of what waits to be written and is neither one nor a number."""
@@ -142,9 +157,14 @@ class Log:
             self._forget()
 
     def _write(self, name: str, data: bytes) -> None:
-        """Rule 4."""
+        """Rules 4 and 5."""
+        if self.limit and self._sizes.get(name, self.limit) + len(data) > self.limit:
+            self._bound(name, len(data))
         try:
-            data = data[self._directory.append(name, data) :]
+            written = self._directory.append(name, data)
+            if name in self._sizes:
+                self._sizes[name] += written
+            data = data[written:]
             self._unusable.discard(name)
         except WrongKind as why:
             self._say_unusable(name, str(why))
@@ -157,6 +177,19 @@ class Log:
         self._failed += 1
         if self.due is None and self._failed < _TRIES:
             self.due = time.monotonic() + SUMMED_UP
+
+    def _bound(self, name: str, more: int) -> None:
+        """Rule 5."""
+        try:
+            self._sizes[name] = self._directory.bound(name, self.limit, self.backups, more)
+            self._grows.discard(name)
+        except Exception as why:  # no disk, no memory, the module of another version
+            self._sizes[name] = max(self.limit - _RETRY, 0)
+            if name not in self._grows:
+                self._grows.add(name)
+                said = why.strerror if isinstance(why, OSError) else why
+                self._waiting.append((WARNING, "cannot rotate %s: %s; it grows beyond its limit", (name, said)))
+                self.due = time.monotonic()
 
     def probe(self) -> list[str]:
         """Check that both logs can be appended to; a line for each that cannot, to be written to the other."""

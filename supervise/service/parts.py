@@ -183,6 +183,7 @@ class Parts:
                     setattr(config, key, getattr(self._config or Config(), key))
             self.machine.handle(CONFIG, time.monotonic(), config.frozen())
         self.launcher.govern(config)
+        self.log.configure(config)
         self._config = config
         self._tell(lines)
         self._leftovers.configure(config.killasgroup)

@@ -74,6 +74,7 @@ def build_supervisor(
     """
     name = service_name(options.path)
     log = Log(directory, echo=2 if options.foreground else None)
+    log.configure(config)
     env[b"SUPERVISE_SERVICE"] = fsencode(name)
     env[b"SUPERVISE_STATUS_DIR"] = absolute(fsencode(place or options.path))
     if NO_ORPHANS in sys._xoptions:

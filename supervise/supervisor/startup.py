@@ -271,6 +271,8 @@ class Startup:
         elif directory:
             if has_log(directory):
                 record = Log(directory)
+                if self._supervisor:
+                    record.configure(self._supervisor.machine.config)
                 record.add(FATAL, "%s", text)
                 record.flush()
             directory.undo()

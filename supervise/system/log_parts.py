@@ -65,10 +65,10 @@ class LogParts:
         while free < most and self.form(free):
             free += 1
         if free == most:
-            self.trim(most - 1)
+            self.trim(most)
         for number in range(free, 1, -1):
             self._move(number - 1, number)
-        os.rename(new, f"{self.name}.1", src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        self._replace(new, 1, "")
 
     def _move(self, number: int, to: int) -> None:
         plain = f"{self.name}.{number}"
@@ -77,7 +77,25 @@ class LogParts:
                 os.unlink(plain + _GZ, dir_fd=self._fd)  # which was not complete
             except FileNotFoundError:
                 pass
-            end = ""
+            self._replace(plain, to, "")
         else:
-            end = _GZ
-        os.rename(plain + end, f"{self.name}.{to}{end}", src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            self._replace(plain + _GZ, to, _GZ)
+
+    def _replace(self, new: str, number: int, end: str) -> None:
+        """Rename a file to a part: what had its place goes with that, and no earlier."""
+        plain = f"{self.name}.{number}"
+        if end:
+            self._unlink(plain)  # it would count
+        try:
+            os.rename(new, plain + end, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        except IsADirectoryError:  # no rotation has made it; what is in it, if anything, stays
+            os.rmdir(plain + end, dir_fd=self._fd)
+            os.rename(new, plain + end, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        if not end:
+            self._unlink(plain + _GZ)
+
+    def _unlink(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self._fd)
+        except FileNotFoundError:
+            pass

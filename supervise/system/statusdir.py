@@ -408,6 +408,25 @@ class StatusDir(Rollback):
         finally:
             close(fd)
 
+    def bound(self, name: str, limit: int, backups: int, more: int) -> int:
+        """Make the log a part (log_parts.py), or remove it, if it outgrew `limit` with `more` bytes; its size then.
+
+        Raises OSError, StatusDirError: it stays as it is.
+        """
+        try:
+            size = os.lstat(name, dir_fd=self.fd).st_size
+        except FileNotFoundError:
+            return 0
+        if not size or size + more <= limit:
+            return size
+        if backups:
+            from supervise.system.log_parts import LogParts  # once for so many bytes
+
+            LogParts(self.fd, name).push(name, backups)
+        else:
+            os.unlink(name, dir_fd=self.fd)
+        return 0
+
     def probe(self, name: str) -> None:
         """Check that one of the logs, if it exists, can be appended to.  Raises StatusDirError."""
         if self.has(name):

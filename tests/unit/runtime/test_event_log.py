@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from fakes import FakeTime
 from shortage import few_descriptors, no_room
 
+from supervise.config.config import Config
 from supervise.protocol.severities import FATAL, NOTICE, WARNING
 from supervise.protocol.states import COMMAND
 from supervise.runtime import event_log
@@ -269,3 +271,123 @@ def test_a_reader_that_stands_still_does_not_stop_it(desk: Desk) -> None:
     assert len(desk.lines()) == 500
     for fd in (reading, writing):
         os.close(fd)
+
+
+# How much is kept.
+
+
+def limited(desk: Desk, limit: int = 1000, backups: int = 1) -> None:
+    config = Config()
+    config.logfile_maxbytes, config.logfile_backups = limit, backups
+    desk.log.configure(config)
+
+
+def say(desk: Desk, *numbers: int) -> None:
+    for number in numbers:
+        desk.log.add(NOTICE, "line %d " + "x" * 60, number)
+        desk.later(1)
+
+
+def kept(desk: Desk, *names: str) -> list[int]:
+    """The numbers of the lines in these files."""
+    return [int(line.split()[1]) for name in names for line in desk.lines(name)]
+
+
+def test_a_log_is_bounded_and_one_older_file_is_kept(desk: Desk) -> None:
+    limited(desk)
+    say(desk, *range(30))
+    assert sorted(path.name for path in desk.status.iterdir()) == ["supervise.log", "supervise.log.1"]
+    assert all(path.stat().st_size <= 1000 for path in desk.status.iterdir())
+    numbers = kept(desk, "supervise.log.1", "supervise.log")
+    assert numbers == list(range(numbers[0], 30)) and len(numbers) > 9
+
+
+def test_more_or_none_are_kept(desk: Desk) -> None:
+    limited(desk, backups=3)
+    say(desk, *range(99))
+    numbers = kept(desk, *(f"supervise.log.{number}" for number in (3, 2, 1)), "supervise.log")
+    assert numbers == list(range(numbers[0], 99)) and len(numbers) > 27
+    limited(desk, backups=0)
+    say(desk, *range(99, 120))
+    assert len(kept(desk, "supervise.log")) < 12
+    limited(desk, backups=1)
+    say(desk, *range(120, 140))
+    assert sorted(path.name for path in desk.status.iterdir()) == ["supervise.log", "supervise.log.1"]
+
+
+def test_a_limit_that_comes_later_counts_what_is_there(desk: Desk) -> None:
+    limited(desk, 0)
+    say(desk, *range(30))
+    assert len(kept(desk, "supervise.log")) == 30
+    limited(desk)
+    say(desk, 30)
+    assert (kept(desk, "supervise.log.1"), kept(desk, "supervise.log")) == (list(range(30)), [30])
+
+
+def test_by_default_it_is_ten_megabytes(desk: Desk) -> None:
+    desk.status.joinpath("supervise.log.wf").write_bytes(b"x" * (10 << 20))
+    desk.log.add(WARNING, "one more")
+    desk.later(0)
+    assert desk.warnings == ["one more"]
+    assert (desk.status / "supervise.log.wf.1").stat().st_size == 10 << 20
+
+
+def test_a_symlink_in_the_way_is_replaced(desk: Desk, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("stays\n")
+    (desk.status / "supervise.log.1").symlink_to(victim)
+    limited(desk)
+    say(desk, *range(15))
+    assert victim.read_text() == "stays\n"
+    assert kept(desk, "supervise.log.1", "supervise.log") == list(range(15))
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "with something in it"])
+def test_a_directory_in_the_way(desk: Desk, full: bool) -> None:
+    planted = desk.status / "supervise.log.1"
+    planted.mkdir()
+    if full:
+        (planted / "something").touch()
+    limited(desk)
+    say(desk, *range(30))
+    if full:
+        assert kept(desk, "supervise.log") == list(range(30))
+        (warning,) = desk.warnings
+        assert warning.startswith("cannot rotate supervise.log: Directory not empty; it grows beyond its limit")
+        (planted / "something").unlink()
+        say(desk, *range(30, 50))
+        assert planted.is_file()
+    else:
+        assert kept(desk, "supervise.log")[-1] == 29 and planted.is_file()
+
+
+def test_a_rename_that_fails_costs_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(desk)
+    say(desk, *range(15))
+    before = kept(desk, "supervise.log.1", "supervise.log")
+
+    def rename(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("posix.rename", rename)
+    say(desk, *range(15, 30))
+    assert kept(desk, "supervise.log.1", "supervise.log") == [*before, *range(15, 30)]
+    monkeypatch.undo()
+
+
+def test_it_is_looked_at_when_it_may_be_large_and_not_before(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(desk, 100_000)
+    say(desk, *range(30))
+    looks: list[str] = []
+    bound = StatusDir.bound
+
+    def look(directory: StatusDir, name: str, limit: int, backups: int, more: int) -> int:
+        looks.append(name)
+        return bound(directory, name, limit, backups, more)
+
+    monkeypatch.setattr(StatusDir, "bound", look)
+    say(desk, *range(30, 60))
+    assert looks == []
+    limited(desk, 2000)
+    say(desk, 60)
+    assert looks == ["supervise.log"]
