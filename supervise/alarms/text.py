@@ -9,7 +9,7 @@ import posix as os
 import time
 
 from supervise.protocol.exitstatus import kind_of
-from supervise.protocol.filenames import fsdecode
+from supervise.protocol.filenames import from_file, fsdecode
 from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.states import HUNG, NOT_READY, SICK
 from supervise.protocol.text import one_line, shown_name
@@ -52,8 +52,7 @@ def compose(
         what = f"gave up after {restarts} restarts!"
         follows = "supervise has given up: the service stays down"
     path = shown_name(fsdecode(env[b"SUPERVISE_STATUS_DIR"]))
-    names = LOG, LOG_WF, *([] if config.stdout_logfile else [STDOUT]), *([] if config.stderr_logfile else [STDERR])
-    logs = "\n            ".join(f"{path}/{log}" for log in names)
+    logs = "\n            ".join([f"{path}/{log}" for log in (LOG, LOG_WF)] + _printed(path, config))
     subject = f"{stamp} [Alarm: {host}] Service {said_name} {what}"
     # Every line is indented or begins with a word: `.` and `~` mean something to mailers.
     body = (
@@ -66,6 +65,18 @@ def compose(
     if details.strip():
         body += f"\n  details:\n{_block(details)}"
     return subject, body
+
+
+def _printed(path: str, config: Config) -> list[str]:
+    """The files that it prints to."""
+    found = []
+    for stream, name, said in (("stdout", STDOUT, config.stdout_logfile), ("stderr", STDERR, config.stderr_logfile)):
+        chosen = config.output_path(stream)
+        if chosen:
+            found.append(shown_name(from_file(chosen)))
+        elif not said:
+            found.append(f"{path}/{name}")
+    return list(dict.fromkeys(found))
 
 
 def _what(how: ExitStatus) -> str:

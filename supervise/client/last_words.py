@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from supervise.client.errors import ClientError
+from supervise.client.logfiles import LogError
 from supervise.client.status import DidNotStayUp
-from supervise.protocol.names import STDERR, STDOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def last_line(service: Service, last: LastExit) -> str:
     """
     if last.failure is not None:
         return ""
-    logs: tuple[tuple[LogName, str], ...] = (("stderr", STDERR), ("stdout", STDOUT))
-    for which, name in logs:
+    logs: tuple[LogName, ...] = ("stderr", "stdout")
+    for which in logs:
         try:
-            written = os.stat(f"{service.path}/{name}", follow_symlinks=False).st_mtime
+            written = os.stat("/".join(service.log_place(which)), follow_symlinks=False).st_mtime
             lines = service.log(which, _LINES) if written >= last.time - last.uptime - _SLACK else []
-        except (OSError, ClientError):
+        except (OSError, ClientError, LogError):
             continue
         for line in reversed(lines):
             text = line.decode("utf-8", "backslashreplace").strip()

@@ -271,9 +271,22 @@ class Service:
         from supervise.client.tail import last_lines
 
         try:
-            return last_lines(self.path, LOGS[which], lines)
+            return last_lines(*self.log_place(which), lines)
         except LogError as why:
             raise SystemRefused(f"cannot {why}") from None
+
+    def log_place(self, which: LogName) -> tuple[str, str]:
+        """The directory and the name of a log: what the service prints may be in a file of the user's choice.
+
+        Raises LogError where it is in none.
+        """
+        if which in ("stdout", "stderr"):
+            from supervise.client.printed import place
+
+            found = place(self.path, which)
+            if found:
+                return os.path.split(found)
+        return self.path, LOGS[which]
 
 
 def _unread(fd: int) -> int:

@@ -6,7 +6,9 @@ What lives here: the keys, with their defaults.  What does not: how they are rea
 from __future__ import annotations
 
 from supervise.config.written import logged, written
+from supervise.protocol.filenames import join
 
+INHERIT, NONE = "INHERIT", "NONE"  # what supervise prints to itself; nothing is kept
 SIZE_LIMIT = 1 << 20  # bytes of a file that are read: parsing them holds the loop up for a tenth of a second
 POLICY_KEYS = ("alarm_interval", "alarm_mail", "alarm_gsm", "max_tries", "max_tries_if_coredumped")
 # What limits a service.  Each is text in one form (limits.py); empty: as supervise's own.
@@ -22,6 +24,7 @@ FLEET_KEYS = frozenset(
         *("numprocs", "numprocs_start", "process_name"),
     )
 )
+PLACED = ("stdout_logfile", "stderr_logfile")  # of these, too, it may turn out later that they are of no use
 RESTRICTING = ("user", "group", "umask", "directory", *LIMITS)  # what these say is never passed over: restrictions.py
 
 
@@ -78,7 +81,7 @@ class Config(_Standing):
         self.umask: int | None = None  # None: inherited
         self.environment: tuple[tuple[str, str], ...] = ()
         self.redirect_stderr = False
-        self.stdout_logfile = self.stderr_logfile = ""  # or INHERIT: supervise's own, in the foreground
+        self.stdout_logfile = self.stderr_logfile = ""  # or INHERIT, NONE, a path: see `output_path`
         self.stdout_logfile_maxbytes = self.stderr_logfile_maxbytes = 0
         self.stdout_logfile_backups = self.stderr_logfile_backups = 10
         self.logfile_compress = ""  # or "gzip"
@@ -115,6 +118,12 @@ class Config(_Standing):
     def capped(self) -> bool:
         """Whether what it prints is limited."""
         return bool(self.stdout_logfile_maxbytes or self.stderr_logfile_maxbytes)
+
+    def output_path(self, stream: str) -> str:
+        """The file of the user's choice that it prints "stdout" or "stderr" to; empty if that goes elsewhere."""
+        merged = stream == "stderr" and self.redirect_stderr
+        said: str = self.stdout_logfile if merged or stream == "stdout" else self.stderr_logfile
+        return join(self.directory, said) if said not in ("", INHERIT, NONE) else ""
 
     @property
     def limited(self) -> bool:

@@ -11,7 +11,7 @@ import posix as os
 import stat
 import sys
 
-from supervise.config.config import RESTRICTING, Config
+from supervise.config.config import PLACED, RESTRICTING, Config
 from supervise.config.config import SIZE_LIMIT as SIZE_LIMIT
 from supervise.config.restrictions import copy, holds, keep, names_something, plainly_harmless, stays
 from supervise.protocol.filenames import dirname, in_file, join
@@ -163,7 +163,7 @@ class ConfFile:
         """Why a start has failed, with the place of the key that it names in front, if it names one."""
         words = failure.split()[:4]
         words = [word.rstrip(":") for word in words[2:]] if words[:1] == ["cannot"] else words[:1]
-        key = next((word for word in words if word in RESTRICTING), "")
+        key = next((word for word in words if word in RESTRICTING or word in PLACED), "")
         return f"{self.where(key)}: {failure}" if key and self._places else failure
 
     def changed(self) -> bool:

@@ -1,4 +1,4 @@
-"""Looking for what a configuration names outside of its file: user, group, directory, cgroup, processors.
+"""Looking for what a configuration names outside of its file: user, group, directory, cgroup, processors, files.
 
 What lives here: what there is of that, and the words about it.  What does not: which process asks, and what follows
 (service/lookup.py, programs/check.py).
@@ -20,29 +20,26 @@ from __future__ import annotations
 import errno
 import posix as os
 
+from supervise.config.config import PLACED
 from supervise.config.limits import cpus_of
-from supervise.config.restrictions import NAMING
+from supervise.config.restrictions import named as named
+from supervise.protocol.filenames import from_file
 from supervise.system.accounts import exists
 from supervise.system.cgroups import open_cgroup
-from supervise.system.credentials import Refused, become
+from supervise.system.credentials import Refused, become, ids
 from supervise.system.errors import lost_directory
+from supervise.system.output_file import check_output
+from supervise.system.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from supervise.config.config import Config
 
     Finding = tuple[str, str, str]  # key, ABSENT or UNKNOWN, what about it
 
 ABSENT, UNKNOWN = "absent", "unknown"
 _CERTAIN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _ONLINE = "/sys/devices/system/cpu/online"
-
-
-def named(config: Config) -> dict[str, str]:
-    """What is to be looked for, by key."""
-    return {key: getattr(config, key) for key in NAMING if getattr(config, key)}
 
 
 def decode(data: bytes) -> dict[str, str]:
@@ -65,6 +62,9 @@ def look(values: Mapping[str, str]) -> list[Finding]:
     name, _, own_group = user.partition(":")
     known = _look_for_account("user", "user", name, found)
     known &= _look_for_account("group" if group else "user", "group", group or own_group, found)
+    for key in PLACED:
+        if key in values:
+            _look_for_output(key, values[key], user if known else "", group if known else "", found)
     if "directory" in values:
         _look_for_directory(values["directory"], user if known else "", group if known else "", found)
     return found
@@ -103,6 +103,17 @@ def _look_for_directory(path: str, user: str, group: str, found: list[Finding]) 
         _note(found, "directory", why, text)
         key, kind, said = found.pop()
         found.append((key, kind, said + lost_directory(path)))
+
+
+def _look_for_output(key: str, path: str, user: str, group: str, found: list[Finding]) -> None:
+    """Look at a file that it prints to, as supervise's user, who opens it."""
+    text = f"cannot open {key} {path}"
+    try:
+        check_output(from_file(path), *ids(user, group))
+    except (Untrusted, Refused) as why:
+        found.append((key, UNKNOWN if user and os.geteuid() != 0 else ABSENT, f"{text}: {why}"))
+    except OSError as why:
+        _note(found, key, why, text)
 
 
 def _look_for_cgroup(values: Mapping[str, str], found: list[Finding]) -> None:

@@ -27,7 +27,7 @@ Rule 7.  A key that restricts is never passed over.  A bad value of one blocks t
 
 from __future__ import annotations
 
-from supervise.config.config import RESTRICTING, SIZE_LIMIT, Config
+from supervise.config.config import PLACED, RESTRICTING, SIZE_LIMIT, Config
 from supervise.config.expand import BadText, Names, expand, split_environment, usable, without_names
 from supervise.config.misspellings import misplaced, value_mentions
 from supervise.config.sections import Problems, Sections, split, without_torn_line
@@ -40,7 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PLACED = (*RESTRICTING, "stdout_logfile", "stderr_logfile")
+_PLACED = (*RESTRICTING, *PLACED)
 ADVISED = (*EXPANDED, "environment")  # where people write what a shell would expand
 _DEFAULTS = Config().frozen()
 

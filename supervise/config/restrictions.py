@@ -30,7 +30,17 @@ def restricts(config: Config) -> bool:
 
 def names_something(config: Config) -> bool:
     """Whether a configuration names something outside of its file that a start needs."""
-    return any(getattr(config, key) for key in NAMING)
+    return bool(named(config))
+
+
+def named(config: Config) -> dict[str, str]:
+    """What a configuration names outside of its file, by key; of the files that it prints to the paths."""
+    found = {key: getattr(config, key) for key in NAMING if getattr(config, key)}
+    for stream in ("stdout",) if config.redirect_stderr else ("stdout", "stderr"):
+        path = config.output_path(stream)
+        if path:
+            found[f"{stream}_logfile"] = path
+    return found
 
 
 def holds(config: Config) -> bool:

@@ -13,10 +13,12 @@ Rule 3.  The variables of `environment` go the way of every other line, unless t
 
 from __future__ import annotations
 
+import posix as os
+
+from supervise.config.config import INHERIT, NONE, PLACED
 from supervise.config.definition import KEYS, Definition, Entry
 from supervise.config.misspellings import restricting
 from supervise.config.sections import LINE_LIMIT
-from supervise.config.values import INHERIT
 from supervise.config.written import EXPANDED, unexpanded, written_environment
 from supervise.protocol.filenames import join
 from supervise.protocol.names import STDERR, STDOUT
@@ -37,9 +39,9 @@ _TRUE, _FALSE = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
 FILES = {"stdout": STDOUT, "stderr": STDERR}
 _OUTPUT_KEYS = ("logfile", "capture_maxbytes", "events_enabled", "syslog")
-_ROTATED = ", which logrotate(8) can rotate (copytruncate)"
-_SHOWN = "; svlog -f shows it"
 _NOWHERE = ("none", "off", "/dev/null")
+_AUTO = ("", "auto")
+_SYSLOG = "syslog"
 _OWN_OUTPUT = (
     *("/dev/tty", "/dev/stdout", "/dev/stderr"),
     *(f"{folder}/fd/{fd}" for folder in ("/dev", "/proc/self", "/proc/1") for fd in (1, 2)),
@@ -130,6 +132,8 @@ class Translation:
             value = _flat(text)
             if key == "directory" and value:
                 value = join(self._folder, value)
+            if key in PLACED:
+                value = self._logfile(value)
             if key == "stopwaitsecs" and value == "0":
                 value = "1"  # which is nearer to at once than our 0, which is never
             lines.append((entry.source.path, entry.line, f"{key} : {unexpanded(value) if key in EXPANDED else value}"))
@@ -145,6 +149,19 @@ class Translation:
         else:
             made.environment = pairs
         made.lines = lines
+
+    def _logfile(self, value: str) -> str:
+        """The value of a log file in our words, a path as absolute: it is relative to where supervisord runs."""
+        word = value.lower()
+        if word in _AUTO:
+            return ""
+        if word in _NOWHERE:
+            return NONE
+        if word in _OWN_OUTPUT or word == INHERIT.lower():
+            return INHERIT
+        if value.startswith("~/"):
+            value = os.environ.get(b"HOME", b"~").decode("utf-8", "surrogateescape") + value[1:]
+        return join(self._folder, value)
 
     def look_through(self) -> None:
         """Report what [supervisord] says that is not carried over."""
@@ -198,11 +215,7 @@ def _instead(key: str, text: str, keys: Mapping[str, Entry]) -> str | None:
         return ""
     word, file = text.lower(), FILES[stream]
     if what == "logfile":
-        if word in ("", "auto"):
-            return ""
-        if word in _NOWHERE:
-            return f"what it prints is kept, in {file}"
-        return f"what it prints is in {file}{_SHOWN if word in _OWN_OUTPUT else _ROTATED}"
+        return f"what it prints is in {file}" if word == _SYSLOG else None
     if word in ("", "0", *_FALSE):
         return ""
     return "there are no events" if what != "syslog" else f"what it prints is in {file}"

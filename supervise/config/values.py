@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-from supervise.config.config import LIMITS
+from supervise.config.config import INHERIT as INHERIT
+from supervise.config.config import LIMITS, NONE
 from supervise.config.shellwords import Unbalanced, split
 from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.text import quoted
@@ -25,7 +26,6 @@ MAX_PARTS = 999
 SHORTEST_INTERVAL = 60  # seconds
 GSM_LIMIT = 10
 FIRST_FD, LAST_FD = 3, 1023  # what a service can be told to write to
-INHERIT = "INHERIT"  # what supervise prints to itself
 _LAST_ID = 2**32 - 2  # of users and groups
 _SIGNALS = tuple(signal_name(number) for number in range(1, 32))
 _YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
@@ -178,14 +178,18 @@ def _group(text: str) -> str:
 
 
 def _logfile(text: str) -> str:
-    if text.upper() == INHERIT:
-        return INHERIT
+    word = text.upper()
+    if word in (INHERIT, NONE):
+        return word
+    if word == "AUTO":
+        return ""
+    if text == "/dev/null":
+        return NONE
     if text.startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/")):
         raise BadValue(f"{show(text)} is not {INHERIT}, by which it goes to what supervise prints to itself")
-    instead = "empty is the file in the status directory"
-    if text in ("/dev/null", "NONE"):
-        instead = "to throw it away, sh -c 'exec app >/dev/null'"
-    raise BadValue(f"{show(text)} is not {INHERIT}: nothing else can be said here yet; {instead}")
+    if word == "SYSLOG":
+        raise BadValue(f"{show(text)} is no path: ./{text} is the file of that name")
+    return text
 
 
 def _text(text: str) -> str:

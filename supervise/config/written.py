@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # These are %-expanded before they are read; so are the values in `environment`.
-EXPANDED = ("directory", "cgroup", "check_command", "pidfile")
+EXPANDED = ("directory", "cgroup", "check_command", "pidfile", "stdout_logfile", "stderr_logfile")
 
 
 def written(key: str, value: Any) -> str:

@@ -3,11 +3,13 @@
     rotate_helper.py LIMIT BACKUPS COMPRESS NAME      0: a pipe for the answer; 3: the directory of the log
 
 The answer is lines: `way WORD`, `start OFFSET`, `removed PARTS`, `no space`, `failed WHY`.  It is complete where the
-exit code is 0.  Two that are started for one log come one after the other.
+exit code is 0.  Two that are started for one log come one after the other: each locks a byte of it, far behind its
+end, where no writer's own lock is in the way; the log and not the directory, where other services may have theirs.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 _DIRECTORY = 3
 _EVERY = 1.0  # seconds
 _IDLE = 3  # looks that found nothing to do
+_LOCKED = 1 << 62  # offset
+_PATIENCE = 60.0  # seconds
+_PAUSE = 0.05
 
 
 def main(words: list[str]) -> int:
@@ -32,10 +37,8 @@ def main(words: list[str]) -> int:
     limit, backups, compressed, name = int(words[0]), int(words[1]), words[2], words[3]
     lines = []
     try:
-        # A descriptor of its own: the lock is that of what was opened, and supervise has this one open as well.
-        directory = os.open(f"/proc/self/fd/{_DIRECTORY}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        rotation = Rotation(directory, name, limit, backups)
+        directory = _DIRECTORY
+        rotation = _locked(directory, name, limit, backups)
         try:
             try:
                 _keep_within(rotation, lambda: not compressed or _compress(directory, name, rotation))
@@ -68,6 +71,25 @@ def _keep_within(rotation: Rotation, compressed: Callable[[], bool]) -> None:
         if rotation.way != COLLAPSE:
             return
         time.sleep(_EVERY)
+
+
+def _locked(directory: int, name: str, limit: int, backups: int) -> Rotation:
+    """The rotation of a log that this process has locked.  Raises OSError."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        rotation = Rotation(directory, name, limit, backups)
+        try:
+            fcntl.lockf(rotation.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED)
+        except OSError as why:
+            if why.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            if time.monotonic() > end:
+                raise OSError(errno.EBUSY, "somebody holds a lock of it") from None
+        else:
+            if rotation.is_current():
+                return rotation
+        rotation.close()
+        time.sleep(_PAUSE)
 
 
 def _compress(directory: int, name: str, rotation: Rotation) -> bool:

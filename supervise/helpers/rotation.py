@@ -67,6 +67,14 @@ class Rotation:
         """Close the file."""
         os.close(self.fd)
 
+    def is_current(self) -> bool:
+        """Whether the name still leads to it."""
+        try:
+            found = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, self._found)
+
     def run(self) -> None:
         """Make parts until the file is within its limit.  Raises NoSpace and OSError."""
         self._recover()
@@ -106,6 +114,9 @@ class Rotation:
             return
         name = f"{self._name}.next-{self._found.st_ino}-{self.start}"
         self._copy(name, size)
+        if not self.is_current():  # a start has put it aside, as a part
+            os.unlink(name, dir_fd=self._directory)
+            raise OSError(errno.ESTALE, "it was replaced")
         # One that was cut short meanwhile has other content by now.
         if os.fstat(self.fd).st_size >= self.start + size and self._empty(self.start, size):
             self._complete(name, size)

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from supervise.config.config import Config
+from supervise.config.config import PLACED, Config
 from supervise.config.file import names_for, open_configuration, read_from
 from supervise.config.from_descriptor import Unreadable, read
 from supervise.config.lookup import ABSENT, UNKNOWN, look, named
@@ -134,6 +134,8 @@ def look_apart(service: str, config: Config, looked: dict[str, list[Finding]]) -
     values = named(config)
     if service == "global" and not config.cgroup:
         values = {key: text for key, text in values.items() if key not in ("memory_max", "cpu_max")}
+    if service == "global":  # %(program_name)s is another for each service
+        values = {key: text for key, text in values.items() if key not in PLACED}
     known = repr(values)
     if values and known not in looked:
         looked[known] = _found_by_child(values)

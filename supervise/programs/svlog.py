@@ -41,7 +41,6 @@ from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.labelled import Lines, coloured, labels
 from supervise.programs.program import UsageError, complain, parse, run, warning
 from supervise.protocol.exitcodes import SYSTEM
-from supervise.protocol.names import LOG, LOG_WF, STDERR, STDOUT
 from supervise.protocol.selection import is_pattern
 from supervise.protocol.text import quoted, shown_name
 
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 
     from supervise.client import Service
     from supervise.client.inotify import Changes
+    from supervise.client.service import LogName
     from supervise.programs.harmless import Harmless
 
 _STAMP = re.compile(rb"\[[A-Z]+\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
@@ -66,9 +66,9 @@ def _main(argv: list[str]) -> int:
     if args is None:
         return 0
     lines = count(args["-n"])
-    names = [LOG, LOG_WF] if args["-s"] else [STDERR if args["-e"] else STDOUT]
+    logs: list[LogName] = ["supervise", "warnings"] if args["-s"] else ["stderr" if args["-e"] else "stdout"]
     found, code = find(args["DIR"])
-    sources = [Source(service.path, names, lines) for service in found]
+    sources = [Source(service, logs, lines) for service in found]
     labels = {} if is_one(args["DIR"], found) else label(found)
     printer = Printer(labels, sources, os.isatty(1))
     failed = follow(sources, printer) if args["-f"] else show(sources, printer)
@@ -118,29 +118,36 @@ def count(text: str) -> int:
 class Source:
     """The output of one service: one log, or several merged by time."""
 
-    def __init__(self, directory: str, names: list[str], lines: int) -> None:
-        self.directory = directory
-        self._names = names
+    def __init__(self, service: Service, logs: list[LogName], lines: int) -> None:
+        self.directory = service.path
+        self._service = service
+        self._logs = logs
         self._lines = lines
         self._followers: list[Follower] = []
-        self._partial: dict[str, Lines] = {name: Lines() for name in names}
+        self._partial: dict[str, Lines] = {}
         self._begun = False
 
     def last(self) -> Iterator[bytes]:
         """The last lines, in pieces.  Raises LogError."""
-        if not any(exists(self.directory, name) for name in self._names):
-            raise LogError(f"read {shown_name(self.directory)}/{self._names[0]}: there is no such log")
-        if len(self._names) == 1:
-            yield from last_blocks(self.directory, self._names[0], self._lines)
+        places = self._places()
+        if not any(exists(*place) for place in places):
+            raise LogError(f"read {shown_name('/'.join(places[0]))}: there is no such log")
+        if len(places) == 1:
+            yield from last_blocks(*places[0], self._lines)
         else:
-            yield b"".join(self._newest(merged(last_lines(self.directory, name, self._lines) for name in self._names)))
+            yield b"".join(self._newest(merged(last_lines(*place, self._lines) for place in places)))
+
+    def _places(self) -> list[tuple[str, str]]:
+        """The directory and the name of each log.  Raises LogError."""
+        return [self._service.log_place(log) for log in self._logs]
 
     def _newest(self, lines: list[bytes]) -> list[bytes]:
         return lines[max(len(lines) - self._lines, 0) :]
 
     def watch(self, changes: Changes) -> None:
         """Set the watches that `new` needs.  Raises LogError."""
-        self._followers = [Follower(self.directory, name, self._lines, changes) for name in self._names]
+        self._followers = [Follower(*place, self._lines, changes) for place in self._places()]
+        self._partial = {follower.name: Lines() for follower in self._followers}
 
     @property
     def watched(self) -> set[str]:
@@ -149,7 +156,7 @@ class Source:
 
     def new(self) -> Iterator[bytes]:
         """First the last lines, then whatever is new, in pieces.  Raises LogError."""
-        if len(self._names) == 1:
+        if len(self._followers) == 1:
             yield from self._followers[0].read()
             return
         found = merged([line for data in f.read() for line in self._partial[f.name].add(data)] for f in self._followers)

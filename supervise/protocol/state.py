@@ -34,6 +34,10 @@ the services of that.  Null where no file defines it, or an older release did no
 `health` is what the checks of the process that runs have found, null before the first has ended: `failures` in a row,
 of `limit` that are a fault, `failing_time` when the first of them was, `failure` what the last one did and `output` how
 what it printed begins; `starting` while they are no fault yet.  `problem` says why the service is not checked.
+
+`outputs` says where the service prints to, as it was started last: `stdout` and `stderr`, each an absolute path, or
+"NONE", nothing is kept, or "INHERIT", what supervise prints to itself, or empty, its file in the status directory.  It
+is null where both are there, it was never started, or an older release did not write it.
 """
 
 from __future__ import annotations

@@ -106,6 +106,7 @@ _FIELDS: dict[str, Any] = {
     "options": (_OPTIONS, None),
     "started_with": (dict, type(None)),
     "groups": (dict, type(None)),
+    "outputs": ({"stdout": (str,), "stderr": (str,)}, None),
 }
 # What a state of this version may lack, because an older release did not write it, and what that means.
 _DEFAULTS: dict[str, Any] = {
@@ -137,6 +138,7 @@ _DEFAULTS: dict[str, Any] = {
     "options": {"defined": False},
     "started_with": None,
     "groups": None,
+    "outputs": None,
     "remains": None,
     "service": {"group": None, "session": None},
     "totals": {"expected": 0, "hangs": 0},

@@ -45,7 +45,7 @@ _FIELDS = (
     *("upgrades_refused", "control_obeyed", "phase", "phase_time", "phase_boottime", "changed_boottime"),
     *("health", "status_text", "quick_exits", "watchdog", "fault", "fault_kind", "unheard", "notify_address"),
     *("formers", "unsent", "restrictions", "startsecs", "config_problems", "options", "started_with"),
-    "groups",
+    *("groups", "outputs"),
 )
 _FORM = form(_FIELDS)
 
@@ -104,6 +104,7 @@ class StatusWriter:
         self._pause = 0.0  # from the last try to that
         self.problem = ""  # what could not be written last, and why
         self.failed_by = 0  # the errno of that, -1 where it has none; 0: everything is written
+        self.outputs: dict[str, str] | None = None  # as state.py describes it
         self.unsent: list[tuple[str, bool]] = []  # signals that the service is still to be sent
         self.conf: ConfFile | None = None
         self.not_in_force: list[str] = []  # what that says and this supervise cannot do
@@ -123,6 +124,7 @@ class StatusWriter:
         self._phase = fields["phase"], fields["phase_time"], fields["phase_boottime"]
         self.notify_address = fields["notify_address"]
         self._groups = fields["groups"]
+        self.outputs = fields["outputs"]
         self.control_obeyed = fields["control_obeyed"] or 0
         try:
             record = decode(self._directory.read(STATUS) or b"")
@@ -384,4 +386,5 @@ class StatusWriter:
             self._options,
             self._started_with,
             self._groups_known(),
+            self.outputs,
         )

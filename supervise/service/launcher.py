@@ -10,9 +10,9 @@ import posix as os
 import sys
 import time
 
-from supervise.config.config import Config
+from supervise.config.config import INHERIT, NONE, PLACED, Config
 from supervise.protocol.exitstatus import ExitStatus
-from supervise.protocol.filenames import DEVNULL, dirname, fsdecode, fsencode, join
+from supervise.protocol.filenames import DEVNULL, dirname, from_file, fsdecode, fsencode, in_file, join
 from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.paths import plain
 from supervise.protocol.severities import NOTICE, WARNING
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from supervise.protocol.options import Options
     from supervise.runtime.event_log import Log
+    from supervise.service.spawn_as import Output
     from supervise.system.spawn import Descriptor
     from supervise.system.statusdir import StatusDir
 
@@ -51,7 +52,8 @@ class Launcher:
     `config` is what governs the next start.  So are these, for a service that tells when it is ready: `notify_socket`,
     the address that it gets as NOTIFY_SOCKET, empty for none; `watchdog_usec`, then its WATCHDOG_USEC, 0 for none;
     `notification`, the end of a pipe that it gets as the descriptor `notification_fd` of the configuration, or -1.
-    `blocked` says why nothing of the service is to be started; empty if it is.
+    `blocked` says why nothing of the service is to be started; empty if it is.  `places`: where it will print to, as
+    state.py has it (`outputs`).
     """
 
     def __init__(
@@ -90,8 +92,14 @@ class Launcher:
         said = {name: value for name, value in pairs if name not in _OURS}
         self._service_env = {**self._env, **said} if said else self._env
         self._files = output_files(config, self._has_output)
-        numbers = ((name, number) for name, number in ((STDOUT, 1), (STDERR, 2)) if name in self._files)
-        self._outputs = [append_to(*self._directory.output(name), number) for name, number in numbers]
+        self._paths = output_paths(config)
+        self.places = self._places()
+        self._outputs = []
+        for name, number, logfile in ((STDOUT, 1, config.stdout_logfile), (STDERR, 2, config.stderr_logfile)):
+            if name in self._files:
+                self._outputs.append(append_to(*self._directory.output(name), number))
+            elif logfile == NONE:
+                self._outputs.append(inherit(self._null, number))
         if config.redirect_stderr:
             self._outputs.append(inherit(1, 2))
         # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
@@ -102,7 +110,8 @@ class Launcher:
         """Use a configuration for the next start; `blocked`, if it blocks starts or what it needs cannot be had."""
         self.config = config
         self.blocked = config.blocked
-        if not self.blocked and ((self._by_fork and not self.can_fork) or (config.limited and not self.can_limit)):
+        missing = (self._by_fork and not self.can_fork) or (config.limited and not self.can_limit)
+        if not self.blocked and (missing or (self._paths and not self.can_open)):
             self.blocked = _NOT_LOADED
 
     @property
@@ -120,16 +129,14 @@ class Launcher:
         """The key that says of the output what cannot be; empty if it can."""
         if self._has_output:
             return ""
-        if self._config.stdout_logfile:
-            return "stdout_logfile"
-        return "stderr_logfile" if self._config.stderr_logfile else ""
+        return next((key for key in PLACED if getattr(self._config, key) == INHERIT), "")
 
     @staticmethod
     def needs_fork(config: Config, home: str = "") -> bool:
         """Whether a start under this configuration takes more than posix_spawn can do, which stays in `home`."""
         own_path = any(name == "PATH" for name, _ in config.environment)
         said = config.user or config.group or config.directory != home or config.umask is not None or own_path
-        return bool(said or config.limited)
+        return bool(said or config.limited or output_paths(config))
 
     def _home_of(self, config: Config) -> str:
         """The directory, if that is all that takes a fork, and where the file is that defines the service.
@@ -161,6 +168,32 @@ class Launcher:
     def complete_limits(self) -> None:
         """Import limits.py, as `complete` does."""
         from supervise.service import limits  # noqa: F401
+
+    @property
+    def can_open(self) -> bool:
+        """Whether output_file.py, which a file of the user's choice needs beside that, is imported."""
+        return "supervise.system.output_file" in sys.modules
+
+    def complete_outputs(self) -> None:
+        """Import output_file.py, as `complete` does."""
+        from supervise.system import output_file  # noqa: F401
+
+    def _places(self) -> dict[str, str] | None:
+        """None: to its files in the status directory, both."""
+        places: dict[str, str] = {}
+        for stream, key in zip(("stdout", "stderr"), PLACED):
+            said, path = getattr(self._config, key), self._config.output_path(stream)
+            if path:
+                try:
+                    said = from_file(join(in_file(os.getcwd()), path))
+                except OSError:
+                    said = from_file(path)  # which leads nobody there
+            elif stream == "stderr" and self._config.redirect_stderr:
+                said = places["stdout"]
+            elif said == INHERIT and not self._has_output:
+                said = ""
+            places[stream] = said
+        return places if any(places.values()) else None
 
     def check(self, where: Callable[[str], str]) -> None:
         """Check that the service can print to where it is to.  Raises StartError; later that is a warning only.
@@ -274,14 +307,18 @@ class Launcher:
     ) -> int | str:
         """What cannot be opened is replaced by nothing, what went wrong is told."""
         files = (STDOUT, STDERR) if script else self._files
-        out = self._output(STDOUT) if STDOUT in files else 1
-        err = self._output(STDERR) if STDERR in files else out if self._config.redirect_stderr else 2
+        out = self._output(STDOUT) if STDOUT in files else self._other("stdout", 1)
+        if STDERR in files:
+            err = self._output(STDERR)
+        else:
+            err = out if self._config.redirect_stderr else self._other("stderr", 2)
         # In a directory of another user's it can be a file of root's that he has moved there: that is not given away.
         keeps = script or self._directory.foreign
-        own = () if keeps else tuple(number for number, fd in ((1, out), (2, err)) if fd > 2)
+        own = () if keeps else tuple(number for number, fd in ((1, out), (2, err)) if fd > 2 and fd != self._null)
         descriptors = [inherit(out, 1), inherit(err, 2), *more]
         try:
-            return self._execute(argv, env, descriptors, script, self._by_fork and not script, own)
+            paths = () if script else self._paths
+            return self._execute(argv, env, descriptors, script, self._by_fork and not script, own, paths)
         finally:
             for fd in {out, err} - {1, 2, self._null}:
                 close(fd)
@@ -294,13 +331,17 @@ class Launcher:
         session: bool,
         by_fork: bool,
         files: Sequence[int] = (),
+        paths: Sequence[Output] = (),
     ) -> int | str:
-        """Start a program in its own session, or else its own process group; `files` are given to its user."""
+        """Start a program in its own session, or else its own process group.
+
+        `files` are given to its user; `paths` are opened for it.
+        """
         if by_fork:
             from supervise.service.spawn_as import spawn_as
 
             terminal = self._options.foreground
-            return spawn_as(self._config, argv, env, self._ignored, descriptors, session, terminal, files)
+            return spawn_as(self._config, argv, env, self._ignored, descriptors, session, terminal, files, paths)
         try:
             return spawn(argv, env, self._ignored, descriptors, session)
         except OSError as why:
@@ -309,6 +350,11 @@ class Launcher:
             return why_not(argv[0], why, env)
         except ValueError as why:
             return f"{quoted(argv[0])}: {why}"
+
+    def _other(self, stream: str, number: int) -> int:
+        """Where it prints to, if not to a file in the status directory; one of a path is opened later."""
+        said = self._config.stdout_logfile if stream == "stdout" else self._config.stderr_logfile
+        return number if said == INHERIT else self._null
 
     def _output(self, name: str) -> int:
         """Where a program prints to: the file, or nowhere, with one warning, while that cannot be opened."""
@@ -333,10 +379,21 @@ def _is_here(directory: str) -> bool:
 
 def output_files(config: Config, foreground: bool = True) -> tuple[str, ...]:
     """The files that a service prints to; none where that is supervise's own output, which it has in the foreground."""
-    files = [] if config.stdout_logfile and foreground else [STDOUT]
-    if not config.redirect_stderr and not (config.stderr_logfile and foreground):
+    own = ("",) if foreground else ("", INHERIT)
+    files = [STDOUT] if config.stdout_logfile in own else []
+    if not config.redirect_stderr and config.stderr_logfile in own:
         files.append(STDERR)
     return tuple(files)
+
+
+def output_paths(config: Config) -> tuple[Output, ...]:
+    """The files of the user's choice: for which descriptor, the key that says so, and the path."""
+    found = []
+    for number, stream, key in zip((1, 2), ("stdout", "stderr"), PLACED):
+        path = config.output_path(stream)
+        if path:
+            found.append((number, key, from_file(path)))
+    return tuple(found)
 
 
 def _unique() -> bytes:

@@ -9,7 +9,8 @@ Rule 2.  Meanwhile the configuration is in force as it was read: whoever writes 
          one.  A start that comes before the answer fails as that says.  The state names what was in force before.
 Rule 3.  Where something is not there, all keys that restrict go back to what was in force before, as where one cannot
          be understood (restrictions.py); that is posted as another configuration.
-Rule 4.  What cannot be told is said, and stays: the next start tells.
+Rule 4.  What cannot be told is said, and stays: the next start tells.  So it is for a file that the service prints to:
+         that restricts nothing.
 Rule 5.  Whoever has asked for the file to be read (the letter r) is told that it was when there is an answer.
 """
 
@@ -18,7 +19,8 @@ from __future__ import annotations
 import posix as os
 import time
 
-from supervise.config.restrictions import NAMING, copy, keep, stays
+from supervise.config.config import PLACED
+from supervise.config.restrictions import copy, keep, named, stays
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import CONFIG
 from supervise.protocol.text import one_line
@@ -136,11 +138,11 @@ class Lookup(Part):
             return
         lines: dict[bool, list[str]] = {True: [], False: []}
         for key, kind, text in zip(texts[::3], texts[1::3], texts[2::3]):
-            lines[kind == _ABSENT].append(f"{self._conf.where(key)}: {one_line(text)}")
+            lines[kind == _ABSENT and key not in PLACED].append(f"{self._conf.where(key)}: {one_line(text)}")
         self._decide(lines[True], lines[False])
 
     def _unknown(self, why: str) -> None:
-        keys = ", ".join(key for key in NAMING if getattr(self._config, key))
+        keys = ", ".join(named(self._config)) if self._config else ""
         self._decide([], [f"{self._conf.path}: cannot tell whether there is what it names ({keys}): {why}"])
 
     def _decide(self, absent: list[str], unknown: list[str]) -> None:
@@ -164,5 +166,5 @@ class Lookup(Part):
 
 def question(config: Config) -> bytes:
     """What is to be looked for: keys and values, separated by NULs."""
-    pairs = [(key, getattr(config, key)) for key in NAMING if getattr(config, key)]
+    pairs = named(config).items()
     return b"\0".join(text.encode("utf-8", "surrogateescape") for pair in pairs for text in pair)

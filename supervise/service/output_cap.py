@@ -12,13 +12,18 @@ Rule 3.  The watch is one more on the inotify descriptor that supervise has, for
 Rule 4.  What a helper could not do is tried again, at longer and longer intervals, and said once.
 Rule 5.  Where only a start can help (the filesystem cannot take anything out of a file), the next start gets a fresh
          file.
+Rule 6.  A file is where the service was started to print to, whatever the configuration says by now; limits are those
+         that it says.  The directory of one of the user's choice is opened for each look.  Two streams to one file are
+         one file, with the limit of the first that has one.
 """
 
 from __future__ import annotations
 
 import posix as os
+import stat
 import time
 
+from supervise.protocol.filenames import split
 from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.severities import NOTICE, WARNING
 from supervise.protocol.text import shown_name
@@ -28,6 +33,7 @@ from supervise.system.descriptors import close
 from supervise.system.inotify import MODIFY, ONESHOT, add
 from supervise.system.log_parts import LogParts
 from supervise.system.spawn import send
+from supervise.system.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from supervise.protocol.exitstatus import ExitStatus
     from supervise.runtime.event_log import Log
     from supervise.runtime.reactor import Reactor
+    from supervise.runtime.status_writer import StatusWriter
     from supervise.system.statusdir import StatusDir
 
 _EVERY = 1.0  # seconds from one look to the next
@@ -50,9 +57,12 @@ _ANSWER = 4096  # bytes at most
 class CappedFile:
     """One file that is kept within a limit."""
 
-    def __init__(self, cap: OutputCap, name: str) -> None:
+    def __init__(self, cap: OutputCap, path: str) -> None:
+        """`path`: a name in the status directory, or the path of another file."""
         self._cap = cap
-        self.name = name
+        above, self.name = split(path)
+        self._path = path if above else ""
+        self.shown = shown_name(path) if above else f"{cap.directory.shown_path}/{shown_name(path)}"
         self.limit = self.backups = 0  # bytes, files
         self.due: float | None = 0.0  # monotonic: when to look at it
         self._looked_at = 0.0
@@ -94,11 +104,14 @@ class CappedFile:
         """Look whether it has outgrown its limit."""
         self.due = None
         self._looked_at = now
-        fd = self._open()
-        if fd < 0:
-            return  # the next start makes it
+        folder = self._enter()
+        fd = self._open(folder)
         try:
+            if fd < 0:
+                return  # the next start makes it
             found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                return
             if found.st_ino != self._inode:
                 self._inode, self._start, self._at_starts = found.st_ino, 0, False
             elif found.st_size < self._size:
@@ -106,7 +119,7 @@ class CappedFile:
             grown, self._size = found.st_size != self._size, found.st_size
             if self._changed or (found.st_size - self._start > self.limit and not self._at_starts):
                 self._changed = False
-                self._rotate()
+                self._rotate(folder)
             elif grown:
                 self.due = now + _EVERY
             elif not self._watch(fd):
@@ -115,10 +128,26 @@ class CappedFile:
                 self.tell()
         finally:
             close(fd)
+            self._leave(folder)
 
-    def _open(self) -> int:
+    def _enter(self) -> int:
+        """The directory that it is in, -1 if that cannot be opened."""
+        if not self._path:
+            return self._cap.directory.fd
+        from supervise.system.output_file import open_parent  # launcher.py has it imported
+
         try:
-            return os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._cap.directory.fd)
+            return open_parent(self._path)
+        except (Untrusted, OSError):
+            return -1
+
+    def _leave(self, folder: int) -> None:
+        if self._path:
+            close(folder)
+
+    def _open(self, folder: int) -> int:
+        try:
+            return os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         except OSError:
             return -1
 
@@ -143,11 +172,11 @@ class CappedFile:
         """Once, until something else is so."""
         if what not in self._said:
             self._said.add(what)
-            self._cap.log.add(severity, text, f"{self._cap.directory.shown_path}/{shown_name(self.name)}", *more)
+            self._cap.log.add(severity, text, self.shown, *more)
 
     # The helper.
 
-    def _rotate(self) -> None:
+    def _rotate(self, folder: int) -> None:
         cap = self._cap
         try:
             reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -156,7 +185,7 @@ class CappedFile:
             return
         words = [str(self.limit), str(self.backups), cap.compress, self.name]
         try:
-            self.helper = helper.start("rotate_helper", words, cap.env, cap.ignored, writing, cap.directory.fd)
+            self.helper = helper.start("rotate_helper", words, cap.env, cap.ignored, writing, folder)
         except OSError as why:
             close(reading)
             self._failed(f"cannot start the helper: {why.strerror}")
@@ -192,7 +221,7 @@ class CappedFile:
         elif way == "punch":
             self._say(way, NOTICE, "%s: its filesystem only makes holes in files: it seems large until the next start")
         if "removed" in answer:
-            self._cap.log.add(WARNING, "no space to rotate %s: %s older parts removed", self.name, answer["removed"])
+            self._cap.log.add(WARNING, "no space to rotate %s: %s older parts removed", self.shown, answer["removed"])
         if "no" in answer:  # no space
             self._failed("no space")
             return
@@ -223,14 +252,17 @@ class CappedFile:
     def freshen(self) -> None:
         """Have the service begin a new file, where that is the only way (rule 5)."""
         if not self.helper and self._inode and (self._start or (self._at_starts and self._size > self.limit)):
-            parts = LogParts(self._cap.directory.fd, self.name)
+            folder = self._enter()
+            parts = LogParts(folder, self.name)
             try:
                 if self.backups:
                     parts.push(self.name, self.backups)
                 else:
-                    os.unlink(self.name, dir_fd=self._cap.directory.fd)
+                    os.unlink(self.name, dir_fd=folder)
             except OSError as why:
                 self._say("fresh", WARNING, "cannot put %s aside: %s", why.strerror)
+            finally:
+                self._leave(folder)
         self._watched = -1  # it may be another file
         self.look_by(time.monotonic() + _EVERY)
 
@@ -239,15 +271,25 @@ class OutputCap(Part):
     """The files of one service that have a limit."""
 
     def __init__(
-        self, directory: StatusDir, env: Mapping[bytes, bytes], ignored: Sequence[int], reactor: Reactor, log: Log
+        self,
+        status_writer: StatusWriter,
+        directory: StatusDir,
+        env: Mapping[bytes, bytes],
+        ignored: Sequence[int],
+        reactor: Reactor,
+        log: Log,
     ) -> None:
+        """`status_writer` knows where the service prints to."""
+        self._status_writer = status_writer
         self.directory = directory
         self.env = env
         self.ignored = ignored
         self.reactor = reactor
         self.log = log
         self.compress = ""
+        self._limits: tuple[tuple[str, int, int], ...] = ()  # of each stream: its file, bytes, files
         self._files: dict[str, CappedFile] = {}
+        self._outputs: dict[str, str] | None = None  # as they are when this is made
 
     @property
     def due(self) -> float | None:
@@ -268,18 +310,31 @@ class OutputCap(Part):
     def configure(self, config: Config) -> None:
         """Use the limits of this configuration from now on."""
         self.compress = config.logfile_compress
-        limits = {
-            STDOUT: (config.stdout_logfile_maxbytes, config.stdout_logfile_backups),
-            STDERR: (config.stderr_logfile_maxbytes, config.stderr_logfile_backups),
-        }
-        for name, (limit, backups) in limits.items():
-            if limit:
-                self._files.setdefault(name, CappedFile(self, name)).configure(limit, backups)
-            elif name in self._files:
-                self._files.pop(name).kill()
+        self._limits = (
+            (STDOUT, config.stdout_logfile_maxbytes, config.stdout_logfile_backups),
+            (STDERR, config.stderr_logfile_maxbytes, config.stderr_logfile_backups),
+        )
+        self._settle()
+
+    def _settle(self) -> None:
+        """Have those that the service prints to and that are limited (rule 6)."""
+        self._outputs = self._status_writer.outputs
+        places = (self._outputs or {}).values() or ("", "")
+        wanted: dict[str, tuple[int, int]] = {}
+        for (name, limit, backups), place in zip(self._limits, places):
+            if limit and (not place or place.startswith("/")):
+                wanted.setdefault(place or name, (limit, backups))
+        for path in [path for path in self._files if path not in wanted]:
+            self._files.pop(path).kill()
+        for path, limits in wanted.items():
+            if path not in self._files:
+                self._files[path] = CappedFile(self, path)
+            self._files[path].configure(*limits)
 
     def housekeeping(self, machine: Machine) -> None:
         """Have the files watched again, where the watches were set anew."""
+        if self._status_writer.outputs != self._outputs:
+            self._settle()
         watch = self.reactor.watch
         if watch:
             for file in self._files.values():
@@ -287,6 +342,8 @@ class OutputCap(Part):
 
     def freshen(self) -> None:
         """A start is next."""
+        if self._status_writer.outputs != self._outputs:
+            self._settle()
         for file in self._files.values():
             file.freshen()
 

@@ -12,7 +12,7 @@ from supervise.config.config import Config
 from supervise.config.restrictions import copy, names_something
 from supervise.protocol.severities import WARNING
 from supervise.protocol.states import CONFIG
-from supervise.service.launcher import TO_FILES
+from supervise.service.launcher import TO_FILES, output_paths
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def _checks(parts: Parts) -> Part:
 def _output_cap(parts: Parts) -> Part:
     from supervise.service.output_cap import OutputCap
 
-    return OutputCap(parts.directory, parts.env, parts.ignored, parts.reactor, parts.log)
+    return OutputCap(parts.status_writer, parts.directory, parts.env, parts.ignored, parts.reactor, parts.log)
 
 
 def _other_user(parts: Parts) -> None:
@@ -70,6 +70,10 @@ def _other_user(parts: Parts) -> None:
 
 def _limits(parts: Parts) -> None:
     parts.launcher.complete_limits()
+
+
+def _output_file(parts: Parts) -> None:
+    parts.launcher.complete_outputs()
 
 
 def _lookup(parts: Parts) -> Part:
@@ -103,6 +107,12 @@ KINDS: tuple[Kind, ...] = (
         lambda config, parts: config.capped,
         _output_cap,
         ("stdout_logfile_maxbytes", "stderr_logfile_maxbytes"),
+    ),
+    (
+        "output_file",
+        lambda config, parts: output_paths(config) and not parts.launcher.can_open,
+        _output_file,
+        ("stdout_logfile", "stderr_logfile"),
     ),
     ("limits", lambda config, parts: config.limited and not parts.launcher.can_limit, _limits, ()),
     ("lookup", lambda config, parts: names_something(config) and parts.status_writer.conf, _lookup, ()),

@@ -159,8 +159,7 @@ class Service:
 
     def spawn(self) -> int | ExitStatus:
         """Spawn the service: its pid, or why not."""
-        if self.parts.output_cap:
-            self.parts.output_cap.freshen()
+        self._freshen()
         fd = self._machine.config.notification_fd
         if not self.parts.readiness or not fd:
             return self._launcher.service()
@@ -172,12 +171,17 @@ class Service:
                 close(self._launcher.notification)
             self._launcher.notification = -1
 
+    def _freshen(self) -> None:
+        """What it prints goes to where the configuration has it from now on."""
+        self._status_writer.outputs = self._launcher.places
+        if self.parts.output_cap:
+            self.parts.output_cap.freshen()
+
     def spawn_ahead(self) -> None:
         """Spawn it before the machine asks for it, unless another process may turn out to be the main one."""
         if self._ahead is not None or (self.parts.successor and self.parts.successor.previous_mains()):
             return
-        if self.parts.output_cap:
-            self.parts.output_cap.freshen()
+        self._freshen()
         self._ahead = self._launcher.service()
 
     def start(self) -> tuple[str, Any]:

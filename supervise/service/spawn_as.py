@@ -14,7 +14,9 @@ Rule 3.  What may take long, a directory on another machine or a user whom a nam
          sees a changed entry at the next start.
 Rule 4.  The user comes before the directory, and both before the program: what it could not find itself later is not
          found for it.
-Rule 5.  Of its limits, what only root may set comes before the user, and what would limit the child itself last.
+Rule 5.  The files of the user's choice that it prints to are opened by the child, for they may be on another machine,
+         and before it becomes another user.
+Rule 6.  Of its limits, what only root may set comes before the user, and what would limit the child itself last.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ import time
 from supervise.protocol.filenames import fsencode, join
 from supervise.protocol.text import quoted, shown_name
 from supervise.runtime.polling import pause
-from supervise.system.credentials import Refused, become
+from supervise.system.credentials import Refused, become, ids
 from supervise.system.descriptors import close
 from supervise.system.errors import lost_directory
 from supervise.system.spawn import HANDLED, HELPER, HELPERS, search_path, send, why_not
+from supervise.system.trust import Untrusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
     from supervise.config.config import Config
     from supervise.system.spawn import Descriptor
+
+    Output = tuple[int, str, str]  # its descriptor, the key and the path
 else:
     import _signal  # see spawn.py
 
@@ -56,13 +61,14 @@ def spawn_as(
     session: bool = False,
     terminal: bool = False,
     files: Sequence[int] = (),
+    outputs: Sequence[Output] = (),
 ) -> int | str:
     """Spawn a program with the user, directory, umask and limits of a configuration: its pid, or the problem.
 
     The program is looked for with the PATH of `env`, which is given HOME, USER and LOGNAME of the user where the
     configuration does not set them.  Of descriptors only those that are inherited, in this order.  `terminal`: there
-    may be a controlling terminal.  `files`: those of its descriptors that are given to its user.  The pid, or what
-    went wrong.
+    may be a controlling terminal.  `files`: those of its descriptors that are given to its user; `outputs`: the files
+    of the user's choice that it prints to.  The pid, or what went wrong.
     """
     try:
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -73,7 +79,8 @@ def spawn_as(
         pid = os.fork()
         if pid == 0:
             try:
-                _child(writing, config, argv, dict(env), (*HANDLED, *ignored), descriptors, session, terminal, files)
+                signals = (*HANDLED, *ignored)
+                _child(writing, config, argv, dict(env), signals, descriptors, session, terminal, files, outputs)
             finally:
                 os._exit(127)
     except OSError as why:
@@ -128,6 +135,7 @@ def _child(
     session: bool,
     terminal: bool,
     files: Sequence[int],
+    outputs: Sequence[Output],
 ) -> None:
     """Become the program.  If this returns, the reason has been written to `report`."""
     if any(its == report for _, _, its in descriptors):
@@ -141,6 +149,8 @@ def _child(
             _signal.signal(number, _signal.SIG_DFL)
         for _, ours, its in descriptors:
             place(ours, its)
+        if outputs:
+            place_outputs(outputs, config)
         if config.umask is not None:
             os.umask(config.umask)
         if config.limited:
@@ -175,6 +185,26 @@ def place(ours: int, its: int) -> None:
         os.dup2(ours, its)
     except OSError as why:
         raise Refused(f"cannot give it descriptor {its}: {why.strerror}") from None
+
+
+def place_outputs(outputs: Sequence[Output], config: Config) -> None:
+    """Open the files of the user's choice in the place of what the program prints to.  Raises Refused."""
+    from supervise.system import output_file  # it has been imported (launcher.py)
+
+    uid, gid = ids(config.user, config.group)
+    opened: dict[str, int] = {}
+    for number, key, path in outputs:
+        if path not in opened:
+            try:
+                fd = output_file.open_output(path, uid, gid)
+            except (Untrusted, OSError) as why:
+                said = why.strerror if isinstance(why, OSError) else why
+                raise Refused(f"cannot open {key} {shown_name(path)}: {said}") from None
+            place(fd, number)
+            close(fd)
+            opened[path] = number
+        else:
+            place(opened[path], number)
 
 
 def change_to(directory: str) -> None:

@@ -62,6 +62,16 @@ def become(user: str, group: str, terminal: bool = False, files: Sequence[int] =
     return [] if same else [("HOME", "/"), ("USER", None), ("LOGNAME", None)]
 
 
+def ids(user: str, group: str) -> tuple[int, int]:
+    """The numbers of the user and group that `become` changes to.  Raises Refused."""
+    name, _, own_group = user.partition(":")
+    group = group or own_group
+    uid, entry = _user(name) if name else (os.geteuid(), None)
+    if group:
+        return uid, _group(group)
+    return uid, entry.pw_gid if entry else uid if name else os.getegid()
+
+
 def give(fd: int, uid: int, gid: int) -> None:
     """Give the file of a descriptor to a user, if it is root's (rule 6).
 

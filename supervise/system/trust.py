@@ -58,7 +58,7 @@ def others_write(fd: int, found: os.stat_result) -> str:
     if found.st_mode & stat.S_IWOTH:
         who = "everybody"
     elif found.st_mode & stat.S_IWGRP:
-        who = _named_writer(fd) if _is_own_group(found.st_gid) else f"group {found.st_gid}"
+        who = named_writer(fd) if _is_own_group(found.st_gid) else f"group {found.st_gid}"
     return f"can be written to by {who} (mode {stat.S_IMODE(found.st_mode):04o})" if who else ""
 
 
@@ -74,7 +74,7 @@ def _is_own_group(gid: int) -> bool:
     return gid in (_ROOT, os.getegid())
 
 
-def _named_writer(fd: int) -> str:
+def named_writer(fd: int) -> str:
     """Whom a POSIX access control list lets write; the group bits of the mode are only the most that it may give."""
     try:
         acl = _acl(fd)
@@ -113,7 +113,7 @@ def open_directory(path: str, made: list[str]) -> int:
 
     The paths of what was made are added to `made`, also if it fails.  Raises Untrusted, OSError.
     """
-    way = _Way("/" if path.startswith("/") else ".")
+    way = Way("/" if path.startswith("/") else ".")
     try:
         way.look_above()
         way.follow(path, made)
@@ -132,14 +132,14 @@ def open_file(path: str, flags: int) -> int:
     """
     if not path:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    way = _Way("/" if path.startswith("/") else ".", reading=True)
+    way = Way("/" if path.startswith("/") else ".", reading=True)
     try:
         way.look_above()
         fd = way.open_last(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             refuse_unbelieved(fd)
             if _is_foreign_owner(os.fstat(way.at)):
-                raise Untrusted(f"{_where(way.at)}, which it is in, belongs to user {os.fstat(way.at).st_uid}")
+                raise Untrusted(f"{where(way.at)}, which it is in, belongs to user {os.fstat(way.at).st_uid}")
         except BaseException:
             os.close(fd)
             raise
@@ -162,7 +162,7 @@ def _is_foreign_owner(found: os.stat_result) -> bool:
     return found.st_uid not in (_ROOT, os.geteuid())
 
 
-class _Way:
+class Way:
     """A walk along a path: `at` is a descriptor of the directory that it has come to, which is trusted."""
 
     def __init__(self, begin: str, reading: bool = False) -> None:
@@ -268,7 +268,7 @@ class _Way:
             return
         why = others_write(fd, found)
         if why and not (self._reading and os.fstatvfs(fd).f_flag & os.ST_RDONLY):
-            raise Untrusted(f"{_where(fd)}, which it is in, {why}")
+            raise Untrusted(f"{where(fd)}, which it is in, {why}")
 
     def _target(self, fd: int, found: os.stat_result) -> str:
         """What a symlink says, if that counts (rule 3)."""
@@ -276,7 +276,7 @@ class _Way:
         if self._links > _LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if _is_foreign_owner(found) and (self._reading or others_write(self.at, os.fstat(self.at))):
-            raise Untrusted(f"user {found.st_uid} has put a symlink on the way there, in {_where(self.at)}")
+            raise Untrusted(f"user {found.st_uid} has put a symlink on the way there, in {where(self.at)}")
         return os.readlink("", dir_fd=fd)
 
 
@@ -284,7 +284,7 @@ def _words(path: str) -> list[str]:
     return [word for word in path.split("/") if word not in ("", ".")]
 
 
-def _where(fd: int) -> str:
+def where(fd: int) -> str:
     try:
         return shown_name(os.readlink(f"/proc/self/fd/{fd}"))
     except OSError:

@@ -26,6 +26,9 @@ class FakeLog:
     def add(self, severity: str, text: str, *values: object) -> None:
         self.lines.append((severity, text % values if values else text))
 
+    def configure(self, config: object) -> None:
+        pass
+
     def of(self, severity: str) -> list[str]:
         return [text for kind, text in self.lines if kind == severity]
 

@@ -8,6 +8,7 @@ from conftest import ROOT
 from supervise.config.config import FLEET_KEYS, KEYS, Config
 from supervise.config.parser import governing, parse
 from supervise.config.sections import BOM, LINE_LIMIT, Problems, Sections, split
+from supervise.config.written import written
 
 SHIPPED = ROOT / "conf" / "supervise.conf"
 
@@ -63,8 +64,10 @@ def test_every_key() -> None:
 
 
 def test_the_defaults() -> None:
-    assert read("") == read("[global]\n") == made(
-        alarm_interval=0, alarm_mail=(), alarm_gsm=(), max_tries=0, max_tries_if_coredumped=0
+    assert (
+        read("")
+        == read("[global]\n")
+        == made(alarm_interval=0, alarm_mail=(), alarm_gsm=(), max_tries=0, max_tries_if_coredumped=0)
     )
 
 
@@ -310,15 +313,37 @@ def test_what_only_looks_like_one_is_a_typo(key: str) -> None:
         ("/dev/stdout", "is not INHERIT, by which it goes to what supervise prints to itself"),
         ("/dev/fd/1", "is not INHERIT, by which it goes to what supervise prints to itself"),
         ("/proc/self/fd/2", "is not INHERIT, by which it goes to what supervise prints to itself"),
-        ("AUTO", "nothing else can be said here yet; empty is the file in the status directory"),
-        ("NONE", "to throw it away, sh -c 'exec app >/dev/null'"),
-        ("/dev/null", "to throw it away, sh -c 'exec app >/dev/null'"),
+        ("/proc/self/fd/1", "is not INHERIT, by which it goes to what supervise prints to itself"),
+        ("syslog", "is no path: ./syslog is the file of that name"),
     ],
 )
 def test_what_supervisors_users_give_for_a_log(value: str, said: str) -> None:
     for key in ("stdout_logfile", "stderr_logfile"):
         found = the_complaint(f"[app]\n{key} = {value}\n")
-        assert found.startswith(f"conf:2: {key}: '{value}' is not INHERIT") and found.endswith(said)
+        assert found == f"conf:2: {key}: '{value}' {said}"
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        *(("AUTO", ""), ("auto", ""), ("none", "NONE"), ("/dev/null", "NONE"), ("inherit", "INHERIT")),
+        *(("/var/log/%(program_name)s.log", "/var/log/app.log"), ("app.log", "app.log"), ("./none", "./none")),
+    ],
+)
+def test_where_it_prints_to(value: str, meant: str) -> None:
+    for key in ("stdout_logfile", "stderr_logfile"):
+        config = read(f"[app]\n{key} = {value}\n")
+        assert getattr(config, key) == meant
+        assert read(f"[app]\n{key} = {written(key, meant)}\n") == config
+
+
+def test_the_path_is_relative_to_its_directory_and_stderr_may_go_with_stdout() -> None:
+    config = read("[app]\ndirectory = /srv\nstdout_logfile = out\nstderr_logfile = /err\n")
+    assert [config.output_path(stream) for stream in ("stdout", "stderr")] == ["/srv/out", "/err"]
+    config = read("[app]\nredirect_stderr = yes\nstdout_logfile = out\nstderr_logfile = /err\n")
+    assert [config.output_path(stream) for stream in ("stdout", "stderr")] == ["out", "out"]
+    config = read("[app]\nstdout_logfile = NONE\nstderr_logfile = INHERIT\n")
+    assert [config.output_path(stream) for stream in ("stdout", "stderr")] == ["", ""]
 
 
 def test_a_key_without_a_sign_is_skipped_with_a_warning() -> None:

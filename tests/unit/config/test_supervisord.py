@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import posix
 import resource
 import shutil
 from pathlib import Path
@@ -124,7 +125,6 @@ def test_the_sample_of_a_desktop(samples: Path) -> None:
         "3: redirect_stderr: not a key of [supervisord]: skipped",
         "4: stopsignal: not a key of [supervisord]: skipped",
         "5: http_port: not a key of [supervisord]: skipped",
-        "22: stdout_logfile: not carried over: what it prints is kept, in __stdout",
         "26: stderr_syslog: not carried over: what it prints is in __stderr",
     ]
     _, problems = parse(found.services["proxy"].text(), "proxy", names=names_for(found.path, "proxy"))
@@ -200,8 +200,8 @@ def test_what_is_not_carried_over_is_said_in_one_line_each(samples: Path) -> Non
     assert all(": not carried over: " in line or ": left out" in line or "matches nothing" in line for line in lines)
     assert [line.partition(": not carried")[0] for line in lines if ": not carried" in line] == [
         *("3: [unix_http_server]", "7: [inet_http_server]", "13: logfile", "17: pidfile", "23: identifier"),
-        *("30: [rpcinterface:supervisor]", "33: [supervisorctl]", "53: stdout_logfile", "56: stdout_capture_maxbytes"),
-        *("57: stdout_events_enabled", "58: stdout_syslog", "59: stderr_logfile"),
+        *("30: [rpcinterface:supervisor]", "33: [supervisorctl]", "56: stdout_capture_maxbytes"),
+        *("57: stdout_events_enabled", "58: stdout_syslog"),
         *("68: [eventlistener:mailer]", "72: [fcgi-program:php]"),
     ]
     assert not any("secret" in line for line in lines)
@@ -636,10 +636,9 @@ def test_thousands_of_programs(path: Path) -> None:
     "line, instead",
     [
         ("stdout_logfile = AUTO", None),
-        ("stdout_logfile = NONE", "what it prints is kept, in __stdout"),
-        ("stdout_logfile = /dev/null", "what it prints is kept, in __stdout"),
-        ("stderr_logfile = /dev/stderr", "what it prints is in __stderr; svlog -f shows it"),
-        ("stdout_logfile = /x.log", "what it prints is in __stdout, which logrotate(8) can rotate (copytruncate)"),
+        ("stdout_logfile = NONE", None),
+        ("stdout_logfile = /x.log", None),
+        ("stdout_logfile = syslog", "what it prints is in __stdout"),
         ("stdout_logfile_maxbytes = 0", None),
         ("stdout_logfile_maxbytes = 1MB", None),
         ("stdout_logfile_backups = 0", None),
@@ -650,10 +649,6 @@ def test_thousands_of_programs(path: Path) -> None:
         ("stdout_syslog = true", "what it prints is in __stdout"),
         ("serverurl = AUTO", None),
         ("serverurl = http://x", "there is no server"),
-        (
-            "stdout_logfile = %(ENV_NONE)s",
-            "what it prints is in __stdout, which logrotate(8) can rotate (copytruncate)",
-        ),
     ],
 )
 def test_a_key_that_is_not_carried_over(path: Path, line: str, instead: str | None) -> None:
@@ -663,6 +658,28 @@ def test_a_key_that_is_not_carried_over(path: Path, line: str, instead: str | No
     wanted = [] if instead is None else [f"supervisord.conf:{number}: {key}: not carried over: {instead}"]
     assert said(found.warnings, path) == wanted
     config(found, "a")
+
+
+@pytest.mark.parametrize(
+    "value, meant",
+    [
+        *(("AUTO", ""), ("", ""), ("NONE", "NONE"), ("off", "NONE"), ("/dev/null", "NONE"), ("inherit", "INHERIT")),
+        *(("/dev/stdout", "INHERIT"), ("/dev/fd/1", "INHERIT"), ("/proc/self/fd/2", "INHERIT")),
+        *(("/var/log/%(program_name)s.log", "/var/log/a.log"), ("100%%.log", "HERE/100%.log")),
+        *(("logs/x", "HERE/logs/x"), ("%(here)s/x", "HERE/x"), ("~/x", "/home/me/x")),
+    ],
+)
+def test_where_a_program_prints_to(path: Path, value: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(posix.environ, b"HOME", b"/home/me")
+    for key in ("stdout_logfile", "stderr_logfile"):
+        found = good(path, f"{HEAD}[program:a]\ncommand = a\n{key} = {value}\n")
+        assert getattr(config(found, "a"), key) == meant.replace("HERE", str(path.parent))
+        assert said(found.warnings, path) == []
+
+
+def test_a_log_is_relative_to_where_supervisord_runs_and_not_to_where_the_program_does(path: Path) -> None:
+    text = "[supervisord]\ndirectory = /srv\n[program:a]\ncommand = a\ndirectory = a\nstdout_logfile = out\n"
+    assert config(good(path, text), "a").stdout_logfile == "/srv/out"
 
 
 @pytest.mark.parametrize(
