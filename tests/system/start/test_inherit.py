@@ -114,12 +114,12 @@ def test_svc_reload_says_that_it_does_not_count(box: Box) -> None:
 
 
 def test_another_value_is_refused_and_the_rest_applies(box: Box) -> None:
-    box.conf("[app]\nstdout_logfile : /var/log/app\nmax_tries : 3\nalarm_interval : 60\n")
+    box.conf("[app]\nstdout_logfile : /dev/stdout\nmax_tries : 3\nalarm_interval : 60\n")
     done = box.run("-u", "status/app", *PRINTS)
     assert done.returncode == 0
     assert done.stderr == (
-        "supervise: warning: supervise.conf:2: stdout_logfile: '/var/log/app' is not INHERIT: nothing else can be said"
-        " here yet; empty is the file in the status directory\n"
+        "supervise: warning: supervise.conf:2: stdout_logfile: '/dev/stdout' is not INHERIT, by which it goes to"
+        " what supervise prints to itself\n"
     )
     box.wait_stdout("out ")
 
