@@ -235,3 +235,31 @@ def test_a_check_sees_what_the_service_sees_and_cannot_speak_for_it(stage: Stage
 def test_a_check_that_cannot_be_run_says_why(stage: Stage, way: dict[str, object]) -> None:
     launcher = stage.launcher("/bin/true", **way)
     assert launcher.check_command(("/no/such/check",), 4711, 2) == "/no/such/check: No such file or directory"
+
+
+# Where it prints to, if that is not in the status directory.
+
+
+@ways
+def test_to_nothing_and_to_files_of_ones_own(stage: Stage, way: dict[str, object]) -> None:
+    out, err = stage.folder / "out", stage.folder / "err"
+    said = dict(stdout_logfile=str(out), stderr_logfile="NONE", **way)
+    launcher = stage.launcher("/bin/sh", "-c", "echo one; echo two >&2", **said)
+    launcher.complete()
+    launcher.complete_outputs()
+    assert finish(started(launcher)) == 0 and out.read_text() == "one\n"
+    assert launcher.places == {"stdout": str(out), "stderr": "NONE"}
+    launcher.govern(configuration(stdout_logfile="NONE", stderr_logfile=str(err), **way))
+    assert finish(started(launcher)) == 0 and (out.read_text(), err.read_text()) == ("one\n", "two\n")
+    launcher.govern(configuration(stdout_logfile=str(out), redirect_stderr=True, stderr_logfile="/no/such", **way))
+    assert finish(started(launcher)) == 0 and out.read_text() == "one\none\ntwo\n"
+    launcher.govern(configuration(stdout_logfile="NONE", redirect_stderr=True, **way))
+    assert finish(started(launcher)) == 0 and launcher.places == {"stdout": "NONE", "stderr": "NONE"}
+    launcher.govern(configuration(**way))
+    assert launcher.places is None and not list(stage.status.glob("__std*"))
+
+
+def test_a_file_that_cannot_be_opened_is_a_start_that_fails(stage: Stage) -> None:
+    said = stage.failure("/bin/true", stdout_logfile="/no/such/log")
+    assert said == "cannot open stdout_logfile /no/such/log: its directory does not exist"
+    assert stage.failure("/bin/true", stderr_logfile="x\u20ac\x1b/y") != ""
