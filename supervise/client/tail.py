@@ -1,6 +1,7 @@
 """Reading the end of a log, and following it.
 
-What lives here: reading and following one log.  What does not: which files it consists of (logfiles.py), showing it.
+What lives here: reading and following one log.  What does not: which files it consists of (wholelog.py), reading one
+that our own rotations take blocks out of (livefile.py), showing it.
 
 How a log is followed: inotify tells that something in the directory has changed, never what; then one looks.  (Where
 there is no inotify, one looks a few times a second.)
@@ -20,16 +21,10 @@ from __future__ import annotations
 import io
 import os
 
-from supervise.client.logfiles import (
-    BLOCK,
-    CompressedFile,
-    LogError,
-    LogFile,
-    last_parts,
-    open_directory,
-    open_file,
-    open_files,
-)
+from supervise.client.livefile import LiveFile
+from supervise.client.logfiles import BLOCK, CompressedFile, LogError, LogFile, open_directory, open_file
+from supervise.client.mark import parts_since
+from supervise.client.wholelog import exists, ignore, last_parts, open_files
 from supervise.protocol.text import shown_name
 from supervise.system.trust import signature
 
@@ -38,8 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from supervise.client.inotify import Changes
+    from supervise.client.livefile import Lost
+    from supervise.client.mark import Mark
 
-_SAMPLE = 64  # bytes before the place reached that tell whether the file still is what was read
+__all__ = ["Follower", "exists", "last_blocks", "last_lines"]
+_SAMPLE = 64  # bytes
 
 
 def last_lines(directory: str, name: str, lines: int) -> list[bytes]:
@@ -50,12 +48,15 @@ def last_lines(directory: str, name: str, lines: int) -> list[bytes]:
     return io.BytesIO(b"".join(last_blocks(directory, name, lines))).readlines()
 
 
-def last_blocks(directory: str, name: str, lines: int) -> Iterator[bytes]:
-    """Read the last lines in pieces, for logs that may be larger than memory.  Raises LogError."""
+def last_blocks(directory: str, name: str, lines: int, lost: Lost = ignore) -> Iterator[bytes]:
+    """Read the last lines in pieces, for logs that may be larger than memory.  Raises LogError.
+
+    `lost` is told of bytes that were removed before they could be read.
+    """
     fd = open_directory(directory)
     parts: list[tuple[LogFile, int]] = []
     try:
-        parts = last_parts(open_files(directory, fd, name), lines)
+        parts = last_parts(open_files(directory, fd, name, lost), lines)
         for file, start in parts:
             yield from file.blocks(start)
     finally:
@@ -64,90 +65,36 @@ def last_blocks(directory: str, name: str, lines: int) -> Iterator[bytes]:
             file.close()
 
 
-def exists(directory: str, name: str) -> bool:
-    """Whether there is such a log, be it that only rotated files are left of it.  Raises LogError."""
-    fd = open_directory(directory)
-    try:
-        for file in open_files(directory, fd, name):
-            file.close()
-            return True
-    finally:
-        os.close(fd)
-    return False
-
-
-class Mark:
-    """Where a log ended at some time: in which file, and its size; `NOTHING` where there was none."""
-
-    __slots__ = ("ident", "size")
-
-    def __init__(self, ident: tuple[int, int], size: int) -> None:
-        """`ident` as that of a LogFile."""
-        self.ident = ident
-        self.size = size
-
-
-NOTHING = Mark((0, 0), 0)
-
-
-def mark(directory: str, name: str) -> Mark:
-    """Where a log ends now.  Never raises: what cannot be looked at is met again by whoever reads it."""
-    try:
-        found = os.stat(f"{directory}/{name}", follow_symlinks=False)
-    except OSError:
-        return NOTHING
-    return Mark((found.st_dev, found.st_ino), found.st_size)
-
-
-def _parts_since(files: Iterator[LogFile], since: Mark) -> list[tuple[LogFile, int]]:
-    """The files (given newest first) that hold what came after a mark, the oldest first, and where each is to be read
-    from.  If that file is gone, which of them are newer is not known but for the newest.
-    """
-    parts: list[tuple[LogFile, int]] = []
-    for file in files:
-        if file.ident == since.ident:
-            return [*parts, (file, since.size)][::-1]
-        parts.append((file, 0))
-    if since is not NOTHING:
-        for file, _ in parts[1:]:
-            file.close()
-        del parts[1:]
-    return parts[::-1]
-
-
 class _Place:
     """The place in a file up to which it has been read."""
 
     def __init__(self, file: LogFile, at: int) -> None:
         self.file = file
         self.at = at
-        self._sample = file.read(max(at - _SAMPLE, 0), min(at, _SAMPLE))
+        file.read(max(at - _SAMPLE, 0), min(at, _SAMPLE))  # for the sample
         self.rotated: object = None  # how NAME.1 was at the last look
 
     def new(self) -> Iterator[bytes]:
         """Read what was added, no further than the file reaches now, so that a fast writer does not keep us here."""
-        end = os.fstat(self.file.fd).st_size
+        end = self.file.reaches()
         while self.at < end:
-            data = self.file.read(self.at, min(BLOCK, end - self.at))
+            self.at, data = self.file.take(self.at, min(BLOCK, end - self.at))
             if not data:
                 break
             self.at += len(data)
-            self._sample = (self._sample + data)[-_SAMPLE:]
             yield data
 
     def truncated(self) -> bool:
         """Whether the file is not the one any more that was read up to here (rule 2)."""
-        return os.fstat(self.file.fd).st_size < self.at or not self._joins(self.file)
+        return not self.file.holds()
 
     def copied_to(self, file: LogFile) -> bool:
         """Whether a file is a copy of this one, made since the last look."""
-        return signature(os.fstat(file.fd)) != self.rotated and self._joins(file)
-
-    def _joins(self, file: LogFile) -> bool:
-        return file.read(self.at - len(self._sample), len(self._sample)) == self._sample
+        return signature(os.fstat(file.fd)) != self.rotated and self.file.copied_to(file)
 
     def rewind(self) -> None:
-        self.at, self._sample = 0, b""
+        self.file.rewind()
+        self.at = 0
 
 
 class Follower:
@@ -156,9 +103,17 @@ class Follower:
     Call it again when `changes` reports one of the directories in `watched`.
     """
 
-    def __init__(self, directory: str, name: str, lines: int, changes: Changes, since: Mark | None = None) -> None:
-        """Watch the directory; with `since` begin there in place of the last lines, and with the directory when there
-        is one.  Raises LogError.
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        lines: int,
+        changes: Changes,
+        lost: Lost = ignore,
+        since: Mark | None = None,
+    ) -> None:
+        """Watch the directory; `lost` is told of bytes that are gone before they could be read; with `since` begin
+        there in place of the last lines, and with the directory when there is one.  Raises LogError.
         """
         from supervise.client.inotify import GROWTH  # pyinotify, which only following needs
 
@@ -166,6 +121,7 @@ class Follower:
         self.name = name
         self.watched: set[str] = set()
         self._lines = lines
+        self._lost = lost
         self._changes = changes
         self._mask = GROWTH
         self._places: list[_Place] = []  # the oldest first, two at most
@@ -213,8 +169,8 @@ class Follower:
             yield from self._grown()
 
     def _begin(self) -> Iterator[bytes]:
-        files = open_files(self.directory, self._fd, self.name)
-        for file, start in _parts_since(files, self._since) if self._since else last_parts(files, self._lines):
+        files = open_files(self.directory, self._fd, self.name, self._lost)
+        for file, start in parts_since(files, self._since) if self._since else last_parts(files, self._lines):
             yield from self._take(file, start)
 
     def _take(self, file: LogFile, start: int) -> Iterator[bytes]:
@@ -255,12 +211,13 @@ class Follower:
             return
         if copy:
             if copy.ident not in [other.file.ident for other in self._places] and place.copied_to(copy):
-                yield from copy.blocks(place.at)
+                yield from copy.blocks(place.file.physical(place.at) - copy.hole)
             copy.close()
 
     def _newer(self) -> list[LogFile]:
         """The files that came after the one that is followed, the oldest first, opened."""
-        held = self._places[-1].file.ident if self._places else None
+        file = self._places[-1].file if self._places else None
+        held = file.ident if file else None
         try:
             current = os.stat(self.name, dir_fd=self._fd, follow_symlinks=False)
         except OSError:
@@ -268,16 +225,16 @@ class Follower:
         if (current.st_dev, current.st_ino) == held:
             return []
         newer: list[LogFile] = []
-        for file in open_files(self.directory, self._fd, self.name):
-            if file.ident == held:
-                file.close()
+        for found in open_files(self.directory, self._fd, self.name, self._lost):
+            if found.ident == held or (isinstance(file, LiveFile) and file.knows(found.ident)):
+                found.close()
                 return newer[::-1]
-            newer.append(file)
+            newer.append(found)
             if held is None:
                 return newer
         # The one that was followed is not there any more: which of the rotated ones are newer is not known.
-        for file in newer[1:]:
-            file.close()
+        for found in newer[1:]:
+            found.close()
         return newer[:1]
 
     # The directory (rule 4).

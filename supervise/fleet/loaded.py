@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import posix
 
+from supervise.config.config import NONE
 from supervise.config.defined import DefinedConf
 from supervise.config.definitions import read
 from supervise.config.sources import at
 from supervise.fleet.order import Order
 from supervise.protocol.filenames import from_file, in_file, join
+from supervise.protocol.names import STDERR, STDOUT
 from supervise.protocol.selection import select
 
 TYPE_CHECKING = False
@@ -77,6 +79,16 @@ class Loaded:
         for name in names:
             found.update(dict.fromkeys(_Read(self.conf, self.services[name]).read()[1]))
         return list(found)
+
+    def logs(self, name: str) -> tuple[str, str]:
+        """The files that a service prints to, from its next start on; empty where that is none, or the same."""
+        path = self.path(name)
+        if name not in self.services:
+            return join(path, STDOUT), join(path, STDERR)
+        config = self.config(name)
+        out = config.output_path("stdout") or ("" if config.stdout_logfile == NONE else join(path, STDOUT))
+        error = config.output_path("stderr") or ("" if config.stderr_logfile == NONE else join(path, STDERR))
+        return out, "" if config.redirect_stderr or error == out else error
 
     def where(self, name: str, key: str) -> str:
         """The place of a key that governs a service, `FILE:LINE`.  Raises KeyError."""

@@ -170,7 +170,7 @@ class Manager:
             return
         names = [name for name in self._loaded.services if not self._task.words or name in self._about]
         names += [name for name in self._removed if name not in self._loaded.services]
-        self._output.follow({name: self._loaded.path(name) for name in names if name not in self._others})
+        self._output.follow({name: self._loaded.logs(name) for name in names if name not in self._others})
 
     def _update(self) -> None:
         """Read the configuration again, and carry out what has changed; one that is broken changes nothing."""

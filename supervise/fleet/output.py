@@ -23,11 +23,10 @@ import signal
 import sys
 import time
 
-from supervise.client.tail import mark
+from supervise.client.mark import NOTHING, NUMBERS, Mark, mark
 from supervise.fleet.reviving import Revival
 from supervise.fleet.task import PROGRAM
-from supervise.protocol.filenames import fsdecode, fsencode, join
-from supervise.protocol.names import STDERR, STDOUT
+from supervise.protocol.filenames import fsdecode, fsencode, join, split
 from supervise.protocol.options import set_apart
 from supervise.protocol.text import say
 from supervise.system.installed import PACKAGE
@@ -37,36 +36,39 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    Logs = tuple[str, str]
+
 READER_LEFT = 3  # its exit code when nobody reads what it writes
 LAST = 3.0  # seconds for the last lines
 LIST = 3  # its descriptor with what it is to follow
-LOGS = (STDOUT, STDERR)
+_LOGS = 2  # of a service
 _SCRIPT = join(PACKAGE, "programs/svall/shower.py")
-_WORDS = 2 + 3 * len(LOGS)  # of a service that is to be followed: see `encode`
+_EACH = 1 + NUMBERS
+_WORDS = 1 + _EACH * _LOGS  # of a service that is to be followed: see `encode`
 _HIGH = 10  # descriptors from here on have no meaning for a program that is spawned
 _NAME = "output"
 
 
-def encode(name: str, path: str, marks: Iterable[tuple[int, int, int]]) -> bytes:
-    """Serialise what is to be followed, and from where: device, inode and size of each of LOGS.  No marks: not any
-    more.
-    """
-    numbers = [str(number) for found in marks for number in found]
-    words = [name, path, *(numbers or ["-"] * (_WORDS - 2))]
+def encode(name: str, marks: Iterable[tuple[str, Mark]]) -> bytes:
+    """Serialise what is to be followed: both files, empty for none, and from where.  No marks: not any more."""
+    said = [word for place, found in marks for word in (place, *map(str, found.numbers()))]
+    words = [name, *(said or ["-"] * (_WORDS - 2))]
     return b"".join(fsencode(word) + b"\0" for word in words)
 
 
-def decode(data: bytes) -> tuple[list[tuple[str, str, list[tuple[int, int, int]]]], bytes]:
+def decode(data: bytes) -> tuple[list[tuple[str, list[tuple[str, Mark]]]], bytes]:
     """Parse what `encode` has made, several of them: those that are whole, and the rest of the bytes."""
     words = data.split(b"\0")
     rest = words.pop()
     found = []
     whole = len(words) - len(words) % _WORDS
     for at in range(0, whole, _WORDS):
-        name, path, *said = (fsdecode(word) for word in words[at : at + _WORDS])
-        numbers = [int(word) for word in said if word != "-"]
-        marks = [(numbers[first], numbers[first + 1], numbers[first + 2]) for first in range(0, len(numbers), 3)]
-        found.append((name, path, marks))
+        name, *said = (fsdecode(word) for word in words[at : at + _WORDS])
+        marks = []
+        for first in range(0, len(said), _EACH) if said[0] != "-" else ():
+            place, *numbers = said[first : first + _EACH]
+            marks.append((place, Mark.of([int(number) for number in numbers])))
+        found.append((name, marks))
     return found, b"".join(word + b"\0" for word in words[whole:]) + rest
 
 
@@ -77,7 +79,7 @@ class Output:
         """`env` and `ignored`: for that process."""
         self._env = set_apart(env)[0]
         self._ignored = ignored
-        self._services: dict[str, str] = {}  # names and paths
+        self._services: dict[str, Logs] = {}
         self._list = self._more = -1
         self._pid = 0
         self._begun = False
@@ -89,8 +91,8 @@ class Output:
         reading = copy = -1
         try:
             self._list = os.memfd_create("output")
-            for name, path in self._services.items():
-                self._write(name, path, True)
+            for name, logs in self._services.items():
+                self._write(name, logs)
             reading, self._more = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(self._more, False)
             copy = fcntl.fcntl(self._list, fcntl.F_DUPFD_CLOEXEC, _HIGH)
@@ -108,14 +110,17 @@ class Output:
         say(PROGRAM, "warning", f"{why}; trying again")
         self._revival.again(_NAME, time.monotonic())
 
-    def follow(self, services: dict[str, str]) -> None:
-        """Follow these, given by name and path, from where they end now, and no others; first of all start it."""
-        gone = [name for name, path in self._services.items() if services.get(name) != path]
-        new = [name for name, path in services.items() if self._services.get(name) != path]
+    def follow(self, services: dict[str, Logs]) -> None:
+        """Follow these, of each both files, empty for none, from where they end now, and no others.
+
+        It is started when this is called first.
+        """
+        gone = [name for name, logs in self._services.items() if services.get(name) != logs]
+        new = [name for name, logs in services.items() if self._services.get(name) != logs]
         for name in gone:
-            self._write(name, self._services[name], False)
+            self._write(name, None)
         for name in new:
-            self._write(name, services[name], True)
+            self._write(name, services[name])
         self._services = dict(services)
         if not self._begun:
             self._begun = True
@@ -126,11 +131,10 @@ class Output:
             except OSError:
                 pass  # so many that there is no room: it will look; or it has died
 
-    def _write(self, name: str, path: str, shown: bool) -> None:
+    def _write(self, name: str, logs: Logs | None) -> None:
         if self._list < 0:
             return
-        found = [mark(path, log) for log in LOGS] if shown else []
-        data = encode(name, path, [(*one.ident, one.size) for one in found])
+        data = encode(name, [(log, mark(*split(log)) if log else NOTHING) for log in logs or ()])
         try:
             while data:
                 data = data[os.write(self._list, data) :]

@@ -22,8 +22,9 @@ import time
 
 from supervise.client.inotify import Changes
 from supervise.client.logfiles import LogError
-from supervise.client.tail import NOTHING, Follower, Mark
-from supervise.fleet.output import LAST, LIST, LOGS, READER_LEFT, decode
+from supervise.client.mark import Mark
+from supervise.client.tail import Follower
+from supervise.fleet.output import LAST, LIST, READER_LEFT, decode
 from supervise.fleet.task import PROGRAM
 from supervise.programs.harmless import Harmless
 from supervise.programs.labelled import Lines, coloured, labels
@@ -82,9 +83,9 @@ class Writer:
 class Stream:
     """One log of one service."""
 
-    def __init__(self, path: str, log: str, since: Mark, changes: Changes, terminal: bool) -> None:
+    def __init__(self, log: str, since: Mark, changes: Changes, terminal: bool) -> None:
         """Raises LogError."""
-        self._follower: Follower | None = Follower(path, log, 0, changes, since)
+        self._follower: Follower | None = Follower(*os.path.split(log), 0, changes, since=since)
         self._lines = Lines()
         self._harmless = Harmless(sys.stdout.encoding) if terminal else None
         self.due: float | None = None  # when to show a line that is not whole
@@ -159,23 +160,23 @@ class Shower:
             parts.append(part)
             self._at += len(part)
         found, self._rest = decode(b"".join(parts))
-        for name, path, marks in found:
+        for name, marks in found:
             for stream in self._streams.pop(name, ()):
                 self._shown(stream, name, None)
                 stream.end(self._labels[name], self._writer)
             if marks:
-                self._follow(name, path, marks)
+                self._follow(name, marks)
         if found:
             self._known += [name for name in self._streams if name not in self._labels]
             given = labels([name if name in self._streams else "" for name in self._known], coloured())
             self._labels = dict(zip(self._known, given))
 
-    def _follow(self, name: str, path: str, marks: list[tuple[int, int, int]]) -> None:
+    def _follow(self, name: str, marks: list[tuple[str, Mark]]) -> None:
         self._streams[name] = streams = []
-        for log, (device, inode, size) in zip(LOGS, marks):
-            since = Mark((device, inode), size) if inode else NOTHING
+        for log, since in marks:
             try:
-                streams.append(Stream(path, log, since, self._changes, self._terminal))
+                if log:
+                    streams.append(Stream(log, since, self._changes, self._terminal))
             except LogError as why:
                 say(PROGRAM, "warning", f"cannot {why}")
 
