@@ -12,8 +12,9 @@ Rule 1.  Offsets are those of when it was opened, and stay.  What is below `out`
 Rule 2.  A part counts once it is the only one that has its content: NAME.1 and older, and before it gets that name
          NAME.next-INODE-OFFSET, as soon as there is a hole where that is from.
 Rule 3.  Parts cannot be added, nor the hole change, unseen: the newest part has another inode, then, or the hole
-         another size.  Its inode is no other file's as long as it is held open.  So one looks, reads, and looks again,
-         and what was read is right if nothing has changed.
+         another size.  (The hole alone would not tell: it may have been collapsed, and the next one be there.)  Its
+         inode is no other file's as long as it is held open.  So one looks, reads, and looks again, and what was read
+         is right if nothing has changed.
 Rule 4.  Other things happen to logs (logrotate).  A new part is one of ours if its size is a multiple of a block, and
          if what was read last is where it has to be then.  A copy that is being made of a file that is truncated next
          looks the same, but for the file's own beginning.
@@ -124,7 +125,7 @@ class LiveFile(LogFile):
         for _ in range(AT_MOST):
             if not self._refresh():
                 return False
-            held = self.sample_end <= self.out or super().holds()
+            held = self._in_place()
             if self._partwatch.look() == self._partwatch.seen:
                 return held or self._found_again()
         raise busy(self.path)
@@ -138,11 +139,11 @@ class LiveFile(LogFile):
                 if data:
                     return at, self.noted(at, data)
                 continue
-            before = len(self.sample) if at == self.sample_end and at - len(self.sample) >= self.out else 0
+            before = min(len(self.sample), at - self.out) if at == self.sample_end else 0
             data = self.pread(before + size, self.physical(at) - before)
             if self._partwatch.look() != self._partwatch.seen:
                 continue
-            if data[:before] == self.sample[-before or len(self.sample) :]:
+            if data[:before] == self.sample[len(self.sample) - before :]:
                 return at, self.noted(at, data[before:])
             if not self._found_again():
                 return at, b""
@@ -181,9 +182,9 @@ class LiveFile(LogFile):
                 for skip in range(0, most + 1, _BLOCK):  # rule 5
                     if self._try(hole, skip, parts):
                         return True
-            if not survey.known and (beyond < 0 or not (super().holds() or self._is_copy(new[0]))):
+            if not survey.known and (beyond < 0 or not (self._in_place() or self._is_copy(new[0]))):
                 return self._partwatch.look() == survey.look and self._lose(hole, parts)
-        return hole == self.hole and (self.sample_end <= self.out or super().holds())
+        return hole == self.hole and self._in_place()
 
     def _size(self, found: Found) -> int:
         """The size of its content; 0 where that cannot be known."""
@@ -221,11 +222,15 @@ class LiveFile(LogFile):
                 return data is None or data == self.sample[len(self.sample) - (end - start) :]
         return True  # it is in parts that are known
 
+    def _in_place(self) -> bool:
+        """Whether what was read last is where it was."""
+        return self.sample_end <= self.out or (self.end() >= self.sample_end and self._fits(self.hole, self.out, []))
+
     def _being_copied(self, hole: int, part: _Part) -> bool:
         """Whether this is a copy that is made of the file, in which nothing has changed (rule 4)."""
         if hole != self.hole or self.sample_end > part.end:
             return False
-        if self.sample_end > self.out and not super().holds():
+        if not self._in_place():
             return False
         mine = self.pread(_BLOCK, hole)
         if len(mine) < _BLOCK or mine != self._read_part(part, part.start, _BLOCK):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     Ident = Optional[tuple[int, int]]
-    Look = tuple[Ident, Ident, int]  # NAME, NAME.1, the hole
+    Look = tuple[Ident, Ident, int, Ident]  # NAME, NAME.1, where the hole ends, what is NAME.1 next
 
 AT_MOST = 10_000  # looks, while all changes all the time
 
@@ -31,10 +31,9 @@ def busy(path: str) -> LogError:
 class Survey:
     """What has changed since the last one, and belongs together."""
 
-    def __init__(self, look: Look, hole: int, pending: bool, new: list[Found], known: bool) -> None:
+    def __init__(self, look: Look, new: list[Found], known: bool) -> None:
         self.look = look
-        self.hole = hole
-        self.pending = pending  # the newest has no number yet
+        self.hole = look[2]
         self.new = new  # the newest first
         self.known = known  # whether the one that was the newest is there
 
@@ -67,7 +66,7 @@ class PartWatch:
 
     def unchanged(self) -> bool:
         """Whether all is as it was noted."""
-        return self.settled and self.look() == self.seen
+        return self.look() == self.seen
 
     def older(self) -> Iterator[Found]:
         """The files that were there at the beginning, the newest first.  Raises LogError."""
@@ -98,9 +97,19 @@ class PartWatch:
 
     def look(self) -> Look:
         """What shows that something has changed.  Raises LogError."""
-        current, first = find(self._directory, self._name), find(self._directory, f"{self._name}.1")
-        hole = first_data(self._fd, 0, os.fstat(self._fd).st_size)
-        return current.ident if current else None, first.ident if first else None, hole
+        for _ in range(AT_MOST):
+            current, first = self._ident_of(self._name), self._ident_of(f"{self._name}.1")
+            hole = first_data(self._fd, 0, os.fstat(self._fd).st_size)
+            if not hole:
+                return current, first, hole, None
+            pending = self._pending(hole)
+            if self._ident_of(f"{self._name}.1") == first:  # else what was pending may have got that name
+                return current, first, pending[1] if pending else hole, pending[0].ident if pending else None
+        raise busy(self._path)
+
+    def _ident_of(self, name: str) -> Ident:
+        found = find(self._directory, name)
+        return found.ident if found else None
 
     def _pending(self, hole: int) -> tuple[Found, int] | None:
         """The part that has no number yet, and where the hole ends that it is from (rule 2)."""
@@ -117,10 +126,9 @@ class PartWatch:
         for _ in range(AT_MOST):
             look = self.look()
             pending = self._pending(look[2])
-            hole = pending[1] if pending else look[2]
             new, known = self._new(pending[0] if pending else None)
             if self.look() == look:
-                return Survey(look, hole, pending is not None, new, known)
+                return Survey(look, new, known)
         raise busy(self._path)
 
     def _new(self, pending: Found | None) -> tuple[list[Found], bool]:
@@ -144,8 +152,6 @@ class PartWatch:
     def note(self, survey: Survey) -> None:
         """From now on what is there is known."""
         self.seen: Look = survey.look
-        # What is pending is NAME.1 next: no sign of a change.
-        self.settled = not survey.pending
         if not survey.new:
             return
         alike = next((at for at, found in enumerate(survey.new) if found.time != survey.new[0].time), len(survey.new))
