@@ -66,6 +66,9 @@ processes         how many processes its process group has
 memory            bytes, resident, of the whole group
 cpu               seconds of processor time of the whole group
 cpu_percent       of one processor, since the oldest process of the group was started
+stdout_bytes      how much of its standard output is kept, older parts included, as large as they are where they are
+                  compressed; null if nothing
+stderr_bytes      the same of its standard error; null as well where that goes to the same file
 
 In any other text a byte that is no text is "\\xff", too, so that every JSON reader takes it.
 """
@@ -77,6 +80,7 @@ import os
 import time
 
 from supervise.client.errors import ClientError
+from supervise.client.kept import kept
 from supervise.client.status import DamagedState
 from supervise.client.trouble import failing
 from supervise.client.usage import usage
@@ -101,6 +105,7 @@ _STATUS_FIELDS = (
     "last_exit",
 )
 _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
+_KEPT_FIELDS = ("stdout_bytes", "stderr_bytes")
 
 
 def document(found: list[Found]) -> str:
@@ -139,6 +144,7 @@ def described(found: list[Found]) -> list[dict[str, Any]]:
         fields.update(_status(status) if status else {**dict.fromkeys(_STATUS_FIELDS), "failing": True})
         use = used.get(status.pid) if status and status.running else None
         fields.update(_usage(use) if use else dict.fromkeys(_USAGE_FIELDS))
+        fields.update(zip(_KEPT_FIELDS, kept(path) if service else (None, None)))
         services.append({key: _plain(value) for key, value in fields.items()})
     return services
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     Lost = Callable[[int, bool], None]  # bytes, and whether that is all
 
 _BLOCK = 4096  # bytes of the smallest block
+_TELLING = 8  # bytes that are hardly there by chance
 
 
 class _Part:
@@ -260,12 +261,13 @@ class LiveFile(LogFile):
 
     def _found_again(self) -> bool:
         """Whether what was read last is nearer to the beginning now, and no parts are kept (rule 6)."""
-        if self._partwatch.newest or self._partwatch.seen[1] or len(self.sample) < 2:
+        if self._partwatch.newest or self._partwatch.seen[1] or not self.sample:
             return False
-        start = self.physical(self.sample_end) - len(self.sample)
-        least = max(start + len(self.sample) - os.fstat(self.fd).st_size, _BLOCK)
-        for skip in range(-(-least // _BLOCK) * _BLOCK, start - self.hole + 1, _BLOCK)[:AT_MOST]:
-            if self.pread(len(self.sample), start - skip) == self.sample:
+        end = self.physical(self.sample_end)
+        least = max(end - os.fstat(self.fd).st_size, _BLOCK)
+        for skip in range(-(-least // _BLOCK) * _BLOCK, end - self.hole - _TELLING + 1, _BLOCK)[:AT_MOST]:
+            size = min(len(self.sample), end - skip - self.hole)
+            if self.pread(size, end - skip - size) == self.sample[len(self.sample) - size :]:
                 self.out += skip
                 return True
         return False

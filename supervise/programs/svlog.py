@@ -1,12 +1,14 @@
 """svlog: the last lines of what services printed.
 
 Usage:
-  svlog [-f] [-n LINES] [-e | -s] [--] [DIR ...]
+  svlog [-f] [-t] [-n LINES] [-e | -s] [--] [DIR ...]
   svlog -h | --help | --version
 
 Options:
   -f          go on with what is added, through restarts and rotations, until
               Ctrl-C
+  -t          when a line was written, where that is known: of the last line of
+              a log, and of those that begin with a TAI64N label
   -n LINES    so many lines of each service [default: 10]
   -e          what the service printed to stderr, not to stdout
   -s          what supervise itself logged: supervise.log and supervise.log.wf,
@@ -39,7 +41,7 @@ from supervise.client.logfiles import LogError
 from supervise.client.named import named
 from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.labelled import Lines, coloured, labels
-from supervise.programs.program import UsageError, complain, parse, run, warning
+from supervise.programs.program import UsageError, complain, parse, remark, run, warning
 from supervise.protocol.exitcodes import SYSTEM
 from supervise.protocol.selection import is_pattern
 from supervise.protocol.text import quoted, shown_name
@@ -50,8 +52,10 @@ if TYPE_CHECKING:
 
     from supervise.client import Service
     from supervise.client.inotify import Changes
+    from supervise.client.livefile import Lost
     from supervise.client.service import LogName
     from supervise.programs.harmless import Harmless
+    from supervise.programs.linetimes import LineTimes
 
 _STAMP = re.compile(rb"\[[A-Z]+\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
 
@@ -68,7 +72,8 @@ def _main(argv: list[str]) -> int:
     lines = count(args["-n"])
     logs: list[LogName] = ["supervise", "warnings"] if args["-s"] else ["stderr" if args["-e"] else "stdout"]
     found, code = find(args["DIR"])
-    sources = [Source(service, logs, lines) for service in found]
+    timed = args["-t"] and not args["-s"]  # those lines have their times
+    sources = [Source(service, logs, lines, timed) for service in found]
     labels = {} if is_one(args["DIR"], found) else label(found)
     printer = Printer(labels, sources, os.isatty(1))
     failed = follow(sources, printer) if args["-f"] else show(sources, printer)
@@ -118,10 +123,12 @@ def count(text: str) -> int:
 class Source:
     """The output of one service: one log, or several merged by time."""
 
-    def __init__(self, service: Service, logs: list[LogName], lines: int) -> None:
+    def __init__(self, service: Service, logs: list[LogName], lines: int, timed: bool = False) -> None:
         self.directory = service.path
         self._service = service
         self._logs = logs
+        self._timed = timed
+        self._times: LineTimes | None = None
         self._lines = lines
         self._followers: list[Follower] = []
         self._partial: dict[str, Lines] = {}
@@ -133,7 +140,8 @@ class Source:
         if not any(exists(*place) for place in places):
             raise LogError(f"read {shown_name('/'.join(places[0]))}: there is no such log")
         if len(places) == 1:
-            yield from last_blocks(*places[0], self._lines)
+            blocks = last_blocks(*places[0], self._lines, self._lost(*places[0]))
+            yield from self._with_times(*places[0], blocks) if self._timed else blocks
         else:
             yield b"".join(self._newest(merged(last_lines(*place, self._lines) for place in places)))
 
@@ -146,8 +154,33 @@ class Source:
 
     def watch(self, changes: Changes) -> None:
         """Set the watches that `new` needs.  Raises LogError."""
-        self._followers = [Follower(*place, self._lines, changes) for place in self._places()]
+        if self._timed:
+            from supervise.programs.linetimes import LineTimes
+
+            self._times = LineTimes(last=False)
+        self._followers = [Follower(*place, self._lines, changes, self._lost(*place)) for place in self._places()]
         self._partial = {follower.name: Lines() for follower in self._followers}
+
+    @staticmethod
+    def _lost(directory: str, name: str) -> Lost:
+        """Say that something is gone."""
+
+        def say(count: int, all_of_it: bool) -> None:
+            some = f"{'' if all_of_it else 'at least '}{count} bytes" if count else "some bytes"
+            remark(f"svlog: warning: {some} of {shown_name(f'{directory}/{name}')} went before they were read")
+
+        return say
+
+    def _with_times(self, directory: str, name: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The last lines of a log with their times."""
+        from supervise.client.written import written
+        from supervise.programs.linetimes import LineTimes
+
+        times = LineTimes(last=True)
+        before = written(directory, name)
+        for data in pieces:
+            yield times.add(data)
+        yield times.end(before if written(directory, name) == before else None)
 
     @property
     def watched(self) -> set[str]:
@@ -157,7 +190,8 @@ class Source:
     def new(self) -> Iterator[bytes]:
         """First the last lines, then whatever is new, in pieces.  Raises LogError."""
         if len(self._followers) == 1:
-            yield from self._followers[0].read()
+            read = self._followers[0].read()
+            yield from read if self._times is None else map(self._times.add, read)
             return
         found = merged([line for data in f.read() for line in self._partial[f.name].add(data)] for f in self._followers)
         yield b"".join(found if self._begun else self._newest(found))

@@ -46,7 +46,7 @@ end
 function __supervise_svc
     set -l words (commandline -opc)
     set -l given (__supervise_given)
-    set -l verbs start stop restart once exit pause resume reload upgrade kill
+    set -l verbs start stop restart once exit pause resume reload upgrade kill reopen
     test "$words[-1]" = --wait; and return
     if set -q words[2]; and string match -qr '^-[^-]' -- $words[2]
         __supervise_services
@@ -159,6 +159,7 @@ complete -c svwait -s t -x -d 'At most so many seconds'
 complete -c svwait -s o -d 'Until one of them is so'
 
 complete -c svlog -s f -d 'Go on with what is added'
+complete -c svlog -s t -d 'When lines were written'
 complete -c svlog -s n -x -d 'So many lines'
 complete -c svlog -s e -d 'Standard error'
 complete -c svlog -s s -d 'The log of supervise'

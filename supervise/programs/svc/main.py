@@ -2,7 +2,7 @@
 
 Usage:
   svc [options] (start|stop|restart|once|exit|pause|resume) DIR...
-  svc [options] (reload|upgrade|kill|status) DIR...
+  svc [options] (reload|upgrade|kill|status|reopen) DIR...
   svc [options] signal SIGNAL DIR...
   svc [options] alarm (on|off) DIR...
   svc [options] DIR (start|stop|restart|status|exit|reconf)
@@ -27,9 +27,11 @@ in this order, in one write, without waiting for what comes of them.
 
 DIR is a status directory, the name of a service, or in quotes a pattern such
 as 'web_*', GROUP:* or GROUP:NAME.  All are commanded first, and waited
-for together.  `start`, `restart` and `once` wait until the service has been up
-for its startsecs, and is ready where it tells that; `exit` takes it down and
-ends its supervise.  Where no supervise runs any more, `start` starts
+for together.  `reopen` commands nothing: it says whether the log files of a
+service are in place, or what it takes to have them made anew.  `start`,
+`restart` and `once` wait until the service has been up for its startsecs, and
+is ready where it tells that; `exit` takes it down and ends its supervise.
+Where no supervise runs any more, `start` starts
 one that goes on as the last one did; everything else is refused.
 
 Exit codes: 0 it is so; 1 the service has ended instead, or is stopped, or its
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 _VERBS = ("start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill")
 _VERBS_LAST = ("start", "stop", "restart", "status", "exit", "reconf")
+_LOOKS = ("status", "reopen")  # that command nothing
 _SWITCH = ("on", "off")
 
 # What docopt is to match: the whole of the usage takes it half as long as an interpreter takes to start.
@@ -77,6 +80,10 @@ def _main(argv: list[str]) -> int:
         return 0
     limit = None if args["--wait"] is None else seconds("--wait", args["--wait"])
     name, detail, directories = _sort(args["WORD"])
+    if name == "reopen":
+        from supervise.programs.svc.reopen import reopen
+
+        return reopen(directories)
     if name == "status":
         from supervise.programs.svstat.main import short
 
@@ -94,7 +101,7 @@ def _sort(words: list[str]) -> tuple[str, str, list[str]]:
     A verb is one where it stands first; so `svc stop start` stops the service `start`.
     """
     first, rest = words[0], words[1:]
-    if rest and (first in _VERBS or first == "status"):
+    if rest and (first in _VERBS or first in _LOOKS):
         return first, "", rest
     if len(rest) > 1 and (first == "signal" or (first == "alarm" and rest[0] in _SWITCH)):
         return first, rest[0], rest[1:]
@@ -104,7 +111,7 @@ def _sort(words: list[str]) -> tuple[str, str, list[str]]:
         return "alarm", rest[1], [first]
     from supervise.programs.svc.misspelt import wrong_verb
 
-    raise wrong_usage("svc", wrong_verb(words, (*_VERBS, "signal", "alarm"), _VERBS_LAST))
+    raise wrong_usage("svc", wrong_verb(words, (*_VERBS, "reopen", "signal", "alarm"), _VERBS_LAST))
 
 
 def _send_letters(argv: list[str]) -> int:

@@ -47,6 +47,7 @@ def fails(found: Found) -> bool:
 
 def rows(found: list[Found]) -> list[Row]:
     """The rows of the table, with memory and CPU as they are now."""
+    from supervise.client.kept import kept
     from supervise.client.usage import usage
     from supervise.programs.svstat.table import Row
 
@@ -57,6 +58,12 @@ def rows(found: list[Found]) -> list[Row]:
             status,
             used.get(status.pid) if status and status.running else None,
             str(problem) if problem else "",
+            _sum(kept(path)) if service else None,
         )
         for path, service, status, problem in found
     ]
+
+
+def _sum(sizes: tuple[int | None, int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known else None

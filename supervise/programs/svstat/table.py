@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     from supervise.client import Health, LastExit, Status
     from supervise.client.usage import Usage
 
-HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "SAYS", "REASON")
-_SERVICE, _STATE, _SAYS, _REASON_AT = (HEAD.index(name) for name in ("SERVICE", "STATE", "SAYS", "REASON"))
-_DISPENSABLE = ("CPU", "MEMORY", "SAYS", "RESTARTS", "PID", "UPTIME")  # rule 1, in this order
+HEAD = ("SERVICE", "STATE", "PID", "UPTIME", "MEMORY", "CPU", "RESTARTS", "LOGS", "SAYS", "REASON")
+_SERVICE, _STATE, _REASON_AT = (HEAD.index(name) for name in ("SERVICE", "STATE", "REASON"))
+_DISPENSABLE = ("LOGS", "CPU", "MEMORY", "SAYS", "RESTARTS", "PID", "UPTIME")  # rule 1, in this order
 _NAMES_BEFORE = "RESTARTS"  # rule 2
 _REASON = 26  # columns
 _NAME = 16  # columns that a name has at least, and a quarter of the terminal
 _STATE_AT_LEAST = 21
 _SAYS_AT_MOST = 32
-_RIGHT = {"PID", "MEMORY", "CPU", "RESTARTS"}
+_IF_ANY = ("LOGS", "SAYS")  # shown where there is one
+_RIGHT = {"PID", "MEMORY", "CPU", "LOGS", "RESTARTS"}
 _GAP = "  "
 
 _BOLD, _RED, _GREEN, _YELLOW, _PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
@@ -44,13 +45,21 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 class Row:
     """One service: its `name`, and how it was at `read_at` (since boot), or the `problem` with reading that."""
 
-    __slots__ = ("name", "status", "usage", "problem", "read_at")
+    __slots__ = ("name", "status", "usage", "problem", "logs", "read_at")
 
-    def __init__(self, name: str, status: Status | None = None, usage: Usage | None = None, problem: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        status: Status | None = None,
+        usage: Usage | None = None,
+        problem: str = "",
+        logs: int | None = None,
+    ) -> None:
         self.name = name
         self.status = status
         self.usage = usage
         self.problem = problem
+        self.logs = logs  # bytes of its output that are kept
         self.read_at = since_boot()
 
     def cells(self) -> list[str]:
@@ -58,7 +67,7 @@ class Row:
         status = self.status
         if status is None:
             state = "unreadable" if self.problem else "not started"
-            return [shown_name(self.name), state, "", "", "", "", "", "", one_line(self.problem)]
+            return [shown_name(self.name), state, *[""] * (len(HEAD) - 3), one_line(self.problem)]
         use, restarts = self.usage, status.restarts
         return [
             shown_name(self.name),
@@ -68,6 +77,7 @@ class Row:
             size(use.memory) if use else "",
             f"{use.percent:.1f}%" if use else "",
             "" if restarts is None else str(restarts),
+            size(self.logs) if self.logs else "",
             shortened(one_line((status.status_text or "")[: _SAYS_AT_MOST * 2]), _SAYS_AT_MOST),
             one_line(self.problem) or reason(status),
         ]
@@ -187,7 +197,7 @@ def size(count: float) -> str:
 def table(rows: list[Row], coloured: bool, width: int | None = None) -> list[str]:
     """The lines: a head and one for each row, none longer than `width` columns."""
     texts = [list(HEAD), *(row.cells() for row in rows)]
-    shown = [at for at in range(len(HEAD)) if at != _SAYS or any(cells[at] for cells in texts[1:])]
+    shown = [at for at in range(len(HEAD)) if HEAD[at] not in _IF_ANY or any(cells[at] for cells in texts[1:])]
     if width is not None:
         shown = _fitted(texts, shown, width)
     widths = [max(columns(cells[at]) for cells in texts) for at in shown]

@@ -18,7 +18,10 @@ from supervise.client import LETTERS
 COMPLETION = ROOT / "docs" / "completion"
 BASH, ZSH, FISH = COMPLETION / "bash", COMPLETION / "zsh" / "_supervise", COMPLETION / "fish"
 PROGRAMS = ("supervise", "svall", "svc", "svlog", "svok", "svstat", "svwait")
-VERBS = {"start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill", "signal", "alarm"}
+VERBS = {
+    *("start", "stop", "restart", "once", "exit", "pause", "resume", "reload", "upgrade", "kill", "reopen"),
+    *("signal", "alarm"),
+}
 ALL_VERBS = {"up", "down", "restart", "update", "status", "diff", "order", "run"}
 C_VERBS = {"start", "stop", "restart", "status", "exit", "reconf", "alarm"}
 SIGNALS = {"TERM", "KILL", "HUP", "ALRM", "INT", "QUIT", "USR1", "USR2", "WINCH"}

@@ -402,3 +402,32 @@ def test_names_and_floods_that_pyinotify_stumbles_over(box: Box) -> None:
         child.send_signal(signal.SIGINT)
         assert child.wait(PATIENCE) == 130
         assert child.stderr.read() == b""
+
+
+def test_the_time_of_lines_where_it_is_known(box: Box) -> None:
+    folder = fake(box, "app", __stdout="one\n@400000006b49d20a00000000 two\n@nothing\nlast\n")
+    os.utime(folder / "__stdout", (1_700_000_000, 1_700_000_000))
+    box.env["TZ"] = "UTC"
+    blank = " " * 20
+    two = "2027-01-15 08:00:00 two\n"
+    done = svlog(box, "-t", "app")
+    assert done.stdout == f"{blank}one\n{two}{blank}@nothing\n2023-11-14 22:13:20 last\n"
+    (folder / "__stdout.1").write_text("0\n")  # made just now: what has changed the file last may be a rotation
+    os.utime(folder / "__stdout")
+    assert svlog(box, "-t", "-n1", "app").stdout == f"{blank}last\n"
+    assert svlog(box, "-n1", "app").stdout == "last\n"
+
+
+def test_the_time_of_lines_that_come(box: Box) -> None:
+    folder = fake(box, "app", __stdout="one\n")
+    box.env["TZ"] = "UTC"
+    command = [SVLOG, "-f", "-t", "app"]
+    with subprocess.Popen(command, cwd=box.folder, env=box.env, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        assert child.stdout.readline() == b" " * 20 + b"one\n"
+        with open(folder / "__stdout", "a", buffering=1) as log:
+            for piece in ("@400000006b49", "d20a00000000 t", "wo\nthree"):
+                log.write(piece)
+                log.flush()
+        assert child.stdout.readline() == b"2027-01-15 08:00:00 two\n"
+        child.kill()

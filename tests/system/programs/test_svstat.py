@@ -283,6 +283,7 @@ def test_the_document(box: Box) -> None:
         *("ready", "phase", "phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want"),
         *("paused", "stopped", "alarms", "command", "groups", "failing", "finished", "next_start_seconds"),
         *("quick_exits", "hangs", "restarts", "last_exit", "processes", "memory", "cpu", "cpu_percent"),
+        *("stdout_bytes", "stderr_bytes"),
     ]
     assert (service["name"], service["path"], service["error"]) == ("app", "status/app", None)
     assert (service["up"], service["pid"], service["supervise_pid"]) == (True, box.pid, box.supervisor)
