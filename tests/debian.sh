@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install what some tests need from Debian.  Never fails: a test whose program is missing says that it skipped it.
-packages="bsd-mailx faketime fish groff-base locales man-db mandoc msmtp-mta nginx procps psmisc redis-server strace zsh"
+packages="bsd-mailx daemontools faketime fish groff-base locales man-db mandoc msmtp-mta nginx procps psmisc
+redis-server runit s6 strace zsh"
 # Of these Debian makes services of the system; the tests start their own, and want no other.
 daemons="nginx redis-server"
 

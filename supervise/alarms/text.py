@@ -70,11 +70,11 @@ def compose(
 def _printed(path: str, config: Config) -> list[str]:
     """The files that it prints to."""
     found = []
-    for stream, name, said in (("stdout", STDOUT, config.stdout_logfile), ("stderr", STDERR, config.stderr_logfile)):
+    for stream, name, command in (("stdout", STDOUT, config.stdout_command), ("stderr", STDERR, config.stderr_command)):
         chosen = config.output_path(stream)
         if chosen:
             found.append(shown_name(from_file(chosen)))
-        elif not said:
+        elif not command and not config.logfile_of(stream):
             found.append(f"{path}/{name}")
     return list(dict.fromkeys(found))
 

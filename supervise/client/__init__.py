@@ -27,7 +27,16 @@ from supervise.client.errors import (
 from supervise.client.meant import LETTERS
 from supervise.client.named import services
 from supervise.client.service import LOGS, Service
-from supervise.client.status import DamagedState, DidNotStayUp, Health, IsStopped, LastExit, Status, TimeLimit
+from supervise.client.status import (
+    DamagedState,
+    DidNotStayUp,
+    Health,
+    IsStopped,
+    LastExit,
+    LoggerStatus,
+    Status,
+    TimeLimit,
+)
 
 __all__ = [
     "LETTERS",
@@ -41,6 +50,7 @@ __all__ = [
     "Health",
     "IsStopped",
     "LastExit",
+    "LoggerStatus",
     "NoPermission",
     "NotAStatusDir",
     "NotRunning",

@@ -35,6 +35,14 @@ health            what its checks (check_command) have found since its start, nu
     since         when they began to fail, Unix seconds, or null
     seconds       how long ago that was
     problem       why the service is not checked, or null
+loggers           the programs that read what it prints (stdout_command, stderr_command), a list of objects; empty where
+                  there are none:
+    stream        "stdout" or "stderr"
+    pid           its pid, null when it does not run
+    seconds       how long it has run, or null
+    restarts      how often it has ended and was started again
+    failure       where it should run and does not: how it ended, or why it cannot be started; else null
+    waiting       then, how many bytes waited for it when it was tried last
 pid               its pid, null when it does not run
 changed           when that pid last changed, Unix seconds
 seconds           how long ago that was: the uptime, or how long it is down
@@ -91,7 +99,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from supervise.client.service import Service
-    from supervise.client.status import Health, LastExit, Status
+    from supervise.client.status import Health, LastExit, LoggerStatus, Status
     from supervise.client.usage import Usage
 
     Found = tuple[str, Service | None, Status | None, ClientError | None]
@@ -100,8 +108,9 @@ VERSION = 1
 
 _STATUS_FIELDS = (
     *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up", "ready", "phase"),
-    *("phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want", "paused", "stopped"),
-    *("alarms", "command", "groups", "failing", "finished", "next_start_seconds", "quick_exits", "hangs", "restarts"),
+    *("phase_seconds", "status_text", "fault", "health", "loggers", "pid", "changed", "seconds", "want", "paused"),
+    *("stopped", "alarms", "command", "groups", "failing", "finished", "next_start_seconds", "quick_exits", "hangs"),
+    "restarts",
     "last_exit",
 )
 _USAGE_FIELDS = ("processes", "memory", "cpu", "cpu_percent")
@@ -180,6 +189,7 @@ def _status(status: Status) -> dict[str, Any]:
         status.status_text,
         status.fault,
         _health(status.health) if status.health else None,
+        [_logger(logger) for logger in status.loggers] if status.state else None,
         status.pid if status.running else None,
         round(status.changed, 3),
         round(status.seconds, 3),
@@ -210,6 +220,11 @@ def _health(health: Health) -> dict[str, Any]:
     names = ("healthy", "failures", "limit", "starting", "failure", "output", "since")
     fields = {name: getattr(health, name) for name in names}
     return {**fields, "seconds": _rounded(health.seconds), "problem": health.problem}
+
+
+def _logger(logger: LoggerStatus) -> dict[str, Any]:
+    fields = {name: getattr(logger, name) for name in ("restarts", "failure", "waiting")}
+    return {"stream": logger.stream, "pid": logger.pid or None, "seconds": _rounded(logger.seconds), **fields}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -101,6 +101,26 @@ class Health:
         return None if self.problem and not self.failures else not self.failures
 
 
+class LoggerStatus:
+    """A program that reads what a service prints (`stdout_command`, `stderr_command`).
+
+    `stream`: "stdout" or "stderr"; `pid`, 0 if it does not run; `seconds` since its start, None if it does not run;
+    `restarts`: how often it has ended and was started again; and where it should run and does not: `failure`, how it
+    has ended or why it cannot be started, and `waiting`, the bytes that were waiting for it then.
+    """
+
+    __slots__ = ("stream", "pid", "seconds", "restarts", "failure", "waiting")
+
+    def __init__(self, fields: dict[str, Any], seconds: float | None) -> None:
+        process = fields["process"]
+        self.stream: str = fields["stream"]
+        self.pid: int = process["pid"] if process else 0
+        self.seconds = seconds
+        self.restarts: int = fields["ends"]
+        self.failure: str | None = None if process else fields["failure"]
+        self.waiting: int = 0 if process else fields["waiting"]
+
+
 class Status:
     """The status of a service at one moment.
 
@@ -284,6 +304,20 @@ class Status:
             return None
         since = found["failing_time"]
         return Health(found, None if since is None else self._ago(since, found["failing_boottime"]))
+
+    @property
+    def loggers(self) -> list[LoggerStatus]:
+        """The programs that read what the service prints, where it is configured to have any and supervise runs."""
+        found = (self.state["loggers"] if self.state and self.supervised else None) or ()
+        return [LoggerStatus(one, self._logger_seconds(one)) for one in found if not one["retired"]]
+
+    def _logger_seconds(self, fields: dict[str, Any]) -> float | None:
+        process = fields["process"]
+        if not process:
+            return None
+        if process["start_ticks"] and self.state and same_boot(self.state["boot_id"]):
+            return max(since_boot() - started(process["start_ticks"]), 0.0)
+        return float(max(time.time() - fields["start_time"], 0.0))
 
     @property
     def next_start_seconds(self) -> float | None:

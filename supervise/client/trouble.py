@@ -4,7 +4,8 @@ Rule 1.  A service that is wanted up and does not run is failing, unless it is b
          So is one that supervise has given up, and one that has ended by itself as none should, be it in a run that was
          not to be followed by another (once).
 Rule 2.  One that runs is failing if it does not work: it is being ended, its checks fail or cannot be made, it is
-         stopped by a signal, no supervise looks after it, or it has ended again and again within seconds of its start.
+         stopped by a signal, no supervise looks after it, it has ended again and again within seconds of its start, or
+         a logger that is to read what it prints does not run.
 Rule 3.  What somebody has asked for is no failure: paused, down, alarms off.  Nor is a start that still has its time.
 Rule 4.  What cannot be read is failing, for nobody knows.
 """
@@ -64,6 +65,11 @@ def sick(status: Status) -> bool:
     return bool(health and (health.problem or (health.failures and not health.starting)))
 
 
+def unlogged(status: Status) -> bool:
+    """Whether a logger of a service is to run, and does not: what the service prints is kept until the pipe is full."""
+    return any(logger.failure for logger in status.loggers)
+
+
 def starts(status: Status) -> bool:
     """Whether the checks of a service that runs fail, and it still has time to start."""
     health = status.health
@@ -79,7 +85,7 @@ def failing(status: Status | None) -> bool:
     if status.pid:
         if status.machine == "aborting" or status.stopped or unsteady(status):
             return True
-        return sick(status) and not status.paused and status.want != DOWN
+        return (sick(status) or unlogged(status)) and not status.paused and status.want != DOWN
     last = status.last_exit
     if status.finished:
         return last is not None and badly(last)

@@ -52,7 +52,7 @@ class Config(_Standing):
         *("directory", "user", "group", "umask", "environment", "redirect_stderr"),
         *("stdout_logfile", "stderr_logfile"),
         *("stdout_logfile_maxbytes", "stdout_logfile_backups", "stderr_logfile_maxbytes", "stderr_logfile_backups"),
-        *("logfile_compress", "logfile_maxbytes", "logfile_backups"),
+        *("logfile_compress", "stdout_command", "stderr_command", "logfile_maxbytes", "logfile_backups"),
         *LIMITS,
         *("notify", "notification_fd", "starttimeoutsecs"),
         *("watchdog_secs", "watchdog_signal"),
@@ -85,6 +85,8 @@ class Config(_Standing):
         self.stdout_logfile_maxbytes = self.stderr_logfile_maxbytes = 0
         self.stdout_logfile_backups = self.stderr_logfile_backups = 10
         self.logfile_compress = ""  # or "gzip"
+        self.stdout_command: tuple[str, ...] = ()  # what reads it from a pipe, in place of the file
+        self.stderr_command: tuple[str, ...] = ()
         self.logfile_maxbytes, self.logfile_backups = 10 << 20, 1  # of supervise's own
         self.rlimit_nofile = self.rlimit_core = self.rlimit_nproc = self.rlimit_as = ""
         self.nice = self.ionice = self.oom_score_adj = self.cpu_affinity = ""
@@ -121,9 +123,14 @@ class Config(_Standing):
 
     def output_path(self, stream: str) -> str:
         """The file of the user's choice that it prints "stdout" or "stderr" to; empty if that goes elsewhere."""
-        merged = stream == "stderr" and self.redirect_stderr
-        said: str = self.stdout_logfile if merged or stream == "stdout" else self.stderr_logfile
+        said = self.logfile_of("stdout" if self.redirect_stderr else stream)
         return join(self.directory, said) if said not in ("", INHERIT, NONE) else ""
+
+    def logfile_of(self, stream: str) -> str:
+        """What the key of the file says that it prints "stdout" or "stderr" to; empty where a command reads that."""
+        if stream == "stdout":
+            return "" if self.stdout_command else self.stdout_logfile
+        return "" if self.stderr_command else self.stderr_logfile
 
     @property
     def limited(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix as os
 
 from supervise.config.config import LIMITS, Config
-from supervise.config.written import written
+from supervise.config.written import COMMANDS, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LAUNCHED = (
     *("user", "group", "umask", "directory", "environment"),
-    *("stdout_logfile", "stderr_logfile", "redirect_stderr"),
+    *("stdout_logfile", "stderr_logfile", "redirect_stderr", "stdout_command", "stderr_command"),
     *LIMITS,
     *("notify", "notification_fd", "watchdog_secs"),
 )
@@ -48,7 +48,9 @@ def differing(recorded: Mapping[str, object], config: Config) -> list[str]:
 
 def _said(config: Config) -> dict[str, str]:
     values = ((key, getattr(config, key)) for key in LAUNCHED)
-    return {key: written(key, value) for key, value in values if value != getattr(_DEFAULTS, key)}
+    said = ((key, value) for key, value in values if value != getattr(_DEFAULTS, key))
+    # Of a logger the service has the pipe, whatever reads that.
+    return {key: "a pipe" if key in COMMANDS else written(key, value) for key, value in said}
 
 
 def _hidden(text: str, key: bytes) -> str:

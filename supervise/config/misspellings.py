@@ -70,7 +70,7 @@ def elsewhere(key: str) -> str:
     if stream not in ("stdout", "stderr"):
         return ""
     if what == "syslog":
-        return "have a shell pipe it: sh -c 'app | logger'"
+        return f"use {stream}_command : logger -t NAME"
     return "there are no events" if what in ("capture_maxbytes", "events_enabled") else ""
 
 

@@ -33,7 +33,7 @@ from supervise.config.misspellings import misplaced, value_mentions
 from supervise.config.sections import Problems, Sections, split, without_torn_line
 from supervise.config.shellwords import suspicious
 from supervise.config.values import GSM_LIMIT, LISTS, RESERVED, SCALARS, BadValue, show
-from supervise.config.written import EXPANDED
+from supervise.config.written import COMMANDS, EXPANDED
 from supervise.system.installed import replaced
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ def _apply(config: Config, key: str, text: str, line: int, names: Names, problem
 
 def _advise(config: Config, key: str, text: str, line: int, problems: Problems) -> None:
     """Say what no shell reads in a value that is of use: it stays so, and is no reason to doubt the rest."""
-    words = list(config.check_command) if key == "check_command" else []
+    words = list(getattr(config, key)) if key in COMMANDS else []
     text = without_names(text) if words else text
     if not (suspicious(text, words) if words else "$" in text or text[0] == "~") or replaced():
         return  # (what would be loaded may be another version's)
@@ -174,7 +174,7 @@ def _advise(config: Config, key: str, text: str, line: int, problems: Problems) 
         from supervise.config import shellsyntax
 
         if words:
-            found = shellsyntax.in_command(text, "check_command")
+            found = shellsyntax.in_command(text, key)
         elif key == "environment":
             found = [one for name, value in split_environment(text) for one in shellsyntax.in_variable(name, value)]
         else:

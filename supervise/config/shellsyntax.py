@@ -1,7 +1,7 @@
 """Shell syntax that no shell will read: what was probably meant by it, and the way to that.
 
-What lives here: advice on commands (-f, -r, check_command) and on what is expanded in supervise.conf.  What does not:
-splitting (shellwords.py), and when to look at all: this is loaded where something is suspicious.
+What lives here: advice on commands (-f, -r, and the keys that are some) and on what is expanded in supervise.conf.
+What does not: splitting (shellwords.py), and when to look at all: this is loaded where something is suspicious.
 
 Rule 1.  Quoted characters are meant as they stand, whichever the quotes: `sh -c "exec app >$LOG"` is in order.
 Rule 2.  What is written without quotes in a shell as well is left alone: `http://h/?a=1`, `[::1]:80`, `{}`.
@@ -21,6 +21,7 @@ _SAME_OUTPUT = "2>&1"
 _TO_SAME_OUTPUT = {
     "-f": f"no shell reads {_SAME_OUTPUT}: use the key redirect_stderr",
     "check_command": f"no shell reads {_SAME_OUTPUT}: leave it out, what is printed on stderr counts as well",
+    **{f"{stream}_command": f"no shell reads {_SAME_OUTPUT}: leave it out" for stream in ("stdout", "stderr")},
 }
 _KEYS = {"cd": "the key directory", "export": "the key environment", "umask": "the key umask"}
 _SHELLS_OWN = ("source", ".", "eval", "set", "ulimit", "if", "for", "while", "{", "!")
@@ -30,11 +31,11 @@ _SHOWN = 5
 def in_command(text: str, of: str = "-f") -> list[str]:
     """What will not do in a command what it does in a shell, each with the way to do it.
 
-    `of` says what command it is: "-f", "-r", or "check_command", of which names of variables are not shown.
+    `of` says what command it is: "-f", "-r", or the key, of which names of variables are not shown.
     Raises Unbalanced.
     """
     words, masked = split(text), split(text, masked=True)
-    names_shown = of != "check_command"
+    names_shown = of in ("-f", "-r")
     found = []
     comment = next((at for at, word in enumerate(masked) if word[:1] == "#"), None)
     if comment is not None:

@@ -218,4 +218,5 @@ def _instead(key: str, text: str, keys: Mapping[str, Entry]) -> str | None:
         return f"what it prints is in {file}" if word == _SYSLOG else None
     if word in ("", "0", *_FALSE):
         return ""
-    return "there are no events" if what != "syslog" else f"what it prints is in {file}"
+    syslog = f"what it prints is in {file}; {stream}_command : logger pipes it to syslog"
+    return syslog if what == "syslog" else "there are no events"

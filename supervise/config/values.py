@@ -275,6 +275,8 @@ SCALARS: dict[str, Callable[[str], Any]] = {
     "stderr_logfile_maxbytes": _size,
     "stderr_logfile_backups": _parts,
     "logfile_compress": _compression,
+    "stdout_command": _command,
+    "stderr_command": _command,
     "logfile_maxbytes": _size,
     "logfile_backups": _parts,
     "notify": _flag,

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 # These are %-expanded before they are read; so are the values in `environment`.
-EXPANDED = ("directory", "cgroup", "check_command", "pidfile", "stdout_logfile", "stderr_logfile")
+COMMANDS = ("check_command", "stdout_command", "stderr_command")
+EXPANDED = ("directory", "cgroup", *COMMANDS, "pidfile", "stdout_logfile", "stderr_logfile")
 
 
 def written(key: str, value: Any) -> str:
@@ -28,7 +29,7 @@ def written(key: str, value: Any) -> str:
         return _size(value)
     if key == "exitcodes":
         return ",".join(map(str, value))
-    if key == "check_command":
+    if key in COMMANDS:
         return unexpanded(" ".join(map(_quoted, value)))
     if isinstance(value, tuple):
         return " ".join(value)
@@ -39,7 +40,7 @@ def logged(key: str, value: Any) -> str:
     """Format a value for the log, which more people may read than the file: no values of variables, no arguments."""
     if key == "environment":
         return " ".join(name for name, _ in value)
-    if key == "check_command":
+    if key in COMMANDS:
         return written(key, value[:1]) + (" ..." if len(value) > 1 else "")
     return written(key, value)
 

@@ -121,6 +121,10 @@ def without_effect(sections: Sections, service: str, config: Config) -> list[Pro
             continue
         elif key in _CHECKS and not config.check_command:
             found.append(Problem(line, f"{key}: of no effect without check_command"))
+        elif key.startswith(("stdout_logfile", "stderr_logfile")) and getattr(config, f"{key[:6]}_command"):
+            found.append(Problem(line, f"{key}: of no effect with {key[:6]}_command"))
+        elif key == "stderr_command" and config.redirect_stderr:
+            found.append(Problem(line, f"{key}: of no effect with redirect_stderr"))
         elif key == "starttimeoutsecs" and not (config.notify or config.notification_fd or config.check_command):
             found.append(Problem(line, f"{key}: of no effect without notify or notification_fd"))
     return found

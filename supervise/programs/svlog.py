@@ -138,7 +138,10 @@ class Source:
         """The last lines, in pieces.  Raises LogError."""
         places = self._places()
         if not any(exists(*place) for place in places):
-            raise LogError(f"read {shown_name('/'.join(places[0]))}: there is no such log")
+            what = "there is no such log"
+            if os.path.exists(f"{'/'.join(places[0])}.pipe"):
+                what = f"{places[0][1].strip('_')}_command reads what the service prints"
+            raise LogError(f"read {shown_name('/'.join(places[0]))}: {what}")
         if len(places) == 1:
             blocks = last_blocks(*places[0], self._lines, self._lost(*places[0]))
             yield from self._with_times(*places[0], blocks) if self._timed else blocks

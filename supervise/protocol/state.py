@@ -38,6 +38,12 @@ what it printed begins; `starting` while they are no fault yet.  `problem` says 
 `outputs` says where the service prints to, as it was started last: `stdout` and `stderr`, each an absolute path, or
 "NONE", nothing is kept, or "INHERIT", what supervise prints to itself, or empty, its file in the status directory.  It
 is null where both are there, it was never started, or an older release did not write it.
+
+`loggers` lists the programs that read from a pipe what the service prints, null where there are none, or an older
+release did not write it: of which `stream`, "stdout" or "stderr"; `process` as `service`, null while none runs;
+`start_time`, when it was started last, Unix seconds; `retired`, whether the next start prints elsewhere; `ends`, how
+often one has ended before it was to; and where none runs that should, `failure`, why, and `waiting`, the bytes that
+were in the pipe when that was found.
 """
 
 from __future__ import annotations

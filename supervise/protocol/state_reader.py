@@ -47,6 +47,15 @@ _HEALTH = {
     "failing_boottime": _OPTIONAL_NUMBER,
     "problem": (str, type(None)),
 }
+_LOGGER = {
+    "stream": (str,),
+    "process": (_PROCESS, None),
+    "start_time": _NUMBER,
+    "retired": (bool,),
+    "ends": (int,),
+    "failure": (str, type(None)),
+    "waiting": (int,),
+}
 _OPTIONS = {
     "directory": (str, type(None)),
     "conf": (str,),
@@ -91,6 +100,7 @@ _FIELDS: dict[str, Any] = {
     "phase_boottime": _OPTIONAL_NUMBER,
     "changed_boottime": _OPTIONAL_NUMBER,
     "health": (_HEALTH, None),
+    "loggers": (list, type(None)),
     "status_text": (str, type(None)),
     "quick_exits": (int,),
     "watchdog": _OPTIONAL_NUMBER,
@@ -123,6 +133,7 @@ _DEFAULTS: dict[str, Any] = {
     "phase_boottime": None,
     "changed_boottime": None,
     "health": None,
+    "loggers": None,
     "status_text": None,
     "quick_exits": 0,
     "watchdog": None,
@@ -200,6 +211,10 @@ def decode(data: bytes) -> dict[str, Any]:
         if not isinstance(former, dict):
             raise StateError("formers is not a list of objects")
         _check(former, _PROCESS, "formers.")
+    for logger in fields["loggers"] or ():
+        if not isinstance(logger, dict):
+            raise StateError("loggers is not a list of objects")
+        _check(logger, _LOGGER, "loggers.")
     for signal in fields["unsent"]:
         if not (isinstance(signal, list) and list(map(type, signal)) == [str, bool]):
             raise StateError("unsent is not a list of signals")

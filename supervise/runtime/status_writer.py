@@ -45,7 +45,7 @@ _FIELDS = (
     *("upgrades_refused", "control_obeyed", "phase", "phase_time", "phase_boottime", "changed_boottime"),
     *("health", "status_text", "quick_exits", "watchdog", "fault", "fault_kind", "unheard", "notify_address"),
     *("formers", "unsent", "restrictions", "startsecs", "config_problems", "options", "started_with"),
-    *("groups", "outputs"),
+    *("groups", "outputs", "loggers"),
 )
 _FORM = form(_FIELDS)
 
@@ -99,6 +99,7 @@ class StatusWriter:
         # And since when, in Unix seconds and since boot.
         self._phase: tuple[str | None, float | None, float | None] = None, None, None
         self.health: dict[str, Any] | None = None  # what the checks have found
+        self.loggers: list[dict[str, Any]] | None = None
         self.due: float | None = None  # monotonic: when to `write`, for what could not be written
         self._unidentified = 0  # tries in a row
         self._pause = 0.0  # from the last try to that
@@ -125,6 +126,7 @@ class StatusWriter:
         self.notify_address = fields["notify_address"]
         self._groups = fields["groups"]
         self.outputs = fields["outputs"]
+        self.loggers = fields["loggers"]
         self.control_obeyed = fields["control_obeyed"] or 0
         try:
             record = decode(self._directory.read(STATUS) or b"")
@@ -387,4 +389,5 @@ class StatusWriter:
             self._started_with,
             self._groups_known(),
             self.outputs,
+            self.loggers,
         )

@@ -39,6 +39,8 @@ _NOTIFY_SOCKET, _WATCHDOG_USEC, _WATCHDOG_PID = b"NOTIFY_SOCKET", b"WATCHDOG_USE
 NOT_INHERITED = ": INHERIT needs --foreground: else supervise prints to nowhere itself"
 _NOT_FROM_RUN = ": INHERIT needs a supervise that was started by svall run: else it prints to nowhere itself"
 TO_FILES = "; the service prints to its files"
+_NO_PIPE = "cannot open the pipe of its logger"
+STREAMS = ("stdout", "stderr")
 _NOT_LOADED = "another version of supervise is installed: upgrade this one (letter e) to use this configuration"
 
 
@@ -52,6 +54,8 @@ class Launcher:
     `config` is what governs the next start.  So are these, for a service that tells when it is ready: `notify_socket`,
     the address that it gets as NOTIFY_SOCKET, empty for none; `watchdog_usec`, then its WATCHDOG_USEC, 0 for none;
     `notification`, the end of a pipe that it gets as the descriptor `notification_fd` of the configuration, or -1.
+    `pipes`, to which the service prints in place of a file: our descriptor for reading by its number; `guards`, what it
+    gets beside them (logger.py).
     `blocked` says why nothing of the service is to be started; empty if it is.  `places`: where it will print to, as
     state.py has it (`outputs`).
     """
@@ -76,6 +80,8 @@ class Launcher:
         self.notify_socket = ""
         self.watchdog_usec = 0
         self.notification = -1
+        self.pipes: dict[int, int] = {}
+        self.guards: list[Descriptor] = []
         self.blocked = ""
         self.config = config or Config()
 
@@ -95,16 +101,23 @@ class Launcher:
         self._paths = output_paths(config)
         self.places = self._places()
         self._outputs = []
-        for name, number, logfile in ((STDOUT, 1, config.stdout_logfile), (STDERR, 2, config.stderr_logfile)):
+        for name, number, stream in ((STDOUT, 1, "stdout"), (STDERR, 2, "stderr")):
             if name in self._files:
                 self._outputs.append(append_to(*self._directory.output(name), number))
-            elif logfile == NONE:
+            elif number in self.pipes:
+                self._outputs.append(append_to(_reopened(self.pipes[number]), os.O_WRONLY, 0, number))
+            elif config.logfile_of(stream) == NONE:
                 self._outputs.append(inherit(self._null, number))
         if config.redirect_stderr:
             self._outputs.append(inherit(1, 2))
         # posix_spawn cannot do these; and it looks for the program with the search path that supervise has.
         self._by_fork = self.needs_fork(config)
         self._home = self._home_of(config) if self._by_fork else ""
+
+    def use_pipes(self, pipes: dict[int, int]) -> None:
+        """Have the service print to these pipes from its next start on."""
+        self.pipes = pipes
+        self.config = self._config
 
     def govern(self, config: Config) -> None:
         """Use a configuration for the next start; `blocked`, if it blocks starts or what it needs cannot be had."""
@@ -129,7 +142,7 @@ class Launcher:
         """The key that says of the output what cannot be; empty if it can."""
         if self._has_output:
             return ""
-        return next((key for key in PLACED if getattr(self._config, key) == INHERIT), "")
+        return next((key for key, stream in zip(PLACED, STREAMS) if self._config.logfile_of(stream) == INHERIT), "")
 
     @staticmethod
     def needs_fork(config: Config, home: str = "") -> bool:
@@ -181,8 +194,8 @@ class Launcher:
     def _places(self) -> dict[str, str] | None:
         """None: to its files in the status directory, both."""
         places: dict[str, str] = {}
-        for stream, key in zip(("stdout", "stderr"), PLACED):
-            said, path = getattr(self._config, key), self._config.output_path(stream)
+        for stream in STREAMS:
+            said, path = self._config.logfile_of(stream), self._config.output_path(stream)
             if path:
                 try:
                     said = from_file(join(in_file(os.getcwd()), path))
@@ -247,6 +260,7 @@ class Launcher:
 
     def _start_service(self, env: Mapping[bytes, bytes], more: list[Descriptor]) -> int | str:
         """`more` comes last: it may take the number of a descriptor that is needed on the way, the directory's too."""
+        more = self.guards + more
         # In a directory of another user's, what it would be appended to is looked at first.
         can_spawn = not self._by_fork or (self._home and _is_here(self._home))
         if can_spawn and not self._directory.foreign:
@@ -300,6 +314,22 @@ class Launcher:
         descriptors = [inherit(self._null, 0), inherit(output, 1), inherit(output, 2)]
         return self._execute(words, env, descriptors, session=True, by_fork=self._by_fork)
 
+    def logger(self, argv: tuple[str, ...], pipe: int) -> int | str:
+        """Spawn a logger, which reads from a pipe: its pid, or the problem.
+
+        Like the restart script it is the administrator's: supervise's user, environment and directory.  What it prints
+        goes where the service's standard error would go if no logger read that.
+        """
+        own = self._options.foreground and self._config.stderr_logfile
+        output = 2 if own else self._output(STDERR)
+        words = [fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
+        descriptors = [inherit(pipe, 0), inherit(output, 1), inherit(output, 2)]
+        try:
+            return self._execute(words, self._env, descriptors, session=True, by_fork=False)
+        finally:
+            if output not in (2, self._null):
+                close(output)
+
     # Step by step.
 
     def _with_outputs(
@@ -307,11 +337,19 @@ class Launcher:
     ) -> int | str:
         """What cannot be opened is replaced by nothing, what went wrong is told."""
         files = (STDOUT, STDERR) if script else self._files
-        out = self._output(STDOUT) if STDOUT in files else self._other("stdout", 1)
-        if STDERR in files:
-            err = self._output(STDERR)
-        else:
-            err = out if self._config.redirect_stderr else self._other("stderr", 2)
+        try:
+            out = self._output(STDOUT) if STDOUT in files else self._other("stdout", 1)
+        except OSError as why:
+            return f"{_NO_PIPE}: {why.strerror}"
+        try:
+            if STDERR in files:
+                err = self._output(STDERR)
+            else:
+                err = out if self._config.redirect_stderr else self._other("stderr", 2)
+        except OSError as why:
+            if out not in (1, self._null):
+                close(out)
+            return f"{_NO_PIPE}: {why.strerror}"
         # In a directory of another user's it can be a file of root's that he has moved there: that is not given away.
         keeps = script or self._directory.foreign
         own = () if keeps else tuple(number for number, fd in ((1, out), (2, err)) if fd > 2 and fd != self._null)
@@ -352,9 +390,13 @@ class Launcher:
             return f"{quoted(argv[0])}: {why}"
 
     def _other(self, stream: str, number: int) -> int:
-        """Where it prints to, if not to a file in the status directory; one of a path is opened later."""
-        said = self._config.stdout_logfile if stream == "stdout" else self._config.stderr_logfile
-        return number if said == INHERIT else self._null
+        """Where it prints to, if not to a file in the status directory; one of a path is opened later.  Raises OSError.
+
+        Of a pipe that is an end of its own.
+        """
+        if number in self.pipes:
+            return os.open(_reopened(self.pipes[number]), os.O_WRONLY | os.O_CLOEXEC)
+        return number if self._config.logfile_of(stream) == INHERIT else self._null
 
     def _output(self, name: str) -> int:
         """Where a program prints to: the file, or nowhere, with one warning, while that cannot be opened."""
@@ -378,10 +420,13 @@ def _is_here(directory: str) -> bool:
 
 
 def output_files(config: Config, foreground: bool = True) -> tuple[str, ...]:
-    """The files that a service prints to; none where that is supervise's own output, which it has in the foreground."""
+    """The files that a service prints to.
+
+    None where that is a logger's pipe, or supervise's own output, which it has in the foreground.
+    """
     own = ("",) if foreground else ("", INHERIT)
-    files = [STDOUT] if config.stdout_logfile in own else []
-    if not config.redirect_stderr and config.stderr_logfile in own:
+    files = [STDOUT] if not config.stdout_command and config.stdout_logfile in own else []
+    if not config.redirect_stderr and not config.stderr_command and config.stderr_logfile in own:
         files.append(STDERR)
     return tuple(files)
 
@@ -389,11 +434,16 @@ def output_files(config: Config, foreground: bool = True) -> tuple[str, ...]:
 def output_paths(config: Config) -> tuple[Output, ...]:
     """The files of the user's choice: for which descriptor, the key that says so, and the path."""
     found = []
-    for number, stream, key in zip((1, 2), ("stdout", "stderr"), PLACED):
+    for number, stream, key in zip((1, 2), STREAMS, PLACED):
         path = config.output_path(stream)
         if path:
             found.append((number, key, from_file(path)))
     return tuple(found)
+
+
+def _reopened(fd: int) -> str:
+    """The path by which a child of ours opens what we have open anew: with modes and flags of its own."""
+    return f"/proc/self/fd/{fd}"
 
 
 def _unique() -> bytes:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from supervise.service.health_check import Checks
     from supervise.service.launcher import Launcher
     from supervise.service.leftovers import Leftovers
+    from supervise.service.logger import Loggers
     from supervise.service.lookup import Lookup
     from supervise.service.output_cap import OutputCap
     from supervise.service.part import Part
@@ -62,6 +63,12 @@ def _output_cap(parts: Parts) -> Part:
     from supervise.service.output_cap import OutputCap
 
     return OutputCap(parts.status_writer, parts.directory, parts.env, parts.ignored, parts.reactor, parts.log)
+
+
+def _loggers(parts: Parts) -> Part:
+    from supervise.service.logger import Loggers
+
+    return Loggers(parts.directory, parts.launcher, parts.status_writer, parts.reactor, parts.log)
 
 
 def _other_user(parts: Parts) -> None:
@@ -114,6 +121,12 @@ KINDS: tuple[Kind, ...] = (
         _output_file,
         ("stdout_logfile", "stderr_logfile"),
     ),
+    (
+        "loggers",
+        lambda config, parts: config.stdout_command or config.stderr_command or parts.status_writer.loggers,
+        _loggers,
+        ("stdout_command", "stderr_command"),
+    ),
     ("limits", lambda config, parts: config.limited and not parts.launcher.can_limit, _limits, ()),
     ("lookup", lambda config, parts: names_something(config) and parts.status_writer.conf, _lookup, ()),
 )
@@ -135,6 +148,7 @@ class Parts:
     checks: Checks | None = None
     lookup: Lookup | None = None
     output_cap: OutputCap | None = None
+    loggers: Loggers | None = None
     if TYPE_CHECKING:
         launcher: Launcher
         status_writer: StatusWriter

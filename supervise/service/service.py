@@ -159,7 +159,9 @@ class Service:
 
     def spawn(self) -> int | ExitStatus:
         """Spawn the service: its pid, or why not."""
-        self._freshen()
+        problem = self._prepare_output()
+        if problem:
+            return ExitStatus(failure=problem)
         fd = self._machine.config.notification_fd
         if not self.parts.readiness or not fd:
             return self._launcher.service()
@@ -171,18 +173,19 @@ class Service:
                 close(self._launcher.notification)
             self._launcher.notification = -1
 
-    def _freshen(self) -> None:
-        """What it prints goes to where the configuration has it from now on."""
-        self._status_writer.outputs = self._launcher.places
-        if self.parts.output_cap:
-            self.parts.output_cap.freshen()
-
     def spawn_ahead(self) -> None:
         """Spawn it before the machine asks for it, unless another process may turn out to be the main one."""
         if self._ahead is not None or (self.parts.successor and self.parts.successor.previous_mains()):
             return
-        self._freshen()
-        self._ahead = self._launcher.service()
+        if not self._prepare_output():
+            self._ahead = self._launcher.service()
+
+    def _prepare_output(self) -> str:
+        """Have what a start prints to, as the configuration has it by now; why that cannot be had, or nothing."""
+        self._status_writer.outputs = self._launcher.places
+        if self.parts.output_cap:
+            self.parts.output_cap.freshen()
+        return self.parts.loggers.prepare_start() if self.parts.loggers else ""
 
     def start(self) -> tuple[str, Any]:
         """Spawn the service, unless that has been done: the event STARTED or FAILED."""
@@ -388,6 +391,11 @@ class Service:
     def _hung_up(self, events: int) -> None:
         if self._fading and events & select.POLLHUP:
             self._amend(self._fading)
+
+    @property
+    def lingers(self) -> bool:
+        """Whether there is still something to be done for a service that has ended for good."""
+        return bool(self.parts.loggers and self.parts.loggers.lingers)
 
     @property
     def check_pid(self) -> int:

@@ -269,7 +269,9 @@ class Supervisor:
             self._follow()
         self._settle()
         self._arrived()
-        while (self.machine.state != states.ENDED or self._actions.postponed) and not self._control.quit:
+        while not self._control.quit:
+            if self.machine.state == states.ENDED and not self._actions.postponed and not self._service.lingers:
+                break
             try:
                 ready = self._reactor.poll(self._timeout())
                 if self._direct and len(ready) == 1 and ready[0][0] == self._kept.control and not self._is_due():

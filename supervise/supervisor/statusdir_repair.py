@@ -286,7 +286,7 @@ class Repair:
         record, fields = self._status_writer.last(), {**self._status_writer.fields(), "directory": directory.identity()}
         if left:
             record = Record(time.time_ns(), False, record.want, record.alarms, 0)
-            fields.update(machine=ENDED, service=None, remains=None, formers=[], notify_address=None)
+            fields.update(machine=ENDED, service=None, remains=None, formers=[], notify_address=None, loggers=None)
         directory.replace(STATUS, record.encode())
         directory.replace(STATE, encode(fields))
 

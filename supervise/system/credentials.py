@@ -13,8 +13,8 @@ Rule 4.  HOME, USER and LOGNAME are those of the user's entry.  Without one, HOM
 Rule 5.  Another user's process has no controlling terminal, for it could push keystrokes into that one (TIOCSTI).
          For a process that is no leader of its session TIOCNOTTY gives up its own only; so it stays in supervise's
          session, and the terminal stays supervise's.
-Rule 6.  What another user's process prints to may be given to him, so that it can open /dev/stdout: a regular file of
-         root's with one name, by its descriptor.  What belongs to anybody else stays his.
+Rule 6.  What another user's process prints to may be given to him, so that it can open /dev/stdout: a regular file, or
+         a FIFO, of root's with one name, by its descriptor.  What belongs to anybody else stays his.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def give(fd: int, uid: int, gid: int) -> None:
     """
     try:
         found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+        right = stat.S_ISREG(found.st_mode) or stat.S_ISFIFO(found.st_mode)
+        if right and found.st_uid == os.geteuid() and found.st_nlink == 1:
             os.fchown(fd, uid, gid)
     except OSError:
         pass

@@ -7,7 +7,7 @@ import posix as os
 import time
 
 from supervise.protocol import lockfile
-from supervise.protocol.names import CONTROL, LOCK, LOG, LOG_WF, NOTIFY, OK, STATE, STATUS, STDERR, STDOUT
+from supervise.protocol.names import CONTROL, LOCK, LOG, LOG_WF, NOTIFY, OK, PIPES, STATE, STATUS, STDERR, STDOUT
 from supervise.system.descriptors import close
 
 SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -33,6 +33,11 @@ class Rollback:
         self._starting = True
         self._lock_was: tuple[int, int] | None = None  # the lock, and its mode before it was closed to others
         self._claim: tuple[int, bytes] | None = None  # the lock, and what it said before
+
+    def note_made(self, name: str) -> None:
+        """Note that this start has made a file."""
+        if self._starting:
+            self._made_files.append(name)
 
     def keep(self) -> None:
         """Keep what was made, for the service runs."""
@@ -63,7 +68,7 @@ class Rollback:
                 except OSError:
                     pass
         if self._made_dirs and self._made_dirs[-1] == self.path:
-            names = [STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, NOTIFY, CONTROL, OK, LOCK]
+            names = [*PIPES, STDOUT, STDERR, LOG, LOG_WF, STATUS, STATE, NOTIFY, CONTROL, OK, LOCK]
         for name in names:
             try:
                 os.unlink(name, dir_fd=self.fd)

@@ -147,6 +147,7 @@ class FakeStatusWriter:
         self.control_obeyed = 0
         self.notify_address: str | None = None
         self.formers: list[dict[str, Any]] = []
+        self.loggers: list[dict[str, Any]] | None = None
         self.remains: dict[str, Any] | None = None
         self.amendments: list[ExitStatus] = []
         self.foretold = 0

@@ -38,6 +38,7 @@ SAMPLE: dict[str, Any] = {
     "pid_namespace": None,
     "upgrades": 0,
     "upgrades_refused": 0,
+    "loggers": None,
     "control_obeyed": None,
     "phase": None,
     "phase_time": None,

@@ -24,14 +24,18 @@ DEBIAN = {
     "fuser": "psmisc",
     "ionice": "util-linux",
     "localedef": "libc-bin",
+    "logger": "bsdutils",
     "mail": "bsd-mailx",
     "mount": "mount",
+    "multilog": "daemontools",
     "nginx": "nginx",
     "nsenter": "util-linux",
     "pgrep": "procps",
     "redis-server": "redis-server",
+    "s6-log": "s6",
     "setpriv": "util-linux",
     "strace": "strace",
+    "svlogd": "runit",
     "unshare": "util-linux",
 }
 

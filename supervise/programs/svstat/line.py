@@ -24,6 +24,7 @@ from supervise.protocol.text import one_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervise.client import Status
+    from supervise.client.status import LoggerStatus
 
 _SAYS_AT_MOST = 80  # characters
 PHASES = ("starting", "ready", "reloading", "stopping")  # another is a newer version's
@@ -89,6 +90,12 @@ def health(status: Status) -> str:
     return f"check failing for {seconds} ({count}): {one_line(found.failure or '')}"
 
 
+def unread(logger: LoggerStatus) -> str:
+    """That a logger does not run, and what waits for it."""
+    waiting = f"{logger.waiting:,} byte" if logger.waiting == 1 else f"{logger.waiting:,} bytes"
+    return f"logger of {logger.stream} down: {one_line(logger.failure or '')} ({waiting} waiting)"
+
+
 def _whole(seconds: float) -> str:
     """Not less than it is: what is due in `0 seconds` is due."""
     count = math.ceil(seconds)
@@ -107,6 +114,7 @@ def line(status: Status) -> str:
     unwell = health(status)
     if unwell:
         parts.append(unwell)
+    parts += [unread(logger) for logger in status.loggers if logger.failure]
     if not status.supervised and status.gave_up:
         parts.append("gave up")
     if status.outlived:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 
 from supervise.client.clocks import since_boot
-from supervise.client.trouble import FAILING, WELL, ending, rank, run_failed, sick, starts, unsteady
-from supervise.programs.svstat.line import PHASES
+from supervise.client.trouble import FAILING, WELL, ending, rank, run_failed, sick, starts, unlogged, unsteady
+from supervise.programs.svstat.line import PHASES, unread
 from supervise.programs.width import columns, index, padded, shortened, shortened_within
 from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.record import DOWN, ONCE, UP
@@ -116,6 +116,8 @@ def _up(status: Status) -> str:
         return once
     if sick(status):
         return f"{once}, {'not checked' if status.health and status.health.problem else 'failing'}"
+    if unlogged(status):
+        return f"{once}, no logger"
     if unsteady(status):
         return f"{once}, unsteady"
     if status.phase in PHASES:
@@ -148,6 +150,9 @@ def reason(status: Status) -> str:
         return f"not checked: {one_line(health.problem)}"
     if health and health.failures:
         return _complaint(health)
+    for logger in status.loggers:
+        if logger.failure:
+            return unread(logger)
     return f"{_how(last)}, {duration(last.seconds, 1)} ago" if last else ""
 
 

@@ -263,6 +263,7 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
         notify_socket = ""
         watchdog_usec = 0
         notify_address = None
+        loggers = None
         can_fork = True
 
         def needs_fork(self, config: Any) -> bool:

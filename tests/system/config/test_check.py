@@ -207,6 +207,14 @@ BROKEN = {
     "variables": ("[app]\nenvironment : A=1,B\n", [":2: environment: no = in the second pair"]),
     "our variable": ("[app]\nenvironment : NOTIFY_SOCKET=1\n", [":2: environment: NOTIFY_SOCKET is set by"]),
     "no check": ("[app]\ncheck_timeout : 5\n", [":2: check_timeout: of no effect without check_command"]),
+    "a logger": (
+        "[app]\nstdout_logfile_maxbytes : 5MB\nstdout_command : logger\n",
+        [":2: stdout_logfile_maxbytes: of no effect with stdout_command"],
+    ),
+    "one for both": (
+        "[app]\nredirect_stderr : yes\nstderr_command : logger\n",
+        [":3: stderr_command: of no effect with redirect_stderr"],
+    ),
     "no readiness": ("[app]\nstarttimeoutsecs : 5\n", [":2: starttimeoutsecs: of no effect without notify or"]),
     "delays": ("[app]\nrestart_delay : 9\nrestart_delay_max : 5\n", [":3: restart_delay_max: less than .*, 9:"]),
     "general delays": ("[global]\nrestart_delay : 9\nrestart_delay_max : 5\n", [":3: restart_delay_max: less than"]),

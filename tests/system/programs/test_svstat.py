@@ -280,8 +280,8 @@ def test_the_document(box: Box) -> None:
     assert list(service) == [
         *("name", "path", "path_hex", "error"),
         *("supervised", "supervise_pid", "supervise_version", "gave_up", "machine", "up"),
-        *("ready", "phase", "phase_seconds", "status_text", "fault", "health", "pid", "changed", "seconds", "want"),
-        *("paused", "stopped", "alarms", "command", "groups", "failing", "finished", "next_start_seconds"),
+        *("ready", "phase", "phase_seconds", "status_text", "fault", "health", "loggers", "pid", "changed", "seconds"),
+        *("want", "paused", "stopped", "alarms", "command", "groups", "failing", "finished", "next_start_seconds"),
         *("quick_exits", "hangs", "restarts", "last_exit", "processes", "memory", "cpu", "cpu_percent"),
         *("stdout_bytes", "stderr_bytes"),
     ]

@@ -292,7 +292,7 @@ def test_of_a_service_that_is_called_include_it_is_the_section() -> None:
 @pytest.mark.parametrize(
     ("key", "instead"),
     [
-        ("stderr_syslog", "have a shell pipe it: sh -c 'app | logger'"),
+        ("stderr_syslog", "use stderr_command : logger -t NAME"),
         ("stdout_capture_maxbytes", "there are no events"),
         ("stderr_events_enabled", "there are no events"),
         ("serverurl", "there is no server, SUPERVISE_STATUS_DIR says where the service is commanded"),

@@ -36,6 +36,8 @@ stdout_logfile_backups : 3
 stderr_logfile_maxbytes : 1536K
 stderr_logfile_backups : 0
 logfile_compress : gzip
+stdout_command : multilog t s1000000 ./main
+stderr_command : logger -t "my app"
 logfile_maxbytes : 1MB
 logfile_backups : 5
 rlimit_nofile : 1024:4096
@@ -84,6 +86,8 @@ FULL_CONFIG = made(
     stderr_logfile_maxbytes=1536 << 10,
     stderr_logfile_backups=0,
     logfile_compress="gzip",
+    stdout_command=("multilog", "t", "s1000000", "./main"),
+    stderr_command=("logger", "-t", "my app"),
     logfile_maxbytes=1 << 20,
     logfile_backups=5,
     rlimit_nofile="1024:4096",
@@ -145,7 +149,7 @@ def test_the_defaults() -> None:
         "logfile_compress": "",
         "logfile_maxbytes": 10 << 20,
         "logfile_backups": 1,
-        **dict.fromkeys(("environment", "check_command"), ()),
+        **dict.fromkeys(("environment", "check_command", "stdout_command", "stderr_command"), ()),
         **dict.fromkeys(("umask", "check_delay")),
         "check_interval": 30,
         "check_timeout": 10,
@@ -184,6 +188,8 @@ BAD = {
     "stderr_logfile_maxbytes": "2000000GB",
     "stderr_logfile_backups": "-1",
     "logfile_compress": "xz",
+    "stdout_command": "'logger",
+    "stderr_command": "'' -t app",
     "logfile_maxbytes": "10 pages",
     "logfile_backups": "1000",
     "rlimit_nofile": "2:1",
@@ -426,7 +432,7 @@ def test_the_log_is_told_what_is_not_at_its_default() -> None:
         " killasgroup yes, directory /etc/app/run, user www-data, group adm, umask 027, environment A B,"
         " redirect_stderr yes, stdout_logfile INHERIT, stderr_logfile INHERIT, stdout_logfile_maxbytes 50MB,"
         " stdout_logfile_backups 3, stderr_logfile_maxbytes 1536KB, stderr_logfile_backups 0, logfile_compress gzip,"
-        " logfile_maxbytes 1MB, logfile_backups 5,"
+        " stdout_command multilog ..., stderr_command logger ..., logfile_maxbytes 1MB, logfile_backups 5,"
         " rlimit_nofile 1024:4096, rlimit_core 0, rlimit_nproc 100, rlimit_as 1G, nice 5,"
         " ionice best-effort:4, oom_score_adj -500, cpu_affinity 0-3,7, cgroup /sys/fs/cgroup/app, memory_max 64M,"
         " cpu_max 150000 100000, notify yes, notification_fd 5, starttimeoutsecs 60, watchdog_secs 10,"

@@ -67,6 +67,7 @@ class Pretended:
     can_fork = False
     blocked = not_inherited = ""
     conf = None
+    loggers = None
 
     def __init__(self) -> None:
         self.governed: list[Config] = []

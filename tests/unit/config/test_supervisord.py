@@ -125,7 +125,7 @@ def test_the_sample_of_a_desktop(samples: Path) -> None:
         "3: redirect_stderr: not a key of [supervisord]: skipped",
         "4: stopsignal: not a key of [supervisord]: skipped",
         "5: http_port: not a key of [supervisord]: skipped",
-        "26: stderr_syslog: not carried over: what it prints is in __stderr",
+        "26: stderr_syslog: not carried over: what it prints is in __stderr; stderr_command : logger pipes it to syslog",
     ]
     _, problems = parse(found.services["proxy"].text(), "proxy", names=names_for(found.path, "proxy"))
     keys = ("chmod", "dependent_startup", "dependent_startup_wait_for")
@@ -646,7 +646,7 @@ def test_thousands_of_programs(path: Path) -> None:
         ("stdout_capture_maxbytes = 1MB", "there are no events"),
         ("stderr_events_enabled = false", None),
         ("stderr_events_enabled = true", "there are no events"),
-        ("stdout_syslog = true", "what it prints is in __stdout"),
+        ("stdout_syslog = true", "what it prints is in __stdout; stdout_command : logger pipes it to syslog"),
         ("serverurl = AUTO", None),
         ("serverurl = http://x", "there is no server"),
     ],

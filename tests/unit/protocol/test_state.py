@@ -22,6 +22,10 @@ TEXT = st.text(st.characters(), max_size=20)  # surrogates, too: what os.fsdecod
 MAYBE_TIME = st.one_of(st.none(), TIME)
 GROUP: dict[str, Any] = {name: st.one_of(st.none(), COUNT) for name in ("group", "session")}
 
+PROCESS = st.fixed_dictionaries(
+    {"pid": COUNT, "start_ticks": COUNT, "pidfd_inode": st.one_of(st.none(), COUNT), **GROUP}
+)
+
 states = st.fixed_dictionaries(
     {
         "version": st.just(VERSION),
@@ -100,6 +104,23 @@ states = st.fixed_dictionaries(
                 }
             ),
         ),
+        "loggers": st.one_of(
+            st.none(),
+            st.lists(
+                st.fixed_dictionaries(
+                    {
+                        "stream": st.sampled_from(["stdout", "stderr"]),
+                        "process": st.one_of(st.none(), PROCESS),
+                        "start_time": TIME,
+                        "retired": st.booleans(),
+                        "ends": COUNT,
+                        "failure": st.one_of(st.none(), TEXT),
+                        "waiting": COUNT,
+                    }
+                ),
+                max_size=2,
+            ),
+        ),
         "status_text": st.one_of(st.none(), TEXT),
         "quick_exits": COUNT,
         "watchdog": MAYBE_TIME,
@@ -114,14 +135,15 @@ states = st.fixed_dictionaries(
 
 # Fields that earlier releases did not write: what came with adoption, with readiness and backoff, with restrictions,
 # with kinds and counts beside words, with clocks that nobody sets and what checks have found, with what tells whether a
-# start or a reload was a success.
+# start or a reload was a success, with loggers.
 ADOPTION = {"gave_up", "deadline_at", "directory", "next_mark", "upgrades", "upgrades_refused"}
 READINESS = {"remains", "phase", "phase_time", "status_text", "quick_exits", "watchdog", "fault", "notify_address"}
 TRUST = {"restrictions", "pid_namespace"}
 PROTOCOL = {"control_obeyed", "fault_kind"}
 CLOCKS = {"changed_boottime", "phase_boottime", "health"}
 VERDICTS = {"startsecs", "config_problems"}
-NEWER = ADOPTION | READINESS | TRUST | PROTOCOL | CLOCKS | VERDICTS
+LOGGING = {"loggers"}
+NEWER = ADOPTION | READINESS | TRUST | PROTOCOL | CLOCKS | VERDICTS | LOGGING
 # The same within objects.
 NEWER_INSIDE = {
     "totals": {"expected", "hangs"},
