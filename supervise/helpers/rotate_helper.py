@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 import sys
 import time
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 _DIRECTORY = 3
 _EVERY = 1.0  # seconds
 _IDLE = 3  # looks that found nothing to do
-_LOCKED = 1 << 62  # offset
+# struct flock of fcntl(2).  Not a lock of the process: it would lose that as soon as it closes any descriptor of the
+# log, and mapping it into memory takes and closes one.
+_LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 1 << 62, 1, 0)
 _PATIENCE = 60.0  # seconds
 _PAUSE = 0.05
 
@@ -79,7 +82,7 @@ def _locked(directory: int, name: str, limit: int, backups: int) -> Rotation:
     while True:
         rotation = Rotation(directory, name, limit, backups)
         try:
-            fcntl.lockf(rotation.fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _LOCKED)
+            fcntl.fcntl(rotation.fd, fcntl.F_OFD_SETLK, _LOCK)
         except OSError as why:
             if why.errno not in (errno.EAGAIN, errno.EACCES):
                 raise

@@ -125,7 +125,8 @@ def test_the_sample_of_a_desktop(samples: Path) -> None:
         "3: redirect_stderr: not a key of [supervisord]: skipped",
         "4: stopsignal: not a key of [supervisord]: skipped",
         "5: http_port: not a key of [supervisord]: skipped",
-        "26: stderr_syslog: not carried over: what it prints is in __stderr; stderr_command : logger pipes it to syslog",
+        "26: stderr_syslog: not carried over: what it prints is in __stderr; "
+        "stderr_command : logger pipes it to syslog",
     ]
     _, problems = parse(found.services["proxy"].text(), "proxy", names=names_for(found.path, "proxy"))
     keys = ("chmod", "dependent_startup", "dependent_startup_wait_for")
