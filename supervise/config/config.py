@@ -133,6 +133,11 @@ class Config(_Standing):
         return "" if self.stderr_command else self.stderr_logfile
 
     @property
+    def inherited_key(self) -> str:
+        """The key by which it prints to supervise's own output; empty if none does."""
+        return next((key for key in PLACED if self.logfile_of(key.partition("_")[0]) == INHERIT), "")
+
+    @property
     def limited(self) -> bool:
         """Whether anything limits the service."""
         return any(getattr(self, key) for key in LIMITS)

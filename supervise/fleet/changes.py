@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 COMMAND = "command"
 _ANOTHER = {COMMAND, "stdout_logfile", "stderr_logfile"}  # what another supervise is needed for
+_PIPED = ("stdout_command", "stderr_command")  # these hide that the service is to have an output of svall's
 _NAMED = 8  # services that a line names, of more than that
 
 
@@ -113,7 +114,12 @@ def _compare(definition: Definition, status: Status | None, loaded: Loaded, made
         if keys and config.blocked:
             made.alone.append(f"{shown_name(loaded.path(definition.name))} is left as it is: {config.blocked}")
         elif keys:
-            made.found.append(Change(definition.name, RESTART if _ANOTHER.isdisjoint(keys) else REPLACE, keys))
+            made.found.append(Change(definition.name, REPLACE if _takes_another(keys, config) else RESTART, keys))
+
+
+def _takes_another(keys: list[str], config: Config) -> bool:
+    """Whether these changes take another supervise, not only another start of the service."""
+    return any(key in _ANOTHER or (key in _PIPED and config.inherited_key) for key in keys)
 
 
 class Running:

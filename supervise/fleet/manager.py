@@ -105,8 +105,7 @@ class Manager:
     def facts(self, definition: Definition) -> ServiceFacts:
         """What the plan has to know of a service."""
         config = self._loaded.config(definition.name)
-        key = "stdout_logfile" if config.stdout_logfile else "stderr_logfile" if config.stderr_logfile else ""
-        self._inheriting[definition.name] = key
+        self._inheriting[definition.name] = config.inherited_key
         readiness = bool(config.notify or config.notification_fd)
         stop_within = config.stopwaitsecs + _SLACK if config.stopwaitsecs else _UNLIMITED
         start_within = config.startsecs + _START_WITHIN

@@ -140,9 +140,7 @@ class Launcher:
     @property
     def not_inherited(self) -> str:
         """The key that says of the output what cannot be; empty if it can."""
-        if self._has_output:
-            return ""
-        return next((key for key, stream in zip(PLACED, STREAMS) if self._config.logfile_of(stream) == INHERIT), "")
+        return "" if self._has_output else self._config.inherited_key
 
     @staticmethod
     def needs_fork(config: Config, home: str = "") -> bool:

@@ -233,3 +233,24 @@ def test_inherited(shown: Shown) -> None:
     wait_for("the file", lambda: (services.folder / "status/db/__stdout").read_bytes().count(b"begins\n") == 2)
     assert "INHERIT needs a supervise that was started by svall run" in services["db"].log("supervise.log.wf")
     assert services.svall("diff").stdout == ""
+
+
+def test_what_is_no_output_of_svall(shown: Shown) -> None:
+    """A file of the user's choice is none, and is shown; nor is a logger's pipe, whose end takes another supervise."""
+    services = shown.services
+    files = "[db]\ncommand : python3 speaker.py db\nstdout_logfile : db.out\nstderr_logfile : NONE\nstartsecs : 0\n"
+    services.up(files)
+    services.conf(files + INHERITS.replace("db", "web") + "stdout_command : cat\nstderr_command : cat\n")
+    process = shown.run()
+    wait_for("both", lambda: services.pid("web"))
+    shown.say("db", b"it\n")
+    shown.wait(b"db  | it\n")
+    assert (services.folder / "db.out").read_bytes() == b"begins\nit\n"
+    supervise = services["web"].supervisor
+    assert not os.path.samefile(f"/proc/{supervise}/fd/1", services.folder / "shown")
+    services.conf(files + INHERITS.replace("db", "web"))
+    process.send_signal(signal.SIGHUP)
+    wait_for("another", lambda: services["web"].supervisor not in (0, supervise) and services.pid("web"))
+    assert os.path.samefile(f"/proc/{services['web'].supervisor}/fd/1", services.folder / "shown")
+    shown.wait(b"begins\n")
+    assert "INHERIT" not in services.said
