@@ -316,9 +316,10 @@ class Launcher:
         """Spawn a logger, which reads from a pipe: its pid, or the problem.
 
         Like the restart script it is the administrator's: supervise's user, environment and directory.  What it prints
-        goes where the service's standard error would go if no logger read that.
+        goes to the file of standard error, or with INHERIT to supervise's own: a file of the user's choice is opened by
+        the child that becomes the service, and what is wrong with a logger is not for NONE to hide.
         """
-        own = self._options.foreground and self._config.stderr_logfile
+        own = self._has_output and self._config.stderr_logfile == INHERIT
         output = 2 if own else self._output(STDERR)
         words = [fsdecode(word.encode("utf-8", "surrogateescape")) for word in argv]
         descriptors = [inherit(pipe, 0), inherit(output, 1), inherit(output, 2)]

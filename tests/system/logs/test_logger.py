@@ -12,7 +12,7 @@ import time
 
 import pytest
 from all_services import Services
-from conftest import Box, alive, rounds, wait_for
+from conftest import PATIENCE, Box, alive, rounds, wait_for
 from heirs import Private, edit_state, kill_supervise, start, succeed, upgrade
 from logging_to import PRINTER, check_numbers, conf, logger, loggers, out, pid_of, readers, wait_out
 from system import needs, needs_root
@@ -307,6 +307,14 @@ def test_what_a_logger_says_itself_is_in_the_file(box: Box) -> None:
     box.wait_warning("exited with status 5; it is started again", 2)
     assert "it cannot\n" in box.log("__stderr")
     assert run_tool(box, "svlog", "app").stderr.strip().endswith("stdout_command reads what the service prints")
+
+
+def test_what_a_logger_says_goes_to_no_output_that_nobody_has_asked_for(box: Box) -> None:
+    command = "stdout_command : sh -c 'echo it cannot >&2; exec cat'"
+    box.conf(f"[app]\n{command}\nstderr_logfile : NONE\nautorestart : never\n")
+    process = box.foreground("sh", "-c", "echo it; exit 7", options=("--exit-with-service",))
+    assert not any(b"it cannot" in text for text in process.communicate(timeout=PATIENCE))
+    assert box.log("__stderr") == "it cannot\nit\n"
 
 
 REAL = {
