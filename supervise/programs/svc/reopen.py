@@ -51,7 +51,8 @@ def _held(service: Service) -> str:
     if not pid:
         missing = [name for _, folder, name in places if not os.path.lexists(os.path.join(folder, name))]
         shown = " and ".join(dict.fromkeys(map(shown_name, missing)))
-        said = f"{shown} will be made at the next start" if missing else "the logs are in place"
+        # Whether it prints there, or both streams to one, or to a logger, its file may say otherwise by then.
+        said = f"no {shown}; the next start makes what the service prints to" if missing else "the logs are in place"
         print(f"{service.shown_path}: down; {said}", flush=True)
         return ""
     mine = [found for _, folder, name in places if (found := _found(service, folder, name))]

@@ -39,7 +39,8 @@ def test_a_log_that_was_renamed_or_deleted(box: Box) -> None:
     box.wait_down()
     done = run(box, "svc", "reopen", "app")
     assert done.returncode == 0
-    assert done.stdout == "status/app: down; __stdout and __stderr will be made at the next start\n"
+    missing = "no __stdout and __stderr; the next start makes what the service prints to"
+    assert done.stdout == f"status/app: down; {missing}\n"
     box.control("u")
     box.wait_stdout("one\n")
     assert run(box, "svc", "reopen", "app").returncode == 0
