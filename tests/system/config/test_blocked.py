@@ -275,7 +275,8 @@ def test_what_cannot_be_loaded_for_a_moment_blocks_for_a_moment(monkeypatch: pyt
     launcher: Any = Pretended()
     config = file.Config()
     machine: Any = types.SimpleNamespace(config=config)
-    service = Service(machine, launcher, launcher, *[Any] * 5)  # type: ignore[arg-type]
+    other: Any = types.SimpleNamespace(configure=lambda config: None)
+    service = Service(machine, launcher, launcher, *[other] * 5)
 
     def refused(*_: object) -> bool:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -460,6 +460,9 @@ def test_nothing_is_left_out(steps: list[tuple[str, int, float]]) -> None:
             written.extend(text.splitlines())
             return len(text)
 
+        def bound(self, name: str, limit: int, backups: int, more: int) -> int:
+            return 0
+
     with pytest.MonkeyPatch.context() as patched:
         now = 1000.0
         patched.setattr(logs.time, "monotonic", lambda: now)
