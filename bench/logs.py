@@ -1,6 +1,7 @@
 """What is printed, kept within a limit: supervise beside multilog, svlogd, s6-log and supervisord; docs/performance.md.
 
     python bench/logs.py [--blocks MB] [--lines MB] [--limit BYTES] [--rounds N] [--folder FOLDER]
+        [--by NAMES]
 
 The service is writer.c.  It prints blocks of 64 KB, or lines of 100 bytes, one at a time, as fast as it can; `plain` is
 the same into a file without any limit.  Of each: how fast it could print, in MB a second and as a ratio to `plain`, and
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", default=None, help="where to write, on the disk that is meant")
+    parser.add_argument("--by", default="", help="only these, with commas between them")
     asked = parser.parse_args()
     print("| what is printed | by way of | MB/s | of plain | processor seconds beside it, a GB |")
     print("| --- | --- | --- | --- | --- |")
@@ -158,6 +160,8 @@ def main() -> None:
         count = megabytes * MB // size
         for _ in range(asked.rounds):
             for name, run in kinds().items():
+                if asked.by and name not in asked.by.split(","):
+                    continue
                 with tempfile.TemporaryDirectory(prefix="supervise-", dir=asked.folder) as made:
                     folder = Path(made)
                     program = folder / "writer"

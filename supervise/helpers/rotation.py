@@ -83,6 +83,7 @@ class Rotation:
         size = self._next_size()
         while size and self.way != AT_STARTS:
             self._rotate(size)
+            self._skip()  # the writer may be faster than the disk
             size = self._next_size()
 
     def _skip(self) -> None:
