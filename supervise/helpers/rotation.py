@@ -183,9 +183,9 @@ class Rotation:
 
     def _recover(self) -> None:
         begin = f"{self._name}.next-"
-        for name in sorted(os.listdir(self._directory)):
+        for name in self._parts.copies():
             inode, _, offset = name[len(begin) :].partition("-")
-            if name.startswith(begin) and inode.isdecimal() and offset.isdecimal():
+            if inode.isdecimal() and offset.isdecimal():
                 self._resume(name, int(inode), int(offset))
         self._join()
         self.start = data_from(self.fd, 0)

@@ -255,7 +255,9 @@ class CappedFile:
             folder = self._enter()
             parts = LogParts(folder, self.name)
             try:
-                if self.backups:
+                if self._start and parts.copies():
+                    pass  # of a helper that was killed: whether one is complete, this file tells, and it alone
+                elif self.backups:
                     parts.push(self.name, self.backups)
                 else:
                     os.unlink(self.name, dir_fd=folder)

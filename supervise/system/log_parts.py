@@ -53,6 +53,10 @@ class LogParts:
             number += 1
         return number > 0 and self.remove(number)
 
+    def copies(self) -> list[str]:
+        """The names of what is to become parts, if a helper has come so far (rotation.py).  Raises OSError."""
+        return sorted(name for name in os.listdir(self._fd) if name.startswith(f"{self.name}.next-"))
+
     def trim(self, most: int) -> None:
         """Remove the parts beyond so many, of a time when there were more.  Raises OSError."""
         number = most + 1

@@ -15,6 +15,8 @@ from conftest import Box, alive, boxed, wait_for
 from heirs import upgrade
 from system import children
 
+from supervise.system.file_ranges import data_from, punch
+
 BLOCK = 4096
 LIMIT = 64 * 1024
 # Numbered lines, as many as it is told in the file `quota`, which may grow.
@@ -153,6 +155,29 @@ def test_where_a_hole_stays(tmpfs_box: Box) -> None:
     wait_for("a new file", lambda: live.exists() and live.stat().st_ino != inode)
     data = b"".join(path.read_bytes().lstrip(b"\0") for path in [*parts(box), live])
     assert data == all_written(20_000)
+
+
+def test_what_a_helper_has_left_half_done_is_finished_before_a_new_file_is_begun(tmpfs_box: Box) -> None:
+    """It is known by the file that it is of."""
+    box = tmpfs_box
+    conf(box)
+    writing(box, 20_000)
+    wait_within(box, 20_000)
+    box.wait_log("it seems large until the next start")
+    live = box.status / "__stdout"
+    wait_for("the helper to have ended", lambda: [*children(box.supervisor)] == [box.pid])
+    fd = os.open(live, os.O_RDWR)
+    start = data_from(fd, 0)
+    copy = box.status / f"__stdout.next-{os.fstat(fd).st_ino}-{start}"
+    copy.write_bytes(os.pread(fd, BLOCK, start))
+    punch(fd, start, BLOCK)  # and there it was killed
+    os.close(fd)
+    before = box.pid
+    box.control("t")
+    box.wait_new_pid(before)
+    wait_for("the same again", lambda: not copy.exists() and size(box) <= LIMIT + BLOCK)
+    data = b"".join(path.read_bytes().lstrip(b"\0") for path in [*parts(box), live])
+    assert data == all_written(20_000) * 2
 
 
 def test_older_parts_are_compressed(box: Box) -> None:
