@@ -224,7 +224,7 @@ def test_where_there_is_none_any_more_the_service_prints_to_its_file(box: Box) -
     box.wait_stdout(numbers(20))
     wait_for("the logger to end", lambda: not alive(first))
     assert out(box) == numbers(20)
-    assert loggers(box) == {}
+    wait_for("the state to say so", lambda: loggers(box) == {})
     kept = run_tool(box, "svlog", "-n", "1", "app")
     assert kept.stdout == "19\n"
 
