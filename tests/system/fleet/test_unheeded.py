@@ -11,6 +11,7 @@ from box import wait_for
 from conftest import Box
 
 from supervise.fleet.lookout import Lookout
+from supervise.system.procfs import stat_of
 
 
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "at work"])
@@ -22,6 +23,7 @@ def test_it_is_told_once_and_only_of_one_that_does_not_obey(box: Box, stopped: b
         lookout.add(box.name, str(box.status))
         if stopped:
             os.kill(supervisor, signal.SIGSTOP)
+            wait_for("it to stand still", lambda: stat_of(supervisor).state == "T")
         lookout.commanded(box.name)
         lookout.send(box.name, "u")
         if not stopped:
