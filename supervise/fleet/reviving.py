@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from supervise.fleet.dues import Dues
+
 _FIRST, _LONGEST = 1.0, 60.0  # seconds from one start to the next
 
 
-class Revival:
+class Revival(Dues):
     """The supervises that are to be started again, and when."""
 
     def __init__(self) -> None:
-        self._due: dict[str, float] = {}
+        super().__init__()
         self._last: dict[str, tuple[float, float]] = {}  # when each was due last, and the pause before the next
 
     def again(self, name: str, now: float) -> None:
@@ -17,21 +19,5 @@ class Revival:
         before, pause = self._last.get(name, (0.0, 0.0))
         if now - before > _LONGEST:
             pause = 0.0
-        self._due[name] = now + pause
+        self.put(name, now + pause)
         self._last[name] = now + pause, min(max(2 * pause, _FIRST), _LONGEST)
-
-    @property
-    def due(self) -> float | None:
-        """When the first is to be started, monotonic."""
-        return min(self._due.values(), default=None)
-
-    def take(self, now: float) -> list[str]:
-        """The names whose time has come."""
-        names = [name for name, at in self._due.items() if at <= now]
-        for name in names:
-            del self._due[name]
-        return names
-
-    def clear(self) -> None:
-        """Start none again."""
-        self._due.clear()

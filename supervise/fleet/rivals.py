@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from supervise.fleet.dues import Dues
 from supervise.protocol.names import STATUS
 from supervise.system.procfs import pid_namespace, stat_of
 
@@ -32,17 +33,17 @@ def is_coming(status: Status, path: str) -> bool:
     return state["pid_namespace"] == pid_namespace() and not stat_of(state["supervise_pid"]).running
 
 
-class Rivals:
+class Rivals(Dues):
     """The services that somebody else is starting."""
 
     def __init__(self, locked: Callable[[str], bool]) -> None:
         """`locked`: whether somebody holds the lock of one."""
+        super().__init__()
         self._locked = locked
-        self._due: dict[str, float] = {}
 
     def met(self, name: str, now: float) -> None:
         """Somebody has held the lock when this one was to be started: wait for him."""
-        self._due[name] = now + _PAUSE
+        self.put(name, now + _PAUSE)
 
     def still(self, name: str, now: float) -> bool:
         """Whether somebody holds the lock still, and is waited for again."""
@@ -50,18 +51,3 @@ class Rivals:
             return False
         self.met(name, now)
         return True
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._due
-
-    @property
-    def due(self) -> float | None:
-        """When to look next, monotonic."""
-        return min(self._due.values(), default=None)
-
-    def take(self, now: float) -> list[str]:
-        """The names of those that are to be looked at now."""
-        names = [name for name, at in self._due.items() if at <= now]
-        for name in names:
-            del self._due[name]
-        return names
