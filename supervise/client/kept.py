@@ -7,8 +7,7 @@ import re
 import stat
 
 from supervise.client.logfiles import LogError
-from supervise.client.printed import place
-from supervise.protocol.names import STDERR, STDOUT
+from supervise.client.printed import log_of
 
 _SAFE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _SECTOR = 512  # bytes; of st_blocks
@@ -19,19 +18,18 @@ def kept(path: str) -> tuple[int | None, int | None]:
 
     Never raises.  None where there is no such log, or it cannot be known; for stderr also where it is that of stdout.
     """
-    places = [_place(path, "stdout", STDOUT), _place(path, "stderr", STDERR)]
+    places = [_place(path, "stdout"), _place(path, "stderr")]
     if places[0] == places[1]:
         places[1] = None
     first, second = (_bytes(*one) if one else None for one in places)
     return first, second
 
 
-def _place(path: str, stream: str, name: str) -> tuple[str, str] | None:
+def _place(path: str, stream: str) -> tuple[str, str] | None:
     try:
-        found = place(path, stream)
+        return log_of(path, stream)
     except LogError:
         return None
-    return os.path.split(found) if found else (path, name)
 
 
 def _bytes(folder: str, log: str) -> int | None:

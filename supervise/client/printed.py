@@ -6,13 +6,20 @@ import os
 import stat
 
 from supervise.client.logfiles import LogError
-from supervise.protocol.names import STATE
+from supervise.protocol.names import STATE, STDERR, STDOUT
 from supervise.protocol.state_reader import SIZE_LIMIT, StateError, decode
 from supervise.protocol.text import shown_name
 from supervise.system.trust import why_not
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _NONE, _INHERIT = "NONE", "INHERIT"
+_FILES = {"stdout": STDOUT, "stderr": STDERR}
+
+
+def log_of(path: str, stream: str) -> tuple[str, str]:
+    """The directory and the name of the log of "stdout" or "stderr".  Raises LogError: there is none."""
+    found = place(path, stream)
+    return os.path.split(found) if found else (path, _FILES[stream])
 
 
 def place(path: str, stream: str) -> str:

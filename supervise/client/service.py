@@ -281,11 +281,9 @@ class Service:
         Raises LogError where it is in none.
         """
         if which in ("stdout", "stderr"):
-            from supervise.client.printed import place
+            from supervise.client.printed import log_of
 
-            found = place(self.path, which)
-            if found:
-                return os.path.split(found)
+            return log_of(self.path, which)
         return self.path, LOGS[which]
 
 
