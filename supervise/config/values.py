@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from supervise.config.config import INHERIT as INHERIT
-from supervise.config.config import LIMITS, NONE
+from supervise.config.config import INHERIT, LIMITS, NONE
 from supervise.config.shellwords import Unbalanced, split
 from supervise.protocol.exitstatus import signal_name
 from supervise.protocol.text import quoted
