@@ -140,14 +140,19 @@ def test_a_limit_that_comes_later_and_an_upgrade(box: Box) -> None:
     wait_for("no more than two", lambda: len(parts(box)) == 2)
 
 
-def test_where_a_hole_stays(tmpfs_box: Box) -> None:
-    """A start begins a new file."""
-    box = tmpfs_box
+def with_a_hole(box: Box) -> Path:
+    """A log that is within its limit, behind the hole that it keeps; its file."""
     conf(box)
     writing(box, 20_000)
     wait_within(box, 20_000)
     box.wait_log("it seems large until the next start")
-    live = box.status / "__stdout"
+    return box.status / "__stdout"
+
+
+def test_where_a_hole_stays(tmpfs_box: Box) -> None:
+    """A start begins a new file."""
+    box = tmpfs_box
+    live = with_a_hole(box)
     assert live.stat().st_size == 320_000
     inode = live.stat().st_ino
     quota(box, 0)
@@ -160,11 +165,7 @@ def test_where_a_hole_stays(tmpfs_box: Box) -> None:
 def test_what_a_helper_has_left_half_done_is_finished_before_a_new_file_is_begun(tmpfs_box: Box) -> None:
     """It is known by the file that it is of."""
     box = tmpfs_box
-    conf(box)
-    writing(box, 20_000)
-    wait_within(box, 20_000)
-    box.wait_log("it seems large until the next start")
-    live = box.status / "__stdout"
+    live = with_a_hole(box)
     wait_for("the helper to have ended", lambda: [*children(box.supervisor)] == [box.pid])
     fd = os.open(live, os.O_RDWR)
     start = data_from(fd, 0)
