@@ -69,19 +69,25 @@ class PartWatch:
         return self.look() == self.seen
 
     def older(self) -> Iterator[Found]:
-        """The files that were there at the beginning, the newest first.  Raises LogError."""
-        if self.first is None:
+        """The files that were there at the beginning, the newest first.  Raises LogError.
+
+        They move up meanwhile, and newer ones get the numbers that they had.
+        """
+        first = self.first
+        if first is None:
             return
-        pending = find(self._directory, self.first.name)
-        passed = pending is not None and pending.ident == self.first.ident
-        if passed:
-            yield self.first
-        for found in self._behind():
-            if passed and found.ident != self.first.ident:
-                yield found
-            elif not passed and found.was(self.first):
-                passed = True
-                yield found
+        for _ in range(2):
+            behind = list(self._behind())
+            at = next((at for at, found in enumerate(behind) if found.was(first)), -1)
+            if at >= 0:
+                yield from behind[at:]
+                return
+            pending = find(self._directory, first.name)
+            if pending and pending.ident == first.ident:
+                yield first
+                yield from behind
+                return
+            # It has a number since, or is gone, and all that are older with it.
 
     def _behind(self) -> Iterator[Found]:
         """The rotated files that are older than this one, which may have been renamed itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
+from supervise.client import partwatch
 from supervise.client.inotify import Changes
 from supervise.client.kept import kept
+from supervise.client.logfiles import Found, rotated
+from supervise.client.partwatch import PartWatch
 from supervise.client.tail import Follower, last_lines
 from supervise.helpers import rotation as module
 from supervise.helpers.rotation import Rotation
@@ -182,6 +186,40 @@ def test_a_rotation_that_is_broken_off(log: Rotated, monkeypatch: pytest.MonkeyP
     log.rotate()
     log.look()
     assert (log.got == log.written, log.lost) == (True, [])
+
+
+@pytest.mark.parametrize("rotations", [1, 3])
+@pytest.mark.parametrize("pending", [False, True])
+def test_rotations_while_the_older_parts_are_looked_for(
+    log: Rotated, monkeypatch: pytest.MonkeyPatch, pending: bool, rotations: int
+) -> None:
+    """What is newer then is none of them, whatever its number."""
+    log.write(2 * BLOCK)
+    for _ in range(2):
+        log.write(2 * BLOCK)
+        log.rotate()
+    if pending:
+        log.write(2 * BLOCK)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(module, "collapse", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+            log.rotate()
+    before = len(log.written)
+    older = PartWatch.older
+
+    def beside(watch: PartWatch) -> Iterator[Found]:
+        monkeypatch.setattr(partwatch, "rotated", late)
+        return older(watch)
+
+    def late(fd: int, name: str) -> Iterator[Found]:
+        monkeypatch.setattr(partwatch, "rotated", rotated)
+        for _ in range(rotations):
+            log.write(2 * BLOCK)
+            log.rotate()
+        return rotated(fd, name)
+
+    monkeypatch.setattr(PartWatch, "older", beside)
+    found = b"".join(last_lines(str(log.folder), LOG, 1 << 30))
+    assert log.written.startswith(found) and len(found) >= before
 
 
 def test_the_last_lines_are_those_of_parts_too(log: Rotated) -> None:
