@@ -85,6 +85,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = sorted_ones + rest
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Of what is long, where it differs: pytest's own comparison of two logs takes minutes where CI is set."""
+    if op != "==" or type(left) is not type(right) or not isinstance(left, (bytes, str)):
+        return None
+    assert isinstance(right, (bytes, str))
+    if max(len(left), len(right)) < 20_000:
+        return None
+    at = next((at for at, (one, other) in enumerate(zip(left, right)) if one != other), min(len(left), len(right)))
+    around = slice(max(at - 40, 0), at + 40)
+    lengths = f"{len(left):,} and {len(right):,} long, different from {at:,} on"
+    return [lengths, f"left:  {left[around]!r}", f"right: {right[around]!r}"]
+
+
 @contextmanager
 def boxed(folder: Path) -> Iterator[Box]:
     """A box in a folder, and nothing left of either afterwards."""
