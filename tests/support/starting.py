@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import shutil
@@ -93,11 +94,13 @@ class Stage:
     def failure(self, *command: str, **values: object) -> str:
         """Why COMMAND cannot be started; nothing is left of the attempt."""
         launcher = self.launcher(*command, **values)
-        open_before, children_before = descriptors(), children()
+        gc.collect()  # or descriptors of earlier tests may be closed meanwhile
+        before = descriptors(), children()
         result = launcher.service()
         assert isinstance(result, ExitStatus), "it was started"
         assert result.failure
-        assert (descriptors(), children()) == (open_before, children_before)
+        after = descriptors(), children()
+        assert after == before, f"{after}, and before {before}"
         return result.failure
 
     def warnings(self) -> str:

@@ -12,7 +12,7 @@ import pytest
 from conftest import PATIENCE, SUPERVISE, Box, alive, wait_for
 from installing import PROGRAMS
 from mailers import POLICY, record, recorded
-from system import needs
+from system import children, needs
 
 import supervise
 
@@ -94,6 +94,13 @@ def tool(box: Box, name: str, *args: str) -> str:
     return done.stdout
 
 
+def end_of(tracer: subprocess.Popen[bytes]) -> None:
+    """Wait for what a strace has started; it itself sometimes goes on to wait, for others that ended long ago."""
+    wait_for("it to end", lambda: tracer.poll() is not None or not children(tracer.pid))
+    tracer.terminate()
+    tracer.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"])
 def test_what_was_planted_would_be_run(box: Box, name: str) -> None:
     """The test of the tests: each of these is enough for another Python, the last two even where it is isolated."""
@@ -152,7 +159,7 @@ def test_whatever_starts_python_starts_it_isolated(box: Box) -> None:
         assert python_in(path.read_bytes()) == expected, what
     box.wait_log("through mail: handed over")
     tool(box, "svc", "exit", "app")
-    launcher.wait(PATIENCE)
+    end_of(launcher)
 
     started = re.findall(r'execve\("[^"]*", \[(.*?)\],? (?!.*= -1)', trace.read_text(), re.MULTILINE)
     words = [re.findall(r'"((?:[^"\\]|\\.)*)"', line) for line in started]
@@ -207,7 +214,7 @@ def test_what_svall_starts_is_isolated(box: Box) -> None:
     assert given(pid) == expected
     tool(box, "svwait", "-s", "app")
     tool(box, "svc", "exit", "app")
-    caller.wait(PATIENCE)
+    end_of(caller)
     started = re.findall(r'execve\("[^"]*", \[(.*?)\],? (?!.*= -1)', trace.read_text(), re.MULTILINE)
     words = [re.findall(r'"((?:[^"\\]|\\.)*)"', line) for line in started]
     pythons = [found for found in words if "python" in Path(found[0]).name]
