@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 _DIRECTORY = 3
-_EVERY = 1.0  # seconds
+_EVERY, _SOON = 1.0, 0.5  # seconds
 _IDLE = 3  # looks that found nothing to do
 # struct flock of fcntl(2).  Not a lock of the process: it would lose that as soon as it closes any descriptor of the
 # log, and mapping it into memory takes and closes one.
@@ -64,16 +64,19 @@ def _keep_within(rotation: Rotation, compressed: Callable[[], bool]) -> None:
     """
     parent, idle = os.getppid(), 0
     while idle < _IDLE and os.getppid() == parent:
-        if rotation.exceeded:
+        begun = time.monotonic()
+        if rotation.unfinished:
             idle = 0
             rotation.run()
         else:
             idle += 1
             if not compressed():
                 continue
-        if rotation.way != COLLAPSE:
-            return
-        time.sleep(_EVERY)
+        if rotation.way != COLLAPSE and not rotation.behind:
+            return  # the next start begins a new file, unless a helper is at it
+        # From one to the next, so that no more than what is printed in between is there too much.
+        next_one = begun + (_SOON if rotation.behind else _EVERY)
+        time.sleep(max(next_one - time.monotonic(), _PAUSE))
 
 
 def _locked(directory: int, name: str, limit: int, backups: int) -> Rotation:

@@ -15,6 +15,10 @@ Rule 4.  Then the copy becomes NAME.1 (log_parts.py), and the hole at the beginn
 Rule 5.  Where the filesystem cannot collapse, the file keeps its hole, which takes no space, until the next start of
          the service gets a fresh file.  Where it cannot make holes either, all waits for that start.
 Rule 6.  Where there is no space for the copy, the oldest part goes.
+Rule 7.  The writer may be faster than the disk.  What so many parts could not hold is taken out at once, and nothing
+         is waited for that will be taken out as well: the copy is given up while it is being written back, and the
+         hole is collapsed, for which all has to be written back, only when the file is within its limit again.
+Rule 8.  Parts that will go when those that are due have been made, go before.
 """
 
 from __future__ import annotations
@@ -23,11 +27,18 @@ import errno
 import os
 import stat
 
+from supervise.helpers.flush import Flush
 from supervise.system.file_ranges import Unsupported, block_size, collapse, copy, data_from, hole_from, punch
 from supervise.system.log_parts import LogParts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 COLLAPSE, PUNCH, AT_STARTS = "collapse", "punch", "starts"  # what can be done with a file
 _PIECE = 1 << 20  # bytes
+_FAR = 1 << 30  # bytes
+_STEP = 0.05  # seconds from one look to the next, while the disk is waited for
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
@@ -38,7 +49,8 @@ class NoSpace(Exception):
 class Rotation:
     """The rotation of the file `name` in the directory that the descriptor `directory` is open for.
 
-    `way`: what can be done with it, as far as that was tried; `start`: where it begins, behind a hole that stays.
+    `way`: what can be done with it, as far as that was tried; `start`: where it begins, behind a hole that stays;
+    `behind`: whether the writer was faster.
     """
 
     def __init__(self, directory: int, name: str, limit: int, backups: int) -> None:
@@ -62,6 +74,9 @@ class Rotation:
         self.way = COLLAPSE
         self.start = 0
         self.removed = 0  # parts, for want of space
+        self.behind = False  # the writer was faster, last time
+        self._emptied = False  # holes can be made
+        self._flush: Flush | None = None  # what was given up, and is not at its end yet
 
     def close(self) -> None:
         """Close the file."""
@@ -76,24 +91,57 @@ class Rotation:
         return os.path.samestat(found, self._found)
 
     def run(self) -> None:
-        """Make parts until the file is within its limit.  Raises NoSpace and OSError."""
+        """Make parts until the file is within its limit, or outgrows it faster.  Raises NoSpace and OSError."""
         self._recover()
         self._parts.trim(self._backups)
-        self._skip()
+        if self._skip() and (self.behind or self._is_flushing()):
+            return
+        self.behind = False
         size = self._next_size()
         while size and self.way != AT_STARTS:
-            self._rotate(size)
-            self._skip()  # the writer may be faster than the disk
+            made = self._rotate(size)
+            if self._skip() or not made:
+                self.behind = True
+                return
             size = self._next_size()
+        self._close_up()
 
-    def _skip(self) -> None:
-        """Take out what so many parts could not hold; the older ones go first, or some would be missing between."""
-        part = max(self._limit // self._block, 1) * self._block
-        surplus = (os.fstat(self.fd).st_size - self.start) // part - self._backups - 1
-        if surplus > 0:
-            while self._parts.remove_oldest():
+    def _is_flushing(self) -> bool:
+        try:
+            if self._flush and not self._flush.wait(0):
+                return True
+        except OSError:
+            pass  # nobody needs it any more
+        self._flush = None
+        return False
+
+    def _surplus(self) -> int:
+        """The parts that so many could not hold."""
+        return (os.fstat(self.fd).st_size - self.start) // self._part - self._backups - 1
+
+    def _skip(self) -> bool:
+        """Take out what is surplus, or only make room; whether something was taken out."""
+        surplus = self._surplus()
+        if surplus > 0 and self._can_empty():
+            while self._parts.remove_oldest():  # or some would be missing between
                 pass
-            self._take_out(surplus * part)
+            if self._empty(self.start, surplus * self._part):
+                self.start += surplus * self._part
+                return True
+        elif self._emptied and self.exceeded:  # rule 8
+            due = -(-(os.fstat(self.fd).st_size - self.start - self._limit) // self._part)
+            self._parts.trim(max(self._backups - due, 0))
+        return False
+
+    @property
+    def _part(self) -> int:
+        """The bytes of a part, but for one of a smaller file."""
+        return max(self._limit // self._block, 1) * self._block
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to be done."""
+        return self.exceeded or (self.way == COLLAPSE and self.start > 0)
 
     @property
     def exceeded(self) -> bool:
@@ -107,35 +155,30 @@ class Rotation:
         there = os.fstat(self.fd).st_size - self.start
         # One byte stays: what is collapsed must not reach the end.
         most = (there - 1) // self._block * self._block
-        return min(max(self._limit // self._block, 1) * self._block, most)
+        return min(self._part, most)
 
-    def _rotate(self, size: int) -> None:
+    def _rotate(self, size: int) -> bool:
+        """Make a part; False: it was given up (rule 7)."""
         if not self._backups:
-            self._take_out(size)
-            return
+            if self._empty(self.start, size):
+                self.start += size
+            return True
         name = f"{self._name}.next-{self._found.st_ino}-{self.start}"
-        self._copy(name, size)
+        if not self._copy(name, size):
+            return False
         if not self.is_current():  # a start has put it aside, as a part
             os.unlink(name, dir_fd=self._directory)
             raise OSError(errno.ESTALE, "it was replaced")
         # One that was cut short meanwhile has other content by now.
         if os.fstat(self.fd).st_size >= self.start + size and self._empty(self.start, size):
-            self._complete(name, size)
+            self._parts.push(name, self._backups)
+            self.start += size
         else:
             os.unlink(name, dir_fd=self._directory)
+        return True
 
-    def _take_out(self, size: int) -> None:
-        if self._empty(self.start, size):
-            self.start += size
-            self._close_up()
-
-    def _complete(self, name: str, size: int) -> None:
-        self._parts.push(name, self._backups)
-        self.start += size
-        self._close_up()
-
-    def _copy(self, name: str, size: int) -> None:
-        """Copy what begins the file.  Raises NoSpace and OSError."""
+    def _copy(self, name: str, size: int) -> bool:
+        """Copy what begins the file; False: it was given up.  Raises NoSpace and OSError."""
         while True:
             fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=self._directory)
             try:
@@ -143,9 +186,11 @@ class Rotation:
                     os.fchown(fd, self._found.st_uid, self._found.st_gid)
                 os.fchmod(fd, stat.S_IMODE(self._found.st_mode))
                 copy(self.fd, self.start, size, fd)
-                os.fsync(fd)
-                os.fsync(self._directory)
-                return
+                if self._on_disk(os.fsync, fd):
+                    os.fsync(self._directory)
+                    return True
+                os.unlink(name, dir_fd=self._directory)
+                return False
             except OSError as why:
                 os.unlink(name, dir_fd=self._directory)
                 if why.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -156,6 +201,21 @@ class Rotation:
             finally:
                 os.close(fd)
 
+    def _can_empty(self) -> bool:
+        """Try it far behind the end, where nothing is."""
+        if not self._emptied:
+            self._empty((os.fstat(self.fd).st_size // self._block + 1) * self._block + _FAR, self._block)
+        return self._emptied
+
+    def _on_disk(self, call: Callable[[int], None], fd: int) -> bool:
+        """Have a file written back; False: meanwhile more was printed than is kept.  Raises OSError."""
+        self._flush = Flush(call, fd)
+        while not self._flush.wait(_STEP):
+            if self._surplus() > 0:
+                return False
+        self._flush = None
+        return True
+
     def _empty(self, start: int, size: int) -> bool:
         """Make a hole, if that is possible here: piece by piece, for the kernel keeps writers out meanwhile."""
         try:
@@ -164,6 +224,7 @@ class Rotation:
         except Unsupported:
             self.way = AT_STARTS
             return False
+        self._emptied = True
         return True
 
     def _close_up(self) -> None:
@@ -172,7 +233,9 @@ class Rotation:
         if self.way != COLLAPSE or not whole:
             return
         # What the kernel writes back while it keeps writers out is written before.
-        os.fdatasync(self.fd)
+        if not self._on_disk(os.fdatasync, self.fd):
+            self.behind = True
+            return
         try:
             collapse(self.fd, 0, whole)
             self.start -= whole
@@ -189,8 +252,6 @@ class Rotation:
                 self._resume(name, int(inode), int(offset))
         self._join()
         self.start = data_from(self.fd, 0)
-        if self.start:
-            self._close_up()
 
     def _resume(self, name: str, inode: int, offset: int) -> None:
         """Rule 3."""

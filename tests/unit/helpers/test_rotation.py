@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import PATIENCE
 
 from supervise.helpers import rotation as module
 from supervise.helpers.compression import compress
@@ -227,6 +229,137 @@ def test_where_nothing_can_be_taken_out(log: Log, monkeypatch: pytest.MonkeyPatc
     assert log.rotate().way == AT_STARTS
     assert log.rotate(backups=0).way == AT_STARTS
     assert (log.parts(), log.kept()) == ({}, log.written)
+
+
+def test_what_cannot_be_taken_out_costs_no_part(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though there is more than so many parts could hold."""
+    log.write(3 * LIMIT)
+    log.rotate()
+
+    def refuse(*args: object) -> None:
+        raise Unsupported
+
+    monkeypatch.setattr(module, "punch", refuse)
+    before = log.parts()
+    log.write(9 * LIMIT)
+    assert log.rotate(backups=3).way == AT_STARTS
+    assert log.parts() == before
+
+
+# A writer that is faster than the disk.
+
+
+class SlowDisk:
+    """fsync() that waits until it is told to go on; more is printed, before it and with each look meanwhile."""
+
+    def __init__(self, log: Log, monkeypatch: pytest.MonkeyPatch, meanwhile: int) -> None:
+        self.log = log
+        self.on = threading.Event()
+        self.asked: list[str] = []
+        fake = types.SimpleNamespace(**vars(os))
+        fake.fsync, fake.fdatasync = self.of("fsync", os.fsync), self.of("fdatasync", os.fdatasync)
+        monkeypatch.setattr(module, "os", fake)
+        self.meanwhile = meanwhile
+
+    def of(self, name: str, real: Any) -> Any:
+        def slow(fd: int) -> None:
+            self.asked.append(name)
+            self.log.write(self.meanwhile)
+            self.on.wait(PATIENCE)
+            real(fd)
+
+        return slow
+
+
+@pytest.fixture
+def kept_open(log: Log) -> Iterator[Rotation]:
+    log.write(2 * LIMIT)
+    log.rotate(backups=2)
+    rotation = Rotation(log.fd, "log", LIMIT, 2)
+    yield rotation
+    rotation.close()
+
+
+def test_a_copy_that_would_be_dropped_is_given_up(
+    log: Log, kept_open: Rotation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none is made, until the writer is slower; then all is as if nothing had been."""
+    disk = SlowDisk(log, monkeypatch, 8 * LIMIT)
+    log.write(LIMIT)
+    kept_open.run()
+    assert (kept_open.behind, kept_open.unfinished, disk.asked, log.parts()) == (True, True, ["fsync"], {})
+    log.write(5 * LIMIT)
+    kept_open.run()
+    assert (kept_open.behind, disk.asked, log.parts()) == (True, ["fsync"], {})
+    there = log.kept(kept_open.start)
+    assert log.written.endswith(there) and 3 * LIMIT <= len(there) < 4 * LIMIT
+    disk.meanwhile = 0
+    disk.on.set()
+    kept_open.run()
+    assert (kept_open.behind, kept_open.exceeded, len(log.parts())) == (False, False, 2)
+    assert log.written.endswith(log.kept(kept_open.start))
+    assert (kept_open.start == 0) == (kept_open.way == COLLAPSE)
+
+
+def test_the_hole_is_closed_when_there_is_time(log: Log, kept_open: Rotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To collapse takes all of the file to be on the disk."""
+    log.write(LIMIT)
+    disk = SlowDisk(log, monkeypatch, 0)
+    real = module.collapse
+
+    def late(*args: int) -> None:
+        assert disk.asked[-1] == "fdatasync"
+        real(*args)
+
+    monkeypatch.setattr(module, "collapse", late)
+    real_flush = module.Flush
+
+    def flush(call: Any, fd: int) -> Any:
+        disk.meanwhile = 9 * LIMIT if fd == kept_open.fd else 0
+        disk.on.clear() if fd == kept_open.fd else disk.on.set()
+        return real_flush(call, fd)
+
+    monkeypatch.setattr(module, "Flush", flush)
+    kept_open.run()
+    assert (kept_open.behind, kept_open.start > 0, disk.asked[-1]) == (True, True, "fdatasync")
+    disk.on.set()
+    monkeypatch.setattr(module, "Flush", real_flush)
+    disk.meanwhile = 0
+    while kept_open.unfinished and kept_open.way == COLLAPSE:
+        kept_open.run()
+    assert log.written.endswith(log.kept(kept_open.start))
+
+
+def test_a_disk_that_fails_is_said(log: Log, kept_open: Rotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.write(LIMIT)
+    before = log.parts()
+
+    def broken(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            kept_open.run()
+    assert log.parts() == before
+    kept_open.run()
+    assert log.written.endswith(log.kept(kept_open.start)) and not kept_open.exceeded
+
+
+def test_parts_that_will_go_are_gone_before(log: Log, kept_open: Rotation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is known that what is copied can be taken out."""
+    seen = []
+    real = module.copy
+
+    def counted(*args: Any) -> None:
+        seen.append(sorted(name for name in os.listdir(log.folder) if name[4:].isdigit()))
+        real(*args)
+
+    monkeypatch.setattr(module, "copy", counted)
+    for size in (1, 1, 2):
+        log.write(size * LIMIT)
+        kept_open.run()
+    assert seen == [["log.1"], ["log.1"], [], ["log.1"]]
 
 
 def test_where_there_is_no_space_the_oldest_goes(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
