@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 SUPERVISE = Path(sys.executable).with_name("supervise")
 PATIENCE = 600.0  # seconds
 MB = 1 << 20
-KILLS = (0.05, 0.6)  # seconds from one to the next
+KILLS = (0.02, 0.25)  # seconds from one to the next
 SETTLED = 2.0  # seconds in which nothing may change
 
 

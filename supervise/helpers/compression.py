@@ -20,7 +20,7 @@ _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 def compress(directory: int, name: str, pressing: Callable[[], bool]) -> bool:
     """Compress the parts of the log `name`, but the newest; False if that was broken off as something is `pressing`.
 
-    Raises OSError.
+    The thread that does it keeps the least of priorities.  Raises OSError.
     """
     os.nice(19)
     pattern = re.compile(re.escape(name) + r"\.([0-9]+)")

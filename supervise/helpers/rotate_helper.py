@@ -19,6 +19,7 @@ import time
 # Last: no module of the standard library is to be found there.
 sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
+from supervise.helpers.background import Background
 from supervise.helpers.rotation import COLLAPSE, NoSpace, Rotation
 
 TYPE_CHECKING = False
@@ -102,7 +103,10 @@ def _compress(directory: int, name: str, rotation: Rotation) -> bool:
     """Compress all parts but the newest; False: the log has grown, and needs rotating first."""
     from supervise.helpers.compression import compress
 
-    return compress(directory, name, lambda: rotation.exceeded)
+    # In a thread: what that has for its priority is its alone, and rotations are in no hurry less for it.
+    beside = Background(lambda: compress(directory, name, lambda: rotation.exceeded))
+    beside.wait()
+    return beside.result is True
 
 
 if __name__ == "__main__":

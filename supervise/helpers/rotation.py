@@ -27,7 +27,7 @@ import errno
 import os
 import stat
 
-from supervise.helpers.flush import Flush
+from supervise.helpers.background import Background, flush
 from supervise.system.file_ranges import Unsupported, block_size, collapse, copy, data_from, hole_from, punch
 from supervise.system.log_parts import LogParts
 
@@ -76,7 +76,7 @@ class Rotation:
         self.removed = 0  # parts, for want of space
         self.behind = False  # the writer was faster, last time
         self._emptied = False  # holes can be made
-        self._flush: Flush | None = None  # what was given up, and is not at its end yet
+        self._flush: Background | None = None  # what was given up, and is not at its end yet
 
     def close(self) -> None:
         """Close the file."""
@@ -209,18 +209,18 @@ class Rotation:
 
     def _on_disk(self, call: Callable[[int], None], fd: int) -> bool:
         """Have a file written back; False: meanwhile more was printed than is kept.  Raises OSError."""
-        self._flush = Flush(call, fd)
+        self._flush = flush(call, fd)
         while not self._flush.wait(_STEP):
             if self._surplus() > 0:
                 return False
         self._flush = None
         return True
 
-    def _empty(self, start: int, size: int) -> bool:
+    def _empty(self, start: int, size: int, fd: int = -1) -> bool:
         """Make a hole, if that is possible here: piece by piece, for the kernel keeps writers out meanwhile."""
         try:
             for at in range(start, start + size, _PIECE):
-                punch(self.fd, at, min(_PIECE, start + size - at))
+                punch(fd if fd >= 0 else self.fd, at, min(_PIECE, start + size - at))
         except Unsupported:
             self.way = AT_STARTS
             return False
@@ -254,13 +254,32 @@ class Rotation:
         self.start = data_from(self.fd, 0)
 
     def _resume(self, name: str, inode: int, offset: int) -> None:
-        """Rule 3."""
+        """Rule 3.  Of a file that is not to be found any more a copy may be the only one."""
         size = os.lstat(name, dir_fd=self._directory).st_size
-        here = inode == self._found.st_ino and offset + size <= os.fstat(self.fd).st_size
-        if not here or hole_from(self.fd, offset) >= offset + size:
-            os.unlink(name, dir_fd=self._directory)
-        elif self._empty(offset, size):
-            self._parts.push(name, self._backups or 1)
+        fd = self._find(inode)
+        try:
+            if fd >= 0 and (offset + size > os.fstat(fd).st_size or hole_from(fd, offset) >= offset + size):
+                os.unlink(name, dir_fd=self._directory)
+            elif fd < 0 or self._empty(offset, size, fd):
+                self._parts.push(name, self._backups or 1)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _find(self, inode: int) -> int:
+        """Open the file of that number, whatever somebody has called it meanwhile; -1 if it is not there."""
+        if inode == self._found.st_ino:
+            return os.dup(self.fd)
+        for name in os.listdir(self._directory):
+            try:
+                if os.lstat(name, dir_fd=self._directory).st_ino == inode:
+                    fd = os.open(name, os.O_RDWR | _SAFE, dir_fd=self._directory)
+                    if os.fstat(fd).st_ino == inode and stat.S_ISREG(os.fstat(fd).st_mode):
+                        return fd
+                    os.close(fd)
+            except FileNotFoundError:
+                continue
+        return -1
 
     def _join(self) -> None:
         """Collapse holes between what was written: where a filesystem collapses in several steps, one was missing."""

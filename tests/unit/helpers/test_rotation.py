@@ -17,7 +17,7 @@ from conftest import PATIENCE
 from supervise.helpers import rotation as module
 from supervise.helpers.compression import compress
 from supervise.helpers.rotation import AT_STARTS, COLLAPSE, PUNCH, NoSpace, Rotation
-from supervise.system import log_parts
+from supervise.system import file_ranges, log_parts
 from supervise.system.file_ranges import Unsupported
 
 BLOCK = 4096
@@ -199,12 +199,35 @@ def test_lines_that_are_all_the_same(log: Log) -> None:
     assert len(log.kept(rotation.start)) == 3 * LIMIT
 
 
-def test_another_file_has_come_in_its_place(log: Log) -> None:
-    """What was being copied of a file that is no more is of no use."""
-    log.write(LIMIT)
-    (log.folder / f"log.next-{os.stat(log.folder).st_ino}-0").write_text("old")
-    rotation = log.rotate()
-    assert log.kept(rotation.start) == log.written
+@pytest.mark.parametrize("punched", [0, BLOCK, LIMIT])
+@pytest.mark.parametrize("where", ["beside", "elsewhere"])
+def test_another_file_has_come_in_its_place(log: Log, where: str, punched: int) -> None:
+    """What was taken out is in the copy alone; what was not, in the file that somebody has renamed, if it is there."""
+    log.write(3 * LIMIT)
+    old = log.folder / "old" if where == "beside" else Path(f"{log.folder}.old")
+    (log.folder / f"log.next-{os.stat(log.folder / 'log').st_ino}-0").write_bytes(log.written[:LIMIT])
+    if punched:
+        file_ranges.punch(log.writer, 0, punched)
+    os.rename(log.folder / "log", old)
+    try:
+        other = Log(log.folder)
+        other.write(LIMIT + BLOCK)
+        rotation = other.rotate()
+        first, rest = log.written[:LIMIT], log.written[LIMIT:]
+        assert old.read_bytes()[LIMIT:] == rest
+        there = [path.read_bytes() for path in [log.folder / "log.2"] if path.exists()]
+        if punched or where == "elsewhere":
+            assert there == [first]
+        else:
+            assert (there, old.read_bytes()[:LIMIT]) == ([], first)
+        if punched and where == "beside":
+            assert old.read_bytes()[:LIMIT] == bytes(LIMIT)
+        live = (log.folder / "log").read_bytes()[rotation.start :]
+        assert (log.folder / "log.1").read_bytes() + live == other.written
+        assert not [name for name in os.listdir(log.folder) if "next" in name]
+        other.close()
+    finally:
+        old.unlink()
 
 
 def test_a_hole_in_between_is_closed(log: Log) -> None:
@@ -312,18 +335,18 @@ def test_the_hole_is_closed_when_there_is_time(log: Log, kept_open: Rotation, mo
         real(*args)
 
     monkeypatch.setattr(module, "collapse", late)
-    real_flush = module.Flush
+    real_flush = module.flush
 
     def flush(call: Any, fd: int) -> Any:
         disk.meanwhile = 9 * LIMIT if fd == kept_open.fd else 0
         disk.on.clear() if fd == kept_open.fd else disk.on.set()
         return real_flush(call, fd)
 
-    monkeypatch.setattr(module, "Flush", flush)
+    monkeypatch.setattr(module, "flush", flush)
     kept_open.run()
     assert (kept_open.behind, kept_open.start > 0, disk.asked[-1]) == (True, True, "fdatasync")
     disk.on.set()
-    monkeypatch.setattr(module, "Flush", real_flush)
+    monkeypatch.setattr(module, "flush", real_flush)
     disk.meanwhile = 0
     while kept_open.unfinished and kept_open.way == COLLAPSE:
         kept_open.run()
