@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Callable
 
-    from supervise.client.partwatch import Ident, Survey
+    from supervise.client.partwatch import Survey
 
     Lost = Callable[[int, bool], None]  # bytes, and whether that is all
 
@@ -103,9 +103,9 @@ class LiveFile(LogFile):
         self._partwatch = PartWatch(self.path, self.fd, self._directory, self._name)
         self._begin()
 
-    def knows(self, ident: Ident) -> bool:
-        """Whether this is a part of it."""
-        return ident in self._partwatch.idents
+    def knows(self, file: LogFile) -> bool:
+        """Whether a file is a part of it."""
+        return self._partwatch.times.get(file.ident) == file.time
 
     def physical(self, at: int) -> int:
         return self.hole + at - self.out

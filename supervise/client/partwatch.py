@@ -50,7 +50,7 @@ class PartWatch:
         found = os.fstat(fd)
         self._ident = (found.st_dev, found.st_ino)
         self._pin = -1  # of the newest part: rule 3
-        self.idents: set[Ident] = set()  # of all that are known
+        self.times: dict[Ident, int] = {}  # of all that are known: another file may get the inode of one that is gone
         self.newest: Found | None = None
         self._alike = 0  # the newest and those before it with the same time
         survey = self.survey()
@@ -164,7 +164,7 @@ class PartWatch:
         earlier = self._alike if self.newest and self.newest.time == survey.new[0].time else 0
         self._alike = alike + (earlier if alike == len(survey.new) else 0)
         self.newest = survey.new[0]
-        self.idents.update(found.ident for found in survey.new)
+        self.times.update((found.ident, found.time) for found in survey.new)
         if self._pin >= 0:
             os.close(self._pin)
         self._pin = self._held(self.newest)

@@ -226,7 +226,7 @@ class Follower:
             return []
         newer: list[LogFile] = []
         for found in open_files(self.directory, self._fd, self.name, self._lost):
-            if found.ident == held or (isinstance(file, LiveFile) and file.knows(found.ident)):
+            if found.ident == held or (isinstance(file, LiveFile) and file.knows(found)):
                 found.close()
                 return newer[::-1]
             newer.append(found)

@@ -15,6 +15,7 @@ from conftest import wait_for
 from supervise.client import partwatch
 from supervise.client.inotify import Changes
 from supervise.client.kept import kept
+from supervise.client.livefile import LiveFile
 from supervise.client.logfiles import Found, rotated
 from supervise.client.partwatch import PartWatch
 from supervise.client.tail import Follower, last_lines
@@ -270,6 +271,25 @@ def test_it_is_put_aside_with_its_hole(log: Rotated) -> None:
     log.look()
     assert (log.got == log.written, log.lost) == (True, [])
     assert b"".join(last_lines(str(log.folder), LOG, 1 << 30)) == log.written
+
+
+def test_a_new_file_has_the_inode_of_a_part_that_is_gone(log: Rotated) -> None:
+    """Which is soon given away again on ext4, but not at will."""
+    log.write(20_000)
+    log.rotate()
+    log.follow()
+    log.look()
+    assert log.follower
+    live = log.follower._places[-1].file
+    assert isinstance(live, LiveFile) and live._partwatch.times
+    os.rename(log.folder / LOG, log.folder / "elsewhere")
+    os.close(log.writer)
+    log.writer = os.open(log.folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    found = os.fstat(log.writer)
+    live._partwatch.times[found.st_dev, found.st_ino] = found.st_mtime_ns - 1
+    log.write(100)
+    log.look()
+    assert (log.got == log.written, log.lost) == (True, [])
 
 
 def test_a_writer_at_full_speed(log: Rotated) -> None:
