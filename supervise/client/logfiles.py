@@ -12,6 +12,8 @@ Rule 3.  Whoever may write in the directory can plant what he likes there: nothi
 Rule 4.  A rotation may happen at any time.  Files are looked for from the newest to the oldest, the way they are
          renamed, so that none is missed, and one that was met already under its earlier name is passed over.
 Rule 5.  The hole that a file begins with is nothing that a service has written: offsets are those of what follows it.
+Rule 6.  In the directory of multilog, s6-log or svlogd the log is `current` and, older, @, a TAI64N label and .s or .u:
+         the greater that is, the newer.  What a processor has made of one may be gzip's.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 16  # bytes that are read at once
 _SAMPLE = 64  # bytes
-_GZ = ".gz"
+_GZ, _GZIP = ".gz", b"\x1f\x8b"  # RFC 1952
+CURRENT, _LABELLED = "current", re.compile(r"@[0-9a-f]{24}\.[su]")
 _IRREGULAR = "not a regular file"
 _SAFE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -250,7 +253,11 @@ def open_file(directory: str, fd: int, name: str) -> LogFile | None:
     if found < 0:
         return None
     try:
-        return (CompressedFile if name.endswith(_GZ) else LogFile)(f"{directory}/{name}", found)
+        packed = name.endswith(_GZ) or (name.startswith("@") and os.pread(found, 2, 0) == _GZIP)
+        return (CompressedFile if packed else LogFile)(f"{directory}/{name}", found)
+    except OSError as why:
+        os.close(found)
+        raise unreadable(f"{directory}/{name}", why) from None
     except LogError:
         os.close(found)
         raise
@@ -330,13 +337,16 @@ def rotated(fd: int, name: str) -> Iterator[Found]:
             if missing > 1:
                 further = [other for other in _numbers(fd, name) if other > number]
                 if not further:
-                    return
+                    break
                 number, missing = min(further) - 1, 0
             continue
         missing = 0
         if found.ident not in met:
             met.add(found.ident)
             yield found
+    if name == CURRENT:
+        labelled = sorted(filter(_LABELLED.fullmatch, names(fd)), reverse=True)
+        yield from (found for found in (find(fd, other) for other in labelled) if found)
 
 
 def open_found(directory: str, fd: int, name: str, wanted: Found) -> LogFile | None:

@@ -150,7 +150,18 @@ class Source:
 
     def _places(self) -> list[tuple[str, str]]:
         """The directory and the name of each log.  Raises LogError."""
-        return [self._service.log_place(log) for log in self._logs]
+        return [self._place(log) for log in self._logs]
+
+    def _place(self, log: LogName) -> tuple[str, str]:
+        place = self._service.log_place(log)
+        if log in ("stdout", "stderr") and os.path.exists(f"{'/'.join(place)}.pipe"):
+            from supervise.client.logger_log import log_of_logger
+
+            try:
+                return log_of_logger(self._service, log) or place
+            except ClientError as why:
+                raise LogError(str(why)) from None
+        return place
 
     def _newest(self, lines: list[bytes]) -> list[bytes]:
         return lines[max(len(lines) - self._lines, 0) :]
