@@ -13,7 +13,8 @@ Rule 4.  A rotation may happen at any time.  Files are looked for from the newes
          renamed, so that none is missed, and one that was met already under its earlier name is passed over.
 Rule 5.  The hole that a file begins with is nothing that a service has written: offsets are those of what follows it.
 Rule 6.  In the directory of multilog, s6-log or svlogd the log is `current` and, older, @, a TAI64N label and .s or .u:
-         the greater that is, the newer.  What a processor has made of one may be gzip's.
+         the greater that is, the newer.  What a processor has made of one may be gzip's.  Before multilog gives it a
+         label it is called `previous`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 16  # bytes that are read at once
 _SAMPLE = 64  # bytes
 _GZ, _GZIP = ".gz", b"\x1f\x8b"  # RFC 1952
-CURRENT, _LABELLED = "current", re.compile(r"@[0-9a-f]{24}\.[su]")
+CURRENT, _PREVIOUS = "current", "previous"
+_LABELLED = re.compile(r"@[0-9a-f]{24}\.[su]")
 _IRREGULAR = "not a regular file"
 _SAFE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -345,8 +347,17 @@ def rotated(fd: int, name: str) -> Iterator[Found]:
             met.add(found.ident)
             yield found
     if name == CURRENT:
-        labelled = sorted(filter(_LABELLED.fullmatch, names(fd)), reverse=True)
-        yield from (found for found in (find(fd, other) for other in labelled) if found)
+        yield from _labelled(fd)
+
+
+def _labelled(fd: int) -> list[Found]:
+    """The older files of a logger, the newest first (rule 6)."""
+    unlabelled = find(fd, _PREVIOUS)  # looked for first: one that has a label by then is met by that
+    labelled = sorted(filter(_LABELLED.fullmatch, names(fd)), reverse=True)
+    found = [other for other in (find(fd, label) for label in labelled) if other]
+    if unlabelled and unlabelled.ident not in [other.ident for other in found]:
+        found.insert(0, unlabelled)
+    return found
 
 
 def open_found(directory: str, fd: int, name: str, wanted: Found) -> LogFile | None:
