@@ -91,7 +91,7 @@ def test_what_is_good_is_in_force_without_a_word(box: Box, data: bytes) -> None:
 def test_what_is_bad_is_named_by_its_line_and_the_rest_applies(box: Box, data: bytes, line: int) -> None:
     said = start(box, data)
     assert f"supervise.conf:{line}: " in said
-    assert f"supervise.conf:{line}: " in box.warnings
+    box.wait_warning(f"supervise.conf:{line}: ")
     assert "max_tries 7" in in_force(box)
 
 
@@ -169,7 +169,7 @@ def test_a_configuration_that_is_no_file(box: Box, path: str) -> None:
         assert re.fullmatch(r"supervise: warning: .+", line)
     if path == "socket/":
         assert path in done.stderr
-        assert path in box.warnings
+        box.wait_warning(path)
     stop(box)
 
 

@@ -98,7 +98,7 @@ def test_on_a_reload_what_restricts_stays_and_the_rest_applies(box: Box, how: st
     if how != "inotify":
         box.control("r") if how == "r" else os.kill(box.supervisor, signal.SIGHUP)
     box.wait_warning(f"supervise.conf: {STAYS}")
-    assert 'supervise.conf:2: user: \'"nobody"\' is neither' in box.warnings
+    box.wait_warning('supervise.conf:2: user: \'"nobody"\' is neither')
     assert "stopsignal HUP" in box.wait_log("configuration supervise.conf: ", 2)
     assert restarted(box) == "nobody 0027"
     box.conf("[app]\numask : 077\n")

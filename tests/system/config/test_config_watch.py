@@ -83,7 +83,7 @@ def test_what_is_read_is_in_force(box: Box) -> None:
     os.kill(pid, signal.SIGKILL)
     os.kill(box.wait_new_pid(pid), signal.SIGKILL)
     box.wait_gone()
-    assert "giving up after 1 restarts" in box.warnings
+    box.wait_warning("giving up after 1 restarts")
 
 
 def test_a_file_is_deleted_and_made_again(box: Box) -> None:
@@ -128,7 +128,7 @@ def test_a_directory_in_its_place(box: Box) -> None:
 def test_a_file_is_made_in_a_directory_that_is_made_later(box: Box) -> None:
     path = "etc/app/supervise.conf"
     follow(box, path)
-    assert "does not exist" in box.warnings
+    box.wait_warning("does not exist")
     (box.folder / "etc").mkdir()
     (box.folder / "etc" / "app").mkdir()
     (box.folder / path).write_text(policy(1))

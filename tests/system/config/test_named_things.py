@@ -48,7 +48,7 @@ def test_the_three_readers_agree(box: Box, line: str, why: str) -> None:
     box.conf(conf(line))
     done = run_tool(box, "svc", "reload", "app")
     assert (done.returncode, done.stderr) == (1, f"svc: fatal: cannot reload all of status/app: {problem}\n")
-    assert problem in box.warnings
+    box.wait_warning(problem)
     found = state(box)
     assert (found["restrictions"], found["startsecs"]) == ({"directory": "/"}, 2)  # the rest applies
     os.kill(pid, signal.SIGKILL)

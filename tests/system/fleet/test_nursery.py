@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,9 @@ def leads_to(pid: int, folder: Path) -> list[str]:
     """Where the descriptors of a process lead, without what differs from one to the other."""
     found = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
-        text = os.readlink(f"/proc/{pid}/fd/{fd}").replace(str(folder), "FOLDER")
-        found.append(re.sub(r"\[\d+\]", "[]", text))
+        with suppress(FileNotFoundError):  # closed meanwhile
+            text = os.readlink(f"/proc/{pid}/fd/{fd}").replace(str(folder), "FOLDER")
+            found.append(re.sub(r"\[\d+\]", "[]", text))
     return sorted(found)
 
 
