@@ -350,6 +350,11 @@ def rotated(fd: int, name: str) -> Iterator[Found]:
         yield from _labelled(fd)
 
 
+def is_older(name: str) -> bool:
+    """Whether that is the name of a logger's older file (rule 6)."""
+    return name == _PREVIOUS or _LABELLED.fullmatch(name) is not None
+
+
 def _labelled(fd: int) -> list[Found]:
     """The older files of a logger, the newest first (rule 6)."""
     unlabelled = find(fd, _PREVIOUS)  # looked for first: one that has a label by then is met by that

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from supervise.client.logfiles import CURRENT
+from supervise.client.logfiles import CURRENT, is_older
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ def _folder(pid: int) -> str:
             folder, name = os.path.split(os.readlink(f"/proc/{pid}/fd/{fd}"))
         except OSError:
             continue
-        if name in (CURRENT, _LOCK) and os.path.lexists(f"{folder}/{CURRENT}"):
+        if name == CURRENT or (name == _LOCK and _is_log(folder)):
             return folder
     return ""
+
+
+def _is_log(folder: str) -> bool:
+    """Whether this is a log's directory, be it at a moment when its file is being renamed."""
+    try:
+        return any(name == CURRENT or is_older(name) for name in os.listdir(folder))
+    except OSError:
+        return False

@@ -62,7 +62,11 @@ def test_its_last_lines_over_all_its_files(kept: Box) -> None:
         assert (done.stderr, done.returncode) == ("", 0)
         return done.stdout.splitlines(True)
 
-    wait_for("the last of them", lambda: shown("-n", "1")[-1:] and shown("-n", "1")[0].endswith(line(LINES - 1)))
+    def is_last() -> bool:
+        found = run_tool(kept, "svlog", "-n", "1", "app").stdout  # nothing, while the logger is being started
+        return found.endswith(line(LINES - 1))
+
+    wait_for("the last of them", is_last)
     assert len(older(kept)) > 5
     found = shown("-n", str(LINES + 10))
     assert [text.split(" ", 1)[1] for text in found] == [line(number) for number in range(LINES)]
