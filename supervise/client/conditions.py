@@ -8,6 +8,7 @@ come true because time has passed, and fail while supervise goes on.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 
 from supervise.protocol.record import DOWN, ONCE, UP
 
@@ -57,13 +58,14 @@ def started_since(before: Status, now: Status) -> bool:
     return bool(now.state["totals"]["starts"] != before.state["totals"]["starts"])
 
 
-class Lasting:
+class Lasting(ABC):
     """A condition that may come true with nothing changing, and that may fail."""
 
     __slots__ = ()
 
+    @abstractmethod
     def __call__(self, before: Status, now: Status) -> bool:
-        raise NotImplementedError
+        """Whether it is true."""
 
     def seconds(self, before: Status, now: Status) -> float | None:
         """In how many seconds it may come true with nothing changing; None: something has to change."""
