@@ -254,15 +254,13 @@ def open_file(directory: str, fd: int, name: str) -> LogFile | None:
     found = open_regular(directory, fd, name)
     if found < 0:
         return None
+    path = f"{directory}/{name}"
     try:
         packed = name.endswith(_GZ) or (name.startswith("@") and os.pread(found, 2, 0) == _GZIP)
-        return (CompressedFile if packed else LogFile)(f"{directory}/{name}", found)
-    except OSError as why:
+        return (CompressedFile if packed else LogFile)(path, found)
+    except (OSError, LogError) as why:
         os.close(found)
-        raise unreadable(f"{directory}/{name}", why) from None
-    except LogError:
-        os.close(found)
-        raise
+        raise (why if isinstance(why, LogError) else unreadable(path, why)) from None
 
 
 def open_regular(directory: str, fd: int, name: str) -> int:

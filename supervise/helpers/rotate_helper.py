@@ -103,7 +103,7 @@ def _compress(directory: int, name: str, rotation: Rotation) -> bool:
     """Compress all parts but the newest; False: the log has grown, and needs rotating first."""
     from supervise.helpers.compression import compress
 
-    # In a thread: what that has for its priority is its alone, and rotations are in no hurry less for it.
+    # In a thread of its own, which alone gets the least of priorities.
     beside = Background(lambda: compress(directory, name, lambda: rotation.exceeded))
     beside.wait()
     return beside.result is True

@@ -27,13 +27,15 @@ import errno
 import os
 import stat
 
-from supervise.helpers.background import Background, flush
+from supervise.helpers.background import flush
 from supervise.system.file_ranges import Unsupported, block_size, collapse, copy, data_from, hole_from, punch
 from supervise.system.log_parts import LogParts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
+
+    from supervise.helpers.background import Background
 
 COLLAPSE, PUNCH, AT_STARTS = "collapse", "punch", "starts"  # what can be done with a file
 _PIECE = 1 << 20  # bytes
@@ -117,7 +119,7 @@ class Rotation:
 
     def _surplus(self) -> int:
         """The parts that so many could not hold."""
-        return (os.fstat(self.fd).st_size - self.start) // self._part - self._backups - 1
+        return self._there // self._part - self._backups - 1
 
     def _skip(self) -> bool:
         """Take out what is surplus, or only make room; whether something was taken out."""
@@ -125,13 +127,16 @@ class Rotation:
         if surplus > 0 and self._can_empty():
             while self._parts.remove_oldest():  # or some would be missing between
                 pass
-            if self._empty(self.start, surplus * self._part):
-                self.start += surplus * self._part
-                return True
-        elif self._emptied and self.exceeded:  # rule 8
-            due = -(-(os.fstat(self.fd).st_size - self.start - self._limit) // self._part)
+            return self._take_out(surplus * self._part)
+        if self._emptied and self.exceeded:  # rule 8
+            due = -(-(self._there - self._limit) // self._part)
             self._parts.trim(max(self._backups - due, 0))
         return False
+
+    @property
+    def _there(self) -> int:
+        """The bytes of the file, without the hole that it begins with."""
+        return os.fstat(self.fd).st_size - self.start
 
     @property
     def _part(self) -> int:
@@ -146,22 +151,20 @@ class Rotation:
     @property
     def exceeded(self) -> bool:
         """Whether the file has outgrown its limit."""
-        return os.fstat(self.fd).st_size - self.start > self._limit
+        return self._there > self._limit
 
     def _next_size(self) -> int:
         """The bytes of the next part; 0: the file is within its limit."""
         if not self.exceeded:
             return 0
-        there = os.fstat(self.fd).st_size - self.start
         # One byte stays: what is collapsed must not reach the end.
-        most = (there - 1) // self._block * self._block
+        most = (self._there - 1) // self._block * self._block
         return min(self._part, most)
 
     def _rotate(self, size: int) -> bool:
         """Make a part; False: it was given up (rule 7)."""
         if not self._backups:
-            if self._empty(self.start, size):
-                self.start += size
+            self._take_out(size)
             return True
         name = f"{self._name}.next-{self._found.st_ino}-{self.start}"
         if not self._copy(name, size):
@@ -170,11 +173,16 @@ class Rotation:
             os.unlink(name, dir_fd=self._directory)
             raise OSError(errno.ESTALE, "it was replaced")
         # One that was cut short meanwhile has other content by now.
-        if os.fstat(self.fd).st_size >= self.start + size and self._empty(self.start, size):
+        if self._there >= size and self._take_out(size):
             self._parts.push(name, self._backups)
-            self.start += size
         else:
             os.unlink(name, dir_fd=self._directory)
+        return True
+
+    def _take_out(self, size: int) -> bool:
+        if not self._empty(self.fd, self.start, size):
+            return False
+        self.start += size
         return True
 
     def _copy(self, name: str, size: int) -> bool:
@@ -204,7 +212,8 @@ class Rotation:
     def _can_empty(self) -> bool:
         """Try it far behind the end, where nothing is."""
         if not self._emptied:
-            self._empty((os.fstat(self.fd).st_size // self._block + 1) * self._block + _FAR, self._block)
+            end = os.fstat(self.fd).st_size
+            self._empty(self.fd, (end // self._block + 1) * self._block + _FAR, self._block)
         return self._emptied
 
     def _on_disk(self, call: Callable[[int], None], fd: int) -> bool:
@@ -216,11 +225,11 @@ class Rotation:
         self._flush = None
         return True
 
-    def _empty(self, start: int, size: int, fd: int = -1) -> bool:
+    def _empty(self, fd: int, start: int, size: int) -> bool:
         """Make a hole, if that is possible here: piece by piece, for the kernel keeps writers out meanwhile."""
         try:
             for at in range(start, start + size, _PIECE):
-                punch(fd if fd >= 0 else self.fd, at, min(_PIECE, start + size - at))
+                punch(fd, at, min(_PIECE, start + size - at))
         except Unsupported:
             self.way = AT_STARTS
             return False
@@ -260,7 +269,7 @@ class Rotation:
         try:
             if fd >= 0 and (offset + size > os.fstat(fd).st_size or hole_from(fd, offset) >= offset + size):
                 os.unlink(name, dir_fd=self._directory)
-            elif fd < 0 or self._empty(offset, size, fd):
+            elif fd < 0 or self._empty(fd, offset, size):
                 self._parts.push(name, self._backups or 1)
         finally:
             if fd >= 0:

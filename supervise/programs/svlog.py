@@ -43,6 +43,7 @@ from supervise.client.tail import Follower, exists, last_blocks, last_lines
 from supervise.programs.labelled import Lines, coloured, labels
 from supervise.programs.program import UsageError, complain, parse, remark, run, warning
 from supervise.protocol.exitcodes import SYSTEM
+from supervise.protocol.names import PIPES
 from supervise.protocol.selection import is_pattern
 from supervise.protocol.text import quoted, shown_name
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from supervise.programs.harmless import Harmless
     from supervise.programs.linetimes import LineTimes
 
+_PIPES = dict(zip(("stdout", "stderr"), PIPES))
 _STAMP = re.compile(rb"\[[A-Z]+\] (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ")
 
 
@@ -139,8 +141,8 @@ class Source:
         places = self._places()
         if not any(exists(*place) for place in places):
             what = "there is no such log"
-            if os.path.exists(f"{'/'.join(places[0])}.pipe"):
-                what = f"{places[0][1].strip('_')}_command reads what the service prints"
+            if self._is_piped(self._logs[0]):
+                what = f"{self._logs[0]}_command reads what the service prints"
             raise LogError(f"read {shown_name('/'.join(places[0]))}: {what}")
         if len(places) == 1:
             blocks = last_blocks(*places[0], self._lines, self._lost(*places[0]))
@@ -154,7 +156,7 @@ class Source:
 
     def _place(self, log: LogName) -> tuple[str, str]:
         place = self._service.log_place(log)
-        if log in ("stdout", "stderr") and os.path.exists(f"{'/'.join(place)}.pipe"):
+        if self._is_piped(log):
             from supervise.client.logger_log import log_of_logger
 
             try:
@@ -162,6 +164,10 @@ class Source:
             except ClientError as why:
                 raise LogError(str(why)) from None
         return place
+
+    def _is_piped(self, log: LogName) -> bool:
+        """Whether a logger is to read what would be in this log."""
+        return log in _PIPES and os.path.exists(f"{self._service.path}/{_PIPES[log]}")
 
     def _newest(self, lines: list[bytes]) -> list[bytes]:
         return lines[max(len(lines) - self._lines, 0) :]
