@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 
 import pytest
@@ -15,25 +14,9 @@ from all_services import Services
 from conftest import PATIENCE, Box, alive, rounds, wait_for
 from heirs import Private, edit_state, kill_supervise, start, succeed, upgrade
 from logging_to import PRINTER, check_numbers, conf, logger, loggers, out, pid_of, readers, wait_out
+from quota import ON_REQUEST, quota
 from system import needs, needs_root
 from tools import run_tool
-
-# Prints a line for each that it is told in the file `quota`.
-TOLD = """
-import os, time
-number = 0
-while True:
-    while number < int(open("quota").read()):
-        os.write(1, b"%d\\n" % number)
-        number += 1
-    time.sleep(0.01)
-"""
-ON_REQUEST = (sys.executable, "-S", "-E", "-c", TOLD)
-
-
-def quota(box: Box, lines: int) -> None:
-    (box.folder / "quota.new").write_text(str(lines))
-    (box.folder / "quota.new").rename(box.folder / "quota")
 
 
 def numbers(count: int) -> str:

@@ -9,35 +9,17 @@ from pathlib import Path
 
 import pytest
 from conftest import SUPERVISE, Box, wait_for
+from quota import ON_REQUEST, quota
 from system import needs
 from tools import run_tool
 
 LINES = 3000
-# A line each for as many as the file `quota` says.
-PRINTER = """
-number=0
-while :; do
-    read limit < quota
-    while [ $number -lt $limit ]; do echo "line $number of those that are printed"; number=$((number + 1)); done
-    sleep 0.02
-done
-"""
 KEEPERS = {
     "multilog": "multilog t s4096 n99 ./kept",
     "multilog, compressed": "multilog t '!gzip' s4096 n99 ./kept",
     "s6-log": "s6-log t s4096 n99 ./kept",
     "svlogd": "svlogd -t ./kept",
 }
-
-
-def quota(box: Box, lines: int) -> None:
-    new = box.folder / "quota.new"
-    new.write_text(f"{lines}\n")
-    new.rename(box.folder / "quota")
-
-
-def line(number: int) -> str:
-    return f"line {number} of those that are printed\n"
 
 
 @pytest.fixture
@@ -47,7 +29,7 @@ def kept(request: pytest.FixtureRequest, box: Box) -> Iterator[Box]:
     (box.folder / "kept" / "config").write_text("s4096\nn99\n")  # svlogd's
     box.conf(f"[app]\nstdout_command : {KEEPERS[request.param]}\n")
     quota(box, LINES)
-    box.start("sh", "-c", PRINTER)
+    box.start(*ON_REQUEST)
     yield box
 
 
@@ -64,14 +46,14 @@ def test_its_last_lines_over_all_its_files(kept: Box) -> None:
 
     def is_last() -> bool:
         found = run_tool(kept, "svlog", "-n", "1", "app").stdout  # nothing, while the logger is being started
-        return found.endswith(line(LINES - 1))
+        return found.endswith(f" {LINES - 1}\n")
 
     wait_for("the last of them", is_last)
     assert len(older(kept)) > 5
     found = shown("-n", str(LINES + 10))
-    assert [text.split(" ", 1)[1] for text in found] == [line(number) for number in range(LINES)]
+    assert [text.split(" ", 1)[1] for text in found] == [f"{number}\n" for number in range(LINES)]
     timed = shown("-t", "-n", "20")
-    assert [text[20:] for text in timed] == [line(number) for number in range(LINES - 20, LINES)]
+    assert [text[20:] for text in timed] == [f"{number}\n" for number in range(LINES - 20, LINES)]
     assert all(re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d ", text) for text in timed)
 
 
@@ -88,7 +70,7 @@ def test_it_is_followed_through_its_rotations(kept: Box) -> None:
                 quota(kept, limit)
                 for _ in range(LINES if limit == LINES else LINES // 10):
                     last = follower.stdout.readline()
-                assert last[20:] == line(limit - 1)
+                assert last[20:] == f"{limit - 1}\n"
         finally:
             follower.kill()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Box, alive, boxed, wait_for
 from heirs import upgrade
+from quota import quota
 from system import children
 
 from supervise.system.file_ranges import data_from, punch
@@ -34,12 +35,6 @@ while True:
 
 def conf(box: Box, text: str = "", limit: str = "64KB", backups: int = 999) -> None:
     box.conf(f"[app]\nstdout_logfile_maxbytes : {limit}\nstdout_logfile_backups : {backups}\n{text}")
-
-
-def quota(box: Box, lines: int) -> None:
-    new = box.folder / "quota.new"
-    new.write_text(str(lines))
-    new.rename(box.folder / "quota")
 
 
 def writing(box: Box, lines: int) -> None:
