@@ -8,6 +8,7 @@ import random
 import signal
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from all_services import Services
@@ -21,6 +22,12 @@ from tools import run_tool
 
 def numbers(count: int) -> str:
     return "".join(f"{number}\n" for number in range(count))
+
+
+def printed(pid: int) -> int:
+    """The bytes that a process has written."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["wchar"])
 
 
 def test_every_byte_once_whoever_is_restarted(box: Box) -> None:
@@ -169,7 +176,7 @@ def test_a_service_that_nobody_is_left_to_listen_to(box: Box) -> None:
     os.kill(first, signal.SIGKILL)
     wait_for("its end", lambda: not alive(first))
     quota(box, 2000)
-    time.sleep(0.3)
+    wait_for("all to be in the pipe", lambda: printed(pid) >= len(numbers(2000)))
     assert alive(pid)
     succeed(box, *ON_REQUEST)
     assert box.pid == pid
