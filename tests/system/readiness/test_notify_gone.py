@@ -115,6 +115,7 @@ def test_what_cannot_be_known_is_said_each_kind_apart(speaker: Speaker, stranger
         pids = [send_and_end(speaker, message, stranger) for message in said]
     speaker.say("STATUS=honest")
     speaker.wait_state(phase="starting", status_text="honest", machine="running")
+    box.wait_warning(f"(nothing known) of pid {pids[4]}")
     lines = [line.partition("dropped a notification ")[2] for line in box.warnings.splitlines()]
     why = "its sender is gone or hidden, and nobody can tell whose process it was"
     assert lines == [
